@@ -1,0 +1,11 @@
+"""datassay: what each training row is worth, and which rows are wrong."""
+
+from datassay import methods
+from datassay.data import DataError, Dataset
+from datassay.methods import value
+from datassay.readers import read
+from datassay.report import report
+from datassay.values import Values
+
+__all__ = ["DataError", "Dataset", "Values", "methods", "read", "report", "value"]
+__version__ = "0.1.0"

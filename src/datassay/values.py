@@ -1,0 +1,221 @@
+"""Values: what a method found, one number a row, in a form that outlives the run."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datassay.data import DataError
+
+_KEY = b"datassay"
+_OWN = ("id", "score", "rank", "flagged", "given_label", "suggested_label")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Values:
+    """The values of n rows by one method.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> v = Values(ids=np.array(["a", "b", "c"]), scores=np.array([.2, -3., .5]), flagged=np.array([False, True, False]),
+    ...            columns={"cg_score": np.array([-.2, 3., -.5])}, method="cg-score")
+    >>> v.suspects(1)[["id", "score", "rank", "flagged"]]
+      id  score  rank  flagged
+    1  b   -3.0     1     True
+    """
+
+    ids: np.ndarray  #: (n,) as in the data
+    scores: np.ndarray  #: (n,) float64, higher = more worth keeping, for every method
+    flagged: np.ndarray  #: (n,) bool, the method's own verdict; ``stats["flag_rule"]`` names the rule
+    columns: dict[str, np.ndarray]  #: what the paper defines, under its name and in its sign, (n,) each
+    method: str  #: name in `METHODS`
+    options: dict[str, Any] = field(default_factory=dict)  #: every option of the method, defaults too
+    stats: dict[str, Any] = field(default_factory=dict)  #: seconds, flag_rule, what the method chose; arrays are (n,)
+    given_label: np.ndarray | None = None  #: (n,) labels as they came
+    suggested_label: np.ndarray | None = None  #: (n,) labels the method would give, where it can say
+    data_hash: str = ""  #: `Dataset.hash` of what was valued
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.versions:
+            found = {name: version(name) for name in ("numpy", "scipy", "scikit-learn")}
+            object.__setattr__(self, "versions", {"datassay": version("datassay"), "python": platform.python_version()} | found)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def ranks(self) -> np.ndarray:
+        """(n,) 1 = most suspicious; equal scores keep the order of the rows."""
+        ranks = np.empty(len(self), np.int64)
+        ranks[np.argsort(self.scores, kind="stable")] = np.arange(1, len(self) + 1)
+        return ranks
+
+    def to_frame(self) -> pd.DataFrame:
+        """id, score, rank, flagged, given_label, suggested_label, then the method's columns; in the order of the data."""
+        frame = pd.DataFrame({"id": self.ids, "score": self.scores, "rank": self.ranks(), "flagged": self.flagged})
+        n = len(self)
+        frame["given_label"] = self.given_label if self.given_label is not None else np.full(n, None)
+        frame["suggested_label"] = self.suggested_label if self.suggested_label is not None else np.full(n, None)
+        for name, column in self.columns.items():
+            frame[name] = column
+        return frame
+
+    def suspects(self, k: int = 20) -> pd.DataFrame:
+        """The k most suspicious rows, worst first."""
+        return self.to_frame().sort_values("rank").head(k)
+
+    def save(self, path: str | Path) -> Path:
+        """Write one Parquet file with everything inside; written beside and renamed, never half there.
+
+        Raises
+        ------
+        DataError
+            If labels or ids are of a kind that a file can't hold (numbers, text, truth values and tuples of these can).
+        """
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise DataError(f"the folder {str(path.parent)!r} does not exist: make it first.")
+        table: dict[str, Any] = {"score": self.scores, "rank": self.ranks(), "flagged": self.flagged}
+        kinds: dict[str, str] = {}
+        for name in ("ids", "given_label", "suggested_label"):
+            values = getattr(self, name)
+            if values is not None:
+                table["id" if name == "ids" else name], kinds[name] = _to_column(values, name)
+        stats = dict(self.stats)
+        for name, column in self.columns.items():
+            table[f"column.{name}"] = column
+        for name in [k for k, v in stats.items() if isinstance(v, np.ndarray) and v.shape == (len(self),)]:
+            table[f"stats.{name}"] = stats.pop(name)
+        meta = {
+            "format": 1,
+            "method": self.method,
+            "options": self.options,
+            "stats": stats,
+            "kinds": kinds,
+            "data_hash": self.data_hash,
+            "versions": self.versions,
+        }
+        arrow = pa.table(table).replace_schema_metadata({_KEY: json.dumps(meta, default=_plain).encode()})
+        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            pq.write_table(arrow, beside, compression="zstd")
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Values:
+        """Read what `save` wrote; no code is run from the file.
+
+        Raises
+        ------
+        DataError
+            If the file is not there or was not written by `save`.
+        """
+        if not Path(path).is_file():
+            raise DataError(f"there is no file {str(path)!r}.")
+        try:
+            table = pq.read_table(path)
+        except pa.ArrowInvalid:
+            raise DataError(f"{str(path)!r} is not a Parquet file: a file written by `datassay value -o` is needed.") from None
+        if _KEY not in (table.schema.metadata or {}):
+            raise DataError(f"{str(path)!r} holds no values: a file written by `datassay value -o` or Values.save is needed.")
+        meta = json.loads(table.schema.metadata[_KEY])
+        column = {name: table.column(name) for name in table.column_names}
+
+        def rows(prefix: str) -> dict[str, np.ndarray]:
+            return {name[len(prefix) :]: c.to_numpy() for name, c in column.items() if name.startswith(prefix)}
+
+        def labels(name: str, attribute: str) -> np.ndarray | None:
+            return _from_column(column[name], meta["kinds"][attribute]) if name in column else None
+
+        ids = labels("id", "ids")
+        assert ids is not None
+        return cls(
+            ids=ids,
+            scores=column["score"].to_numpy(),
+            flagged=column["flagged"].to_numpy(),
+            columns=rows("column."),
+            method=meta["method"],
+            options=meta["options"],
+            stats=meta["stats"] | rows("stats."),
+            given_label=labels("given_label", "given_label"),
+            suggested_label=labels("suggested_label", "suggested_label"),
+            data_hash=meta["data_hash"],
+            versions=meta["versions"],
+        )
+
+    def __repr__(self) -> str:
+        rule = f" ({self.stats['flag_rule']})" if "flag_rule" in self.stats else ""
+        return (
+            f"Values: {len(self)} rows by {self.method}, {int(self.flagged.sum())} flagged{rule}\n"
+            f"{self.suspects(5).iloc[:, :6].to_string(index=False)}"
+        )
+
+    def _repr_html_(self) -> str:
+        head = html.escape(repr(self).splitlines()[0])
+        return f"<p>{head}; the most suspicious:</p>{self.suspects(10).to_html(index=False, escape=True)}"
+
+
+def _to_column(values: np.ndarray, name: str) -> tuple[Any, str]:
+    """An Arrow-ready column and the numpy dtype to go back to; mixed labels travel as JSON text."""
+    if values.dtype.kind in "biufUM":
+        return values.astype(str) if values.dtype.kind == "U" else values, str(values.dtype)
+    if all(isinstance(v, str) for v in values):
+        return pa.array(values.tolist(), pa.string()), "object"
+    try:
+        return pa.array([json.dumps(_tagged(v)) for v in values], pa.string()), "json"
+    except TypeError as error:
+        what = name.replace("_", " ")
+        raise DataError(f"{what} can't be saved: {error}; turn them into text or numbers first.") from None
+
+
+def _from_column(column: pa.ChunkedArray, kind: str) -> np.ndarray:
+    if kind == "json":
+        values = [_untagged(json.loads(v)) for v in column.to_pylist()]
+    elif kind == "object":
+        values = column.to_pylist()
+    else:
+        return column.to_numpy().astype(kind)
+    out = np.empty(len(values), dtype=object)
+    out[:] = values
+    return out
+
+
+def _tagged(value: Any) -> Any:
+    """JSON that keeps a tuple a tuple."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, tuple):
+        return {"tuple": [_tagged(v) for v in value]}
+    raise TypeError(f"a label of type {type(value).__name__}, {value!r}, has no place in a file")
+
+
+def _untagged(value: Any) -> Any:
+    return tuple(_untagged(v) for v in value["tuple"]) if isinstance(value, dict) else value
+
+
+def _plain(value: Any) -> Any:
+    """numpy numbers, arrays and paths in stats and options, for JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} can't be saved: {value!r}")
