@@ -168,6 +168,12 @@ class Dataset:
                 raise DataError(f"validation row {row} has label {label!r}, which no training row has (they have {known}).")
         return np.array([index[label] for label in labels], dtype=np.int64)
 
+    def labels_of(self, codes: np.ndarray) -> np.ndarray:
+        """Class numbers back to the original labels, in the dtype in which they came."""
+        names = np.empty(len(self.classes), dtype=object)
+        names[:] = self.classes
+        return names[codes] if self.y.dtype == object else names[codes].astype(self.y.dtype)
+
     # -- variations: each returns a new Dataset that shares the arrays it does not change
 
     def take(self, rows: Any) -> Dataset:

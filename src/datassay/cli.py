@@ -1,0 +1,233 @@
+"""The command line: parse, call, print. Exit status 0 done, 1 the run failed, 2 the call or the data is wrong."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from datassay.data import DataError, Dataset
+
+app = typer.Typer(
+    help="What each training row is worth, and which rows are wrong.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console(soft_wrap=True, highlight=False)
+
+DataPath = Annotated[Path, typer.Argument(help="CSV, Parquet, npz, or a folder of images with a sub-folder for each class.")]
+Label = Annotated[str | None, typer.Option("--label", help="Column of labels.")]
+Id = Annotated[str | None, typer.Option("--id", help="Column of ids; default: the row number.")]
+Val = Annotated[Path | None, typer.Option("--val", help="File of validation rows, of the same form.")]
+Features = Annotated[Path | None, typer.Option("--features", help=".npy or .parquet: value the rows on these numbers.")]
+ValFeatures = Annotated[Path | None, typer.Option("--val-features", help="The same for the validation rows.")]
+Drop = Annotated[list[str] | None, typer.Option("--drop", help="Column to leave out; may be repeated.")]
+Missing = Annotated[str, typer.Option("--missing", help="What to do with missing cells: error, drop the row, or fill in the mean.")]
+Task = Annotated[str | None, typer.Option("--task", help="classification or regression; default: found from the labels.")]
+ImageSize = Annotated[int | None, typer.Option("--image-size", help="Bring images to this many pixels a side.")]
+Top = Annotated[int, typer.Option("--top", min=1, help="How many suspects the report shows.")]
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Where to write; made if it is not there.")] = Path("datassay-demo"),
+    seed: Annotated[int, typer.Option(help="Which labels are planted wrong.")] = 0,
+) -> None:
+    """The main job on real data: 1,797 handwritten digits, 10 % of the labels planted wrong."""
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    from datassay.evaluate import detection, plant_wrong_labels
+    from datassay.methods import value as value_rows
+    from datassay.report import report as write_report
+
+    digits = load_digits()
+    data, wrong = plant_wrong_labels(Dataset(digits.images, digits.target), 0.1, seed=seed)
+    out.print(f"{len(data)} handwritten digits (scikit-learn's); {wrong.sum()} labels (10 %) were planted wrong for this demo.")
+    values = value_rows(data, method="cg-score", seed=seed)
+    found = detection(values.scores, wrong)
+    first = np.argsort(values.scores, kind="stable")
+    out.print(f"Valued by cg-score in {values.stats['seconds']:.1f} s, no model trained. Planted rows among the")
+    for k in (50, 100, int(wrong.sum())):
+        out.print(f"  first {k:4d} suspects: {wrong[first[:k]].sum():4d}    (by chance: {k * wrong.mean():.0f})")
+    out.print(
+        f"{values.flagged.sum()} rows are flagged, {(values.flagged & wrong).sum()} of them planted; AUC {found['auc']:.4f} (by chance 0.5)."
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = values.save(folder / "values.parquet")
+    page = write_report(values, data, folder / "report.html", top=200)
+    out.print(f"Wrote {saved} and {page}.\nOpen {page.resolve().as_uri()} in a browser: the suspects as pictures, with the rows that speak against them.")
+
+
+@app.command()
+def value(
+    data: DataPath,
+    label: Label = None,
+    method: Annotated[str, typer.Option("--method", "-m", help="One of `datassay methods`.")] = "cg-score",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")] = Path("values.parquet"),
+    id: Id = None,
+    val: Val = None,
+    features: Features = None,
+    val_features: ValFeatures = None,
+    drop: Drop = None,
+    missing: Missing = "error",
+    task: Task = None,
+    image_size: ImageSize = None,
+    seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="An option of the method, as in --set ridge=0; may be repeated.")] = None,
+    top: Annotated[int, typer.Option("--top", min=0, help="How many suspects to print.")] = 10,
+    report: Annotated[Path | None, typer.Option("--report", help="Also write the report to this HTML file.")] = None,
+) -> None:
+    """Value every row of a file and print the most suspicious ones."""
+    from datassay.methods import value as value_rows
+
+    for path in (output, report):
+        if path is not None and not path.parent.is_dir():
+            raise DataError(f"the folder {str(path.parent)!r} does not exist: make it first.")
+    options = _options(set_ or [])
+    rows = _read(data, label, id, val, features, val_features, drop, missing, task, image_size)
+    out.print(escape(f"{data}: {rows!r}"))
+    if len(rows.dropped):
+        out.print(f"{len(rows.dropped)} rows with missing cells were left out.")
+    values = value_rows(rows, method=method, seed=seed, **options)
+    values.stats["source"] = rows.source
+    if doubled := values.stats.get("equal_rows"):
+        groups = len(values.stats["conflicting_rows"])
+        out.print(f"{doubled} rows have an equal row" + (f"; in {groups} groups of them the labels conflict." if groups else "."))
+    share = values.flagged.mean()
+    out.print(escape(f"{values.flagged.sum()} of {len(values)} rows ({share:.1%}) are flagged: {values.stats['flag_rule']}."))
+    if top:
+        _table(values.suspects(top).iloc[:, :6], title="most suspicious rows")
+    saved = values.save(output)
+    out.print(escape(f"{values.stats['seconds']:.1f} s; wrote {saved}."))
+    if report is not None:
+        _report(values, rows, report, 100)
+    else:
+        out.print(escape(f"Next: datassay report {saved} --data {data} -o report.html"))
+
+
+@app.command()
+def report(
+    values: Annotated[Path, typer.Argument(help="What `datassay value` wrote.")],
+    data: Annotated[Path, typer.Option("--data", help="The file that was valued.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write; the JSON goes beside it.")] = Path("report.html"),
+    top: Top = 100,
+    label: Label = None,
+    id: Id = None,
+    val: Val = None,
+    features: Features = None,
+    val_features: ValFeatures = None,
+    drop: Drop = None,
+    missing: Annotated[str | None, typer.Option("--missing", help="As in `datassay value`.")] = None,
+    task: Task = None,
+    image_size: ImageSize = None,
+) -> None:
+    """One HTML page: the suspects, what is unusual about them, and the rows that speak against their labels.
+
+    How the data was read is remembered in the values; the options are needed only where it changed.
+    """
+    from datassay.values import Values
+
+    if not output.parent.is_dir():
+        raise DataError(f"the folder {str(output.parent)!r} does not exist: make it first.")
+    found = Values.load(values)
+    was = found.stats.get("source", {})
+    given = {
+        "label": label, "id": id, "val": val, "features": features, "val_features": val_features, "drop": drop,
+        "missing": missing, "task": task, "image_size": image_size,
+    }  # fmt: skip
+    asked = {name: was.get(name) if came is None else came for name, came in given.items()}
+    asked["missing"] = asked["missing"] or "error"
+    rows = _read(data, **asked)
+    _report(found, rows, output, top)
+
+
+@app.command()
+def methods() -> None:
+    """The table of methods: what a low score says, what the method needs, its cost, the paper's sign, the paper."""
+    from datassay.methods import METHODS
+
+    table = Table(show_lines=True)
+    for column in ("method", "a low score says", "needs", "cost", "the paper's sign", "paper"):
+        table.add_column(column, overflow="fold")
+    for name, m in METHODS.items():
+        table.add_row(name, m.says, m.needs, m.cost, m.sign, m.paper)
+    out.print(table)
+    out.print("Scores are always turned so that higher = more worth keeping; the columns keep the paper's sign.")
+
+
+def _read(
+    path: Path, label: Any, id: Any, val: Any, features: Any, val_features: Any, drop: Any, missing: Any, task: Any, image_size: Any
+) -> Dataset:
+    from datassay.readers import read
+
+    return read(
+        path, label=label, id=id, val=val, features=features, val_features=val_features, drop=drop or (),
+        missing=missing, task=task, image_size=image_size,
+    )  # fmt: skip
+
+
+def _report(values: Any, rows: Dataset, path: Path, top: int) -> None:
+    from datassay.report import report as write
+
+    page = write(values, rows, path, top=top)
+    out.print(escape(f"Wrote {page} and {page.with_suffix('.json')}. Open {page.resolve().as_uri()} in a browser."))
+
+
+def _options(pairs: list[str]) -> dict[str, Any]:
+    """name=value pairs; the value as Python would write it (0.1, True, None), else as text."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.strip():
+            raise DataError(f"--set needs name=value, as in --set ridge=0, got {pair!r}.")
+        try:
+            options[name.strip()] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            options[name.strip()] = {"true": True, "false": False}.get(text.lower(), text)
+    return options
+
+
+def _table(frame: Any, title: str) -> None:
+    table = Table(title=title)
+    for column in frame.columns:
+        table.add_column(str(column))
+    for row in frame.itertuples(index=False):
+        table.add_row(*[escape(f"{cell:.4g}" if isinstance(cell, float) else str(cell)) for cell in row])
+    out.print(table)
+
+
+def main() -> None:
+    """Entry point: errors become one sentence and a status."""
+    try:
+        app()
+    except (DataError, TypeError) as error:
+        # a TypeError that names an option is the caller's; any other is ours and shows its traceback
+        if isinstance(error, TypeError) and "has no option" not in str(error):
+            raise
+        _fail(str(error), 2)
+    except ImportError as error:
+        if "pip install" not in str(error):
+            raise
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+    except (OSError, MemoryError) as error:
+        _fail(f"{type(error).__name__}: {error}", 1)
+
+
+def _fail(message: str, status: int) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print("datassay: " + escape(message))
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The arc-cosine kernel of unit rows: the Gram matrix of an infinitely wide two-layer ReLU network.
+
+    H_ij = x_i'x_j (pi - arccos x_i'x_j) / (2 pi),  |x_i| = 1,  so H_ii = 1/2            (Arora et al. 2019)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Float, Int
+from numpy import ndarray
+from scipy.linalg import get_blas_funcs
+
+from datassay.engines.machine import blas_threads
+
+_TILE = 512  # a tile and its temporaries fit a core's cache
+
+
+def zero_rows(X: Any) -> Int[ndarray, "zeros"]:
+    """Rows without a direction."""
+    return np.flatnonzero(_norms(X) == 0)
+
+
+def unit_rows(X: Any, *, bias: bool = False, dtype: Any = np.float64) -> Any:
+    """Rows of X (n, d) scaled to length 1, after appending a constant 1 to each where ``bias``; CSR stays CSR.
+
+    >>> unit_rows(np.array([[3., 4.]]))
+    array([[0.6, 0.8]])
+    """
+    norms = _norms(X)
+    scale = 1.0 / np.sqrt(norms**2 + 1.0) if bias else 1.0 / norms
+    if sp.issparse(X):
+        U = sp.csr_array(sp.diags_array(scale) @ X)
+        return sp.csr_array(sp.hstack([U, scale[:, None]]), dtype=dtype) if bias else U.astype(dtype)
+    n, p = X.shape
+    U = np.empty((n, p + bias), dtype)
+    for rows in blocks(n):  # the scaling in float64 even where the result is float32, without a float64 copy of X
+        U[rows, :p] = X[rows] * scale[rows, None]
+    if bias:
+        U[:, p] = scale
+    return U
+
+
+def equal_rows(U: Any) -> Int[ndarray, "n"]:
+    """For each unit row, the first row that points in the same direction (to 1e-9; itself if there is none before it).
+
+    Sorting by a random projection brings equal rows together: n d operations, no n x n matrix.
+
+    >>> equal_rows(np.array([[1., 0.], [0., 1.], [1., 0.]]))
+    array([0, 1, 0])
+    """
+    n, p = U.shape
+    exact = U.dtype == np.float64
+    near = 1e-9 if exact else 3e-6
+    direction = np.random.default_rng(0).normal(size=p) / np.sqrt(p)
+    along = np.asarray(U @ direction.astype(U.dtype), np.float64)
+    order = np.argsort(along, kind="stable")
+    runs = np.split(order, np.flatnonzero(np.diff(along[order]) > near) + 1)
+    first = np.arange(n)
+    for run in runs:
+        rest = np.sort(run)
+        while len(rest) > 1:
+            gap = U[rest] - U[[rest[0]] * len(rest)] if sp.issparse(U) else U[rest] - U[rest[0]]
+            same = np.asarray(abs(gap).max(axis=1).todense()).ravel() < near if sp.issparse(U) else abs(gap).max(axis=1) < near
+            first[rest[same]] = rest[0]
+            rest = rest[~same]
+    return first
+
+
+def arc_cosine(U: Any, V: Any = None, *, report: Callable[[float], None] | None = None) -> Float[ndarray, "n m"]:
+    """H between unit rows U (n, d) and V (m, d), default U itself; Fortran order, so that LAPACK can work in place.
+
+    For U itself only one triangle is computed, tile by tile on as many threads as BLAS has.
+    """
+    if V is not None:
+        H = _product(U, V)
+        for _ in _over_threads(lambda rows: _transform(H[rows]), blocks(len(H))):
+            pass
+        return H
+    n = U.shape[0]
+    H = _product(U, U) if sp.issparse(U) else _gram_upper(U)
+
+    def tile(at: tuple[slice, slice]) -> float:
+        rows, columns = at
+        block = np.array(H[rows, columns])
+        if rows == columns:
+            block = np.triu(block) + np.triu(block, 1).T
+        _transform(block)
+        if rows == columns:
+            np.fill_diagonal(block, 0.5)
+        else:
+            H[columns, rows] = block.T
+        H[rows, columns] = block
+        return (rows.stop - rows.start) * (columns.stop - columns.start) * (1 if rows == columns else 2) / n**2
+
+    tiles = [(r, c) for c in blocks(n) for r in blocks(n) if r.start <= c.start]
+    for share in _over_threads(tile, tiles):
+        if report:
+            report(share)
+    return H
+
+
+def _norms(X: Any) -> Float[ndarray, "n"]:
+    if sp.issparse(X):
+        return np.asarray(np.sqrt(X.multiply(X).sum(axis=1)), np.float64).ravel()
+    return np.concatenate([np.sqrt(np.einsum("nd,nd->n", b, b)) for b in (X[r].astype(np.float64) for r in blocks(len(X)))])
+
+
+def _transform(G: np.ndarray) -> None:
+    """Cosines to kernel values, in place; rounding can leave a cosine at 1 + 1e-16, whose arc is not a number."""
+    np.clip(G, -1.0, 1.0, out=G)
+    angle = np.arccos(G)
+    np.subtract(np.pi, angle, out=angle)
+    angle /= 2 * np.pi
+    G *= angle
+
+
+def _product(U: Any, V: Any) -> np.ndarray:
+    """U V' dense in Fortran order."""
+    if sp.issparse(U) or sp.issparse(V):
+        return np.asfortranarray(sp.csr_array(U) @ sp.csr_array(V).T.tocsr().toarray())
+    return np.asarray(np.asarray(V @ U.T).T)
+
+
+def _gram_upper(U: np.ndarray) -> np.ndarray:
+    """U U', upper triangle, by BLAS's symmetric product: half the work of a full one."""
+    n = len(U)
+    (syrk,) = get_blas_funcs(("syrk",), (U,))
+    H = np.empty((n, n), U.dtype, order="F")
+    return np.asarray(syrk(1.0, U.T, beta=0.0, c=H, trans=1, lower=0, overwrite_c=1))
+
+
+def blocks(n: int, size: int = _TILE) -> Iterator[slice]:
+    return (slice(i, min(i + size, n)) for i in range(0, n, size))
+
+
+def _over_threads(work: Callable[[Any], Any], items: Any) -> Iterator[Any]:
+    """`work` on each item, on as many threads as BLAS may use; numpy lets go of the lock in its loops."""
+    threads = blas_threads()
+    if threads == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, items)

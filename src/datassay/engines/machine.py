@@ -1,0 +1,75 @@
+"""What this machine has to give: memory that is free now, threads BLAS may use, a CUDA card."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from threadpoolctl import threadpool_info
+
+
+def available_memory() -> int:
+    """Bytes that a new array can take without swapping; a container's limit counts. 0 where it can't be told."""
+    free = 0
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+    except OSError:
+        try:
+            free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # macOS tells only how much there is
+        except (AttributeError, ValueError, OSError):
+            return _windows_memory()
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        return min(free, int(limit) - used) if limit != "max" else free
+    except (OSError, ValueError):
+        return free
+
+
+def _windows_memory() -> int:
+    if sys.platform != "win32":
+        return 0
+
+    class Status(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong)] + [(f"f{i}", ctypes.c_ulonglong) for i in range(7)]
+
+    status = Status(length=ctypes.sizeof(Status))
+    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+    return int(status.f1)
+
+
+def blas_threads() -> int:
+    """Threads that BLAS uses now: OMP_NUM_THREADS, threadpoolctl's limits and joblib's workers all show here."""
+    return max([pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"], default=1)
+
+
+def pick_device(device: str, *, worthwhile: bool = True) -> str:
+    """'auto' to 'cuda' where torch is installed, sees a card, and the work is worth importing torch for; else 'cpu'.
+
+    Raises
+    ------
+    ImportError
+        If a device other than the CPU is asked for and torch is not installed.
+    ValueError
+        If torch is installed and has no such device.
+    """
+    if device == "cpu":
+        return "cpu"
+    if importlib.util.find_spec("torch") is None:
+        if device == "auto":
+            return "cpu"
+        raise ImportError(f"device={device!r} needs torch: pip install 'datassay[torch]'")
+    if device == "auto" and not worthwhile:
+        return "cpu"
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r} was asked for, but torch sees no CUDA card: pass device='cpu' or 'auto'.")
+    return device

@@ -1,0 +1,81 @@
+"""The methods: one file each, one function each, one line each in `METHODS`."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from datassay.data import DataError, Dataset
+from datassay.values import Values
+
+
+@dataclass(frozen=True)
+class Method:
+    """A line of the table of methods; the module is imported when the method is first used."""
+
+    function: str  #: name of the function, and of its module in this package
+    says: str  #: what a low score means
+    needs: str
+    cost: str
+    sign: str  #: the paper's own direction; `Values.scores` is always higher = keep
+    paper: str
+
+    def load(self) -> Callable[..., Values]:
+        """The function itself."""
+        found: Callable[..., Values] = getattr(import_module(f"{__name__}.{self.function}"), self.function)
+        return found
+
+
+METHODS = {
+    "cg-score": Method(
+        function="cg_score",
+        says="the labels of all other rows speak against this one",
+        needs="features and labels; no model, no validation rows (uses them if given)",
+        cost="2/3 n^3 operations, n^2 numbers in memory",
+        sign="high = suspicious",
+        paper="Ki, Choi & Chung, ICLR 2023",
+    ),
+}
+
+
+def value(data: Dataset, method: str = "cg-score", *, seed: int = 0, **options: Any) -> Values:
+    """Value every row of the data with one method; ``options`` are that method's own keywords.
+
+    Raises
+    ------
+    DataError
+        If there is no such method, or the data is not what the method needs.
+    TypeError
+        If the method has no such option.
+
+    Examples
+    --------
+    >>> import datassay as da
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> values = da.value(da.Dataset(X, y), method="cg-score")
+    >>> values.scores.shape, int(values.flagged.sum())
+    ((150,), 4)
+    >>> da.value(da.Dataset(X, y), method="cg-score", rigde=0.1)
+    Traceback (most recent call last):
+    TypeError: cg-score has no option 'rigde'; did you mean 'ridge'? It takes: ridge, bias, ...
+    """
+    if not isinstance(data, Dataset):
+        raise DataError(f"value needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path).")
+    if method not in METHODS:
+        raise DataError(f"there is no method {method!r}{_meant(method, METHODS)} There are: {', '.join(METHODS)}.")
+    function = METHODS[method].load()
+    known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{method} has no option {name!r}{_meant(name, known)} It takes: {', '.join(known)}.")
+    return function(data, seed=seed, **options)
+
+
+def _meant(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else "."

@@ -1,0 +1,314 @@
+"""CG-score (Ki, Choi & Chung, ICLR 2023): the label energy that leaves when row i leaves.
+
+    CG_i = y'H^-1 y - y_-i' H_-i^-1 y_-i = z_i^2 / d_i,      z = H^-1 y,  d = diag(H^-1)                     (eqs. 2, 6)
+         = d_i (y_i - f_i)^2,      f_i = y_i - z_i / d_i: the prediction of row i from all the others
+         = a^2 + 2ab + b^2 = d_i f_i^2 - 2 d_i y_i f_i + d_i y_i^2;      2ab is the "partial CG-score"
+    H (n, n): arc-cosine kernel of the rows scaled to unit length (engines/gram.py); y: +1 for a class, -1 for the rest
+
+H knows no labels, so one Cholesky factorisation serves all classes at once. Differs from the paper by default, each for
+what it finds (docs/methods/cg-score.md has the measurements): a ridge on H, chosen by leave-one-out likelihood; the sum
+over all one-vs-rest columns; a bias where the likelihood asks for one; validation rows, where given, as trusted rows.
+``ridge=0, classes="own"`` is the paper's score, ``negatives=r`` its stochastic scheme.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from datassay.data import DataError, Dataset
+from datassay.engines import gram, machine
+from datassay.engines.leave_one_out import Choice, Left, SingularGramError, Trusted, choose, leave_one_out
+from datassay.values import Values
+
+SAMPLE = 1000  # rows on which ridge, bias and trusted are chosen, so that the choice costs the same for any n
+TRUSTED_RIDGE = 0.1  # measured on digits and breast cancer: benchmarks/cg_score_options.py
+
+
+def cg_score(
+    data: Dataset,
+    *,
+    ridge: float | Literal["auto"] = "auto",
+    bias: bool | Literal["auto"] = "auto",
+    classes: Literal["sum", "own"] | None = None,
+    negatives: float | None = None,
+    repeats: int = 10,
+    inverse: bool = True,
+    trusted: bool | Literal["auto"] = "auto",
+    flag: Literal["loo", "sign"] = "loo",
+    dtype: Literal["float64", "float32"] = "float64",
+    device: str = "auto",
+    seed: int = 0,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> Values:
+    """CG-score of every row: no model is trained, one kernel matrix is factorised.
+
+    Parameters
+    ----------
+    data
+        n rows; classification, or regression: labels standardised, and the score is the squared leave-one-out residual of
+        a Gaussian process in units of its variance.
+    ridge
+        Added to H's diagonal; the paper has 0. "auto": of greatest mean leave-one-out log likelihood, scale profiled out, on
+        the rows (on a random 1000, if there are more): one 1000 x 1000 eigendecomposition for each candidate of bias and
+        trusted, whatever n is.
+    bias
+        Append a constant 1 to every row before it is scaled to unit length. "auto": by the same likelihood; none at ridge 0.
+    classes
+        "sum" over all one-vs-rest columns (default), or the row's "own" class as in the paper (default with negatives).
+    negatives, repeats
+        The paper's stochastic scheme (appendix A.2): for each class all its n_c rows and a random ``negatives * n_c`` others,
+        ``repeats`` times, averaged. Memory and time then follow n_c (1 + negatives) in place of n.
+    inverse
+        False gives CG' (section 3.2), with H in place of its inverse: 2 y_i (Hy)_i - 1/2, **high = learned fast**.
+    trusted
+        Put the validation rows into the same matrix; they are not valued, they sharpen every prediction. "auto": where there
+        are some and the likelihood of the training rows rises; never at ridge 0.
+    flag
+        "loo": the class predicted from all other rows is another one. "sign": the paper's rule, partial CG-score > 0.
+        Regression knows "loo" only: the residual is beyond 3 robust standard deviations.
+    dtype
+        "float32" halves time and memory.
+    device
+        "cpu", "cuda" (needs torch) or "auto".
+    seed, n_jobs
+        For the sample of "auto" and the draws of negatives; workers for the repeats (joblib: the same bits for any number).
+
+    Returns
+    -------
+    Values
+        scores = -CG (or +CG'). Columns, (n,) each: ``cg_score`` = ``a2`` + ``cross_term`` + ``b2``, summed over the columns
+        that ``classes`` names, high = suspicious; ``loo_margin``, the leave-one-out prediction for the given class minus that
+        for the best other (regression: ``loo_prediction`` and ``loo_residual`` in the labels' units). Rows that point in the
+        same direction, at ridge 0: with one label, cg_score 0; with labels in conflict, cg_score infinite, as the
+        limit of a vanishing ridge has it, and scores finite, below all others.
+
+    Raises
+    ------
+    DataError
+        Rows without a direction, too little memory, no inverse at this ridge, options that exclude each other.
+
+    Examples
+    --------
+    >>> import numpy as np, datassay as da
+    >>> from datassay.methods.cg_score import cg_score
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.r_[rng.normal(2, 1, (20, 3)), rng.normal(-2, 1, (20, 3))]
+    >>> y = np.repeat(["a", "b"], 20); y[3] = "b"                      # one wrong label
+    >>> cg_score(da.Dataset(X, y)).suspects(1)[["id", "given_label", "suggested_label"]]
+       id given_label suggested_label
+    3   3           b               a
+    """
+    start = time.perf_counter()
+    options = {name: value for name, value in locals().items() if name not in ("data", "start", "n_jobs", "progress")}
+    options["classes"] = classes = classes or ("sum" if negatives is None else "own")
+    _check(data, ridge, classes, negatives, repeats, inverse, flag, dtype, trusted)
+    n, own = len(data), np.zeros(len(data), np.int64) if data.task == "regression" else data.codes
+    Y, known = _targets(data)
+    sizes = [n] if negatives is None else [min(n, c + round(negatives * c)) for c in np.bincount(own)]
+    device = machine.pick_device(device, worthwhile=max(sizes) >= 2000) if inverse else "cpu"
+    if device == "cpu" and inverse:
+        _fits(max(sizes), dtype)
+    best = _choose(data, Y, known, ridge, bias, trusted if inverse else False, seed)
+    if not best.bias and len(zero := gram.zero_rows(data.X)):
+        raise DataError(
+            f"row {zero[0]} (id {data.ids[zero[0]]!r}) is zero in every column, as are {len(zero)} rows in all, so it has no "
+            "direction to compare: drop such rows, or pass bias=True, which gives every row one."
+        )
+    U = gram.unit_rows(data.X, bias=best.bias, dtype=dtype)
+    same = gram.equal_rows(U)
+    stats: dict[str, Any] = {"bias": best.bias, "device": device}
+    if inverse:
+        if best.trusted and known is not None:
+            known = known._replace(X=gram.unit_rows(known.X, bias=best.bias, dtype=dtype))
+        else:
+            known = None
+        with tqdm(total=100, desc="cg-score", unit="%", disable=None if progress else True, leave=False) as bar:
+            try:
+                if negatives is None:
+                    left = leave_one_out(U, Y, best.ridge, same, known, device=device, report=lambda s: bar.update(50 * s))
+                    terms, endless, residual = _terms(Y, left), left.endless, left.residual
+                else:
+                    draws = _draws(own, negatives, repeats, seed)
+                    solve = delayed(_one_draw)
+                    runs = Parallel(n_jobs=n_jobs, return_as="generator")(
+                        solve(U, Y, same, known, best.ridge, device, c, rows) for c, rows in draws
+                    )
+                    terms, endless, residual = _average(own, Y.shape[1], draws, runs, lambda s: bar.update(100 * s))
+            except SingularGramError as error:
+                raise DataError(
+                    f"the kernel matrix has no inverse in {dtype} at ridge {best.ridge:g} (it failed at its row {error.row}): some "
+                    "rows are almost equal; pass ridge='auto', or a small ridge such as 1e-6."
+                ) from None
+        stats |= {
+            "ridge": best.ridge,
+            "loo_log_likelihood": best.log_likelihood if np.isfinite(best.log_likelihood) else None,
+            "trusted_rows": 0 if known is None else len(known.Y),
+            "residual": residual,
+            "matrix_bytes": max(sizes) ** 2 * np.dtype(dtype).itemsize,
+        }
+    else:
+        terms, endless = _cg_prime(U, Y), np.zeros(n, bool)
+    f = terms.pop("f")
+    columns = {name: t.sum(axis=1) if classes == "sum" else t[np.arange(n), own] for name, t in terms.items()}
+    scores = -columns["cg_score"] if inverse else columns["cg_prime"].copy()
+    if endless.any():
+        dissent = abs(Y - f).sum(axis=1)[endless]
+        scores[endless] = scores[~endless].min(initial=0.0) - 1 - dissent / dissent.max()
+        columns["cg_score"][endless] = np.inf
+    conflicts, outvoted = _conflicts(same, own)
+    stats["equal_rows"] = int(np.sum(np.bincount(same, minlength=n)[same] > 1))
+    stats["conflicting_rows"] = [data.ids[group].tolist() for group in conflicts[:100]]
+    if data.task == "regression":
+        centre, scale = data.codes.mean(), data.codes.std()
+        suggested = f[:, 0] * scale + centre
+        columns |= {"loo_prediction": suggested, "loo_residual": data.codes - suggested}
+        r = np.sqrt(columns["cg_score"])
+        flagged, rule = r > 3 * 1.4826 * np.median(r), "leave-one-out residual beyond 3 robust standard deviations"
+    else:
+        columns["loo_margin"], guess = _margin(f, own)
+        suggested = data.labels_of(guess)
+        if flag == "loo":
+            flagged, rule = guess != own, "leave-one-out class differs from the given label"
+        elif inverse:
+            flagged, rule = terms["cross_term"][np.arange(n), own] > 0, "partial CG-score of the given class > 0"
+        else:
+            flagged, rule = terms["cg_prime"][np.arange(n), own] < 0.5, "2 y_i (y_-i' g_i) < 0"
+        flagged = flagged | outvoted
+    stats |= {"flag_rule": rule, "seconds": time.perf_counter() - start}
+    return Values(data.ids, scores, flagged, columns, "cg-score", options, stats, data.y, suggested, data.hash)
+
+
+def _terms(Y: np.ndarray, left: Left) -> dict[str, np.ndarray]:
+    d, f = left.d[:, None], Y - left.e
+    return {"cg_score": d * left.e**2, "cross_term": -2 * d * Y * f, "a2": d * f**2, "b2": d * Y**2, "f": f}
+
+
+def _cg_prime(U: Any, Y: np.ndarray) -> dict[str, np.ndarray]:
+    """2 y_i (Hy)_i - 1/2, a block of rows at a time: no n x n matrix."""
+    HY = np.concatenate([gram.arc_cosine(U[rows], U) @ Y for rows in gram.blocks(len(Y), 1024)])
+    return {"cg_prime": 2 * Y * HY - 0.5, "f": HY - 0.5 * Y}
+
+
+def _draws(codes: np.ndarray, r: float, repeats: int, seed: int) -> list[tuple[int, np.ndarray]]:
+    """Appendix A.2: for each class and repeat, its rows and a random r n_c of the others, drawn before any work starts."""
+    k = int(codes.max()) + 1
+    rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(k * repeats + 1)[1:]]
+    draws = []
+    for c in range(k):
+        inside, outside = np.flatnonzero(codes == c), np.flatnonzero(codes != c)
+        take = min(len(outside), round(r * len(inside)))
+        for rng in rngs[c * repeats : (c + 1) * repeats]:
+            draws.append((c, np.sort(np.r_[inside, rng.choice(outside, take, replace=False)])))
+    return draws
+
+
+def _one_draw(
+    U: Any, Y: np.ndarray, same: np.ndarray, known: Trusted | None, ridge: float, device: str, c: int, rows: np.ndarray
+) -> Left:
+    trusted = None if known is None else known._replace(Y=known.Y[:, [c]])
+    return leave_one_out(U[rows], Y[rows][:, [c]], ridge, same[rows], trusted, device=device)
+
+
+def _average(
+    codes: np.ndarray, k: int, draws: list[tuple[int, np.ndarray]], runs: Any, report: Callable[[float], Any]
+) -> tuple[dict[str, np.ndarray], np.ndarray, float]:
+    """Mean over the draws that held a row; f is nan in the columns in which it was never drawn."""
+    n = len(codes)
+    sums = {name: np.zeros((n, k)) for name in ("cg_score", "cross_term", "a2", "b2", "f")}
+    count, endless, residual = np.zeros((n, k)), np.zeros(n, bool), 0.0
+    for (c, rows), left in zip(draws, runs, strict=True):
+        for name, term in _terms(np.where(codes[rows] == c, 1.0, -1.0)[:, None], left).items():
+            sums[name][rows, c] += term[:, 0]
+        count[rows, c] += 1
+        endless[rows] |= left.endless & (codes[rows] == c)
+        residual = max(residual, left.residual)
+        report(1 / len(draws))
+    mean = {name: np.divide(s, count, out=np.full((n, k), np.nan), where=count > 0) for name, s in sums.items()}
+    return mean, endless, residual
+
+
+def _targets(data: Dataset) -> tuple[np.ndarray, Trusted | None]:
+    """(n, k): +1 for a class, -1 for the rest, or the standardised amount; and the validation rows in the same terms."""
+
+    def coded(codes: np.ndarray) -> np.ndarray:
+        if data.task == "regression":
+            return ((codes - data.codes.mean()) / data.codes.std())[:, None]
+        return np.where(codes[:, None] == np.arange(len(data.classes)), 1.0, -1.0)
+
+    if data.codes_val is None:
+        return coded(data.codes), None
+    return coded(data.codes), Trusted(data.X_val, coded(data.codes_val), TRUSTED_RIDGE)
+
+
+def _choose(data: Dataset, Y: np.ndarray, known: Trusted | None, ridge: Any, bias: Any, trusted: Any, seed: int) -> Choice:
+    """Fill in what is "auto" from a sample; at ridge 0, the paper's definition, "auto" is False."""
+    lam = None if ridge == "auto" else float(ridge)
+    b = (False if lam == 0 else None) if bias == "auto" else bool(bias)
+    t = (False if lam == 0 or known is None else None) if trusted == "auto" else bool(trusted)
+    if lam is not None and b is not None and t is not None:
+        return Choice(lam, b, t, -np.inf)
+    rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    pick = np.sort(rng.permutation(len(Y))[:SAMPLE])
+    if known is not None:
+        pick_v = np.sort(rng.permutation(len(known.Y))[:SAMPLE])
+        known = known._replace(X=known.X[pick_v], Y=known.Y[pick_v])
+    return choose(data.X[pick], Y[pick], lam, b, known, t)
+
+
+def _margin(f: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction for the given class minus that for the best other, and the best class of all."""
+    f, own = np.where(np.isnan(f), -np.inf, f), (np.arange(len(f)), codes)
+    others = f.copy()
+    others[own] = -np.inf
+    return f[own] - others.max(axis=1), f.argmax(axis=1)
+
+
+def _conflicts(same: np.ndarray, codes: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Groups of equal rows with different labels, and the rows in them whose label is not the group's strict majority."""
+    order = np.argsort(same, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(same[order])) + 1)
+    groups = [g for g in groups if len(g) > 1 and len(np.unique(codes[g])) > 1]
+    outvoted = np.zeros(len(same), bool)
+    for g in groups:
+        outvoted[g] = [2 * np.sum(codes[g] == c) <= len(g) for c in codes[g]]
+    return groups, outvoted
+
+
+def _check(
+    data: Dataset, ridge: Any, classes: str, negatives: Any, repeats: int, inverse: bool, flag: str, dtype: str, trusted: Any
+) -> None:
+    wrong = {
+        f"ridge must be 'auto' or a number >= 0, got {ridge!r}": ridge != "auto"
+        and not (isinstance(ridge, (int, float)) and np.isfinite(ridge) and ridge >= 0),
+        f"classes must be 'sum' or 'own', got {classes!r}": classes not in ("sum", "own"),
+        f"flag must be 'loo' or 'sign', got {flag!r}": flag not in ("loo", "sign"),
+        f"dtype must be 'float64' or 'float32', got {dtype!r}": dtype not in ("float64", "float32"),
+        "trusted=True needs validation rows, and the data set has none: give X_val and y_val": trusted is True
+        and data.X_val is None,
+        "negatives, inverse=False and flag='sign' are about classes, and this is regression": data.task == "regression"
+        and (negatives is not None or not inverse or flag == "sign"),
+        "negatives=r needs r > 0, repeats >= 1, classes='own' and inverse=True: the scheme scores a row in its own class": (
+            negatives is not None and (negatives <= 0 or repeats < 1 or classes == "sum" or not inverse)
+        ),
+    }
+    for what, is_wrong in wrong.items():
+        if is_wrong:
+            raise DataError(f"cg_score: {what}.")
+
+
+def _fits(n: int, dtype: str) -> None:
+    """Say so before the machine starts to swap."""
+    need, have = 1.3 * n * n * np.dtype(dtype).itemsize, machine.available_memory()
+    if have and need > have:
+        half = "dtype='float32' (half of it), or " if dtype == "float64" else ""
+        raise DataError(
+            f"cg_score needs {need / 2**30:.1f} GiB for {n} x {n} numbers and this machine has {have / 2**30:.1f} GiB free: use "
+            f"{half}negatives=1 (the paper's stochastic scheme, one class and as many others at a time), or fewer rows."
+        )

@@ -1,0 +1,266 @@
+"""`read`: a file or a folder becomes a Dataset. CSV, Parquet, npz, a folder of images with a sub-folder for each class."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from datassay.data import DataError, Dataset, Missing, Task
+
+_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+_TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".npz"}
+
+
+def read(
+    path: str | Path,
+    *,
+    label: str | None = None,
+    id: str | None = None,
+    val: str | Path | None = None,
+    features: str | Path | None = None,
+    val_features: str | Path | None = None,
+    drop: Sequence[str] = (),
+    missing: Missing = "error",
+    task: Task | None = None,
+    image_size: int | None = None,
+) -> Dataset:
+    """Read training rows, and optionally validation rows, from files.
+
+    Parameters
+    ----------
+    path
+        CSV (also .tsv, .csv.gz; the separator is found), Parquet (also with a column of encoded images), npz with arrays
+        X and y (and optionally X_val, y_val, ids), or a folder with a sub-folder of images for each class.
+    label
+        The column of labels; not for npz and folders.
+    id
+        The column of ids; default: the row number (folders: the path below the folder).
+    val
+        A file of the same form with the validation rows.
+    features, val_features
+        .npy or .parquet with one row of numbers for each row: value the rows on these, show the originals.
+    drop
+        Columns to leave out.
+    missing
+        "error", "drop" or "mean", as in `Dataset`.
+    task
+        "classification" or "regression"; default: as `Dataset` finds.
+    image_size
+        Bring all images to this many pixels a side; default: they must be of one size.
+
+    Raises
+    ------
+    DataError
+        One sentence: what is needed, what came (file, row, column), what to do.
+    ImportError
+        If there are images and pillow is not installed.
+
+    Examples
+    --------
+    >>> import datassay as da, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "pets.csv")
+    >>> _ = path.write_text("name,weight,kind\\nrex,30,dog\\ntom,4,cat\\nace,25,dog\\nmia,3,cat\\n")
+    >>> da.read(path, label="kind", id="name")
+    Dataset: 4 rows x 1 columns, classification, 2 classes ('cat' 2, 'dog' 2), no validation rows
+    """
+    X, y, ids, inner = _parts(Path(path), label, id, tuple(drop), image_size)
+    X_val, y_val = inner
+    if val is not None:
+        X_val, y_val, _, _ = _parts(Path(val), label, id, tuple(drop), image_size, is_val=True)
+    if isinstance(X, np.ndarray) and isinstance(X_val, np.ndarray) and X.shape[1:] != X_val.shape[1:] and val is not None:
+        raise DataError(f"a row of {val} has shape {X_val.shape[1:]}, a row of {path} has {X.shape[1:]}: they must agree.")
+    try:
+        data = Dataset(X, y, X_val, y_val, ids=ids, task=task, missing=missing)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    if features is not None:
+        F = _features(Path(features))
+        F_val = None if val_features is None else _features(Path(val_features))
+        if len(data.dropped):
+            F = F[~np.isin(np.arange(len(y)) if ids is None else ids, data.dropped)]
+        data = data.with_features(F, F_val)
+    data.source = {
+        "path": str(path),
+        "label": label,
+        "id": id,
+        "val": None if val is None else str(val),
+        "features": None if features is None else str(features),
+        "val_features": None if val_features is None else str(val_features),
+        "drop": list(drop),
+        "missing": missing,
+        "task": task,
+        "image_size": image_size,
+    }
+    return data
+
+
+def _parts(
+    path: Path, label: str | None, id: str | None, drop: tuple[str, ...], size: int | None, is_val: bool = False
+) -> tuple[Any, Any, Any, tuple[Any, Any]]:
+    """X, y, ids and (X_val, y_val) of one file."""
+    if path.is_dir():
+        return *_folder(path, size), (None, None)
+    if not path.exists():
+        near = _near(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
+        raise DataError(f"there is no file or folder {str(path)!r}{near}.")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty: rows under a line of column names are needed.")
+    kind = "".join(s for s in path.suffixes[-2:] if s != ".gz").lower().split(".")[-1]
+    if kind == "npz":
+        return _npz(path)
+    if kind in ("parquet", "pq"):
+        table = _parquet(path)
+    elif kind in ("csv", "tsv", "txt"):
+        table = _csv(path)
+    else:
+        raise DataError(f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))} or a folder of images.")
+    frame = table.to_pandas()
+    if len(frame) == 0:
+        raise DataError(f"{path} has column names but no rows.")
+    names = [str(c) for c in frame.columns]
+    frame.columns = names
+    if label is None:
+        raise DataError(f"{path} needs the name of its label column (label=..., or --label); it has {_listed(names)}.")
+    for what, column in [("label", label), ("id", id)] + [("drop", d) for d in drop]:
+        if column is not None and column not in names and not (is_val and what != "label"):
+            raise DataError(f"{path} has no column {column!r} ({what}){_near(column, names)}; it has {_listed(names)}.")
+    y = frame.pop(label)
+    ids = frame.pop(id).to_numpy() if id is not None and id in frame else None
+    frame = frame.drop(columns=[d for d in drop if d in frame])
+    if frame.shape[1] == 0:
+        raise DataError(f"{path} has no column left beside {label!r} to value the rows on.")
+    pictures = [c for c in frame if isinstance(_first(frame[c]), (bytes, dict))]
+    if pictures:
+        images = [cell["bytes"] if isinstance(cell, dict) else cell for cell in frame[pictures[0]]]
+        return _decode(images, lambda i: f"{path}, row {i}, column {pictures[0]!r}", size), y, ids, (None, None)
+    return frame, y, ids, (None, None)
+
+
+def _csv(path: Path) -> pa.Table:
+    """Strict: every row has as many fields as the header."""
+    ragged: list[Any] = []
+
+    def remember(row: Any) -> str:
+        ragged.append(row)
+        return "skip"
+
+    try:
+        with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
+            content = stream.read()
+        head = content[: 1 << 16].split(b"\n", 1)[0].decode("utf-8-sig", errors="replace")
+        separator = max([",", ";", "\t", "|"], key=head.count)
+        table = csv.read_csv(
+            pa.BufferReader(content),
+            # one block: the row numbers of errors count from the top, and a column's type is settled by all its cells
+            read_options=csv.ReadOptions(block_size=len(content) + 1, use_threads=False),
+            parse_options=csv.ParseOptions(delimiter=separator, invalid_row_handler=remember, newlines_in_values=True),
+            convert_options=csv.ConvertOptions(strings_can_be_null=True, null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"]),
+        )
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path} can't be read as CSV: {str(error).splitlines()[0]}.") from None
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error}.") from None
+    if ragged:
+        row = ragged[0]
+        where = f"line {row.number}" if row.number is not None else "a line"
+        raise DataError(
+            f"{path} is ragged: {where} has {row.actual_columns} fields, the header {row.expected_columns} "
+            f"({len(ragged)} such lines): {row.text[:80]!r}; quote fields that hold the separator {separator!r}, or mend them."
+        )
+    return table
+
+
+def _parquet(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} can't be read as Parquet: {str(error).splitlines()[0]}.") from None
+
+
+def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in held.files}
+    except ValueError:
+        raise DataError(f"{path} holds Python objects, which can run code when opened: save y as numbers or text.") from None
+    except Exception as error:  # a broken zip shows in many ways
+        raise DataError(f"{path} can't be read as npz: {error}.") from None
+    for name in ("X", "y"):
+        if name not in arrays:
+            raise DataError(f"{path} needs the arrays X and y, and has {_listed(list(arrays))}{_near(name, arrays)}.")
+    return arrays["X"], arrays["y"], arrays.get("ids"), (arrays.get("X_val"), arrays.get("y_val"))
+
+
+def _folder(path: Path, size: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    files = sorted(f for f in path.glob("*/**/*") if f.suffix.lower() in _IMAGES and f.is_file())
+    if not files:
+        raise DataError(f"the folder {str(path)!r} has no images in sub-folders: one sub-folder for each class is needed.")
+    names = [f.relative_to(path) for f in files]
+    X = _decode([f.read_bytes() for f in files], lambda i: str(files[i]), size)
+    return X, np.array([n.parts[0] for n in names]), np.array([n.as_posix() for n in names])
+
+
+def _decode(images: Iterable[bytes], where: Any, size: int | None) -> np.ndarray:
+    """(n, height, width) grey or (n, height, width, 3) colour, uint8."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("images need pillow: pip install 'datassay[images]'") from error
+    out: list[np.ndarray] = []
+    for i, encoded in enumerate(images):
+        try:
+            picture = Image.open(io.BytesIO(encoded))
+            picture = picture.convert("L" if picture.mode in ("1", "L", "I;16", "I") else "RGB")
+        except Exception:  # pillow raises many kinds for a broken file
+            raise DataError(f"{where(i)} is not a readable image: mend or remove it.") from None
+        if size is not None:
+            picture = picture.resize((size, size))
+        out.append(np.asarray(picture))
+        if out[i].shape[:2] != out[0].shape[:2]:
+            a, b = ("x".join(map(str, o.shape[1::-1])) for o in (out[0], out[i]))
+            raise DataError(f"{where(i)} is {b} pixels, {where(0)} is {a}: pass image_size (--image-size) to bring all to one size.")
+    if len({o.ndim for o in out}) > 1:  # grey among colour
+        out = [o if o.ndim == 3 else np.repeat(o[..., None], 3, axis=2) for o in out]
+    return np.stack(out)
+
+
+def _features(path: Path) -> Any:
+    if not path.is_file():
+        raise DataError(f"there is no features file {str(path)!r}.")
+    if path.suffix == ".npy":
+        try:
+            return np.load(path, allow_pickle=False)
+        except ValueError as error:
+            raise DataError(f"{path} can't be read as numbers: {error}.") from None
+    if path.suffix in (".parquet", ".pq"):
+        frame = _parquet(path).to_pandas()
+        text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
+        if text:
+            raise DataError(f"{path} must hold numbers only, and column {text[0]!r} does not.")
+        return frame.to_numpy(np.float64)
+    raise DataError(f"{path} must be .npy or .parquet, with one row of numbers for each row of the data.")
+
+
+def _first(column: pd.Series) -> Any:
+    present = column.dropna()
+    return present.iloc[0] if len(present) else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:20])
+    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown or "none"
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    lower = {k.lower(): k for k in known}
+    found = difflib.get_close_matches(word.lower(), list(lower), n=1)
+    return f"; did you mean {lower[found[0]]!r}?" if found else ""

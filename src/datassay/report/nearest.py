@@ -1,0 +1,40 @@
+"""The rows most alike to a suspect, by cosine similarity in the features that were valued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+_ENTRIES = 16_000_000  # of one block of similarities: 128 MB
+
+
+def similarities(X: Any, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """For each of ``rows`` its (n,) cosine similarity with every row of X; -inf with itself, 0 with a row of zeros."""
+    n = X.shape[0]
+    norms = np.sqrt(X.multiply(X).sum(axis=1)) if sp.issparse(X) else np.sqrt(np.einsum("ij,ij->i", X, X))
+    norms = np.asarray(norms, dtype=np.float64).ravel()
+    norms[norms == 0] = np.inf
+    step = max(1, min(256, _ENTRIES // n))
+    for start in range(0, len(rows), step):
+        block = rows[start : start + step]
+        dots = X[block] @ X.T
+        dots = np.asarray(dots.toarray() if sp.issparse(dots) else dots, dtype=np.float64)
+        cosines = dots / norms / norms[block, None]
+        cosines[np.arange(len(block)), block] = -np.inf
+        yield from cosines
+
+
+def nearest(similarity: np.ndarray, among: np.ndarray, k: int) -> np.ndarray:
+    """Positions of the k most similar rows of the mask ``among``, best first; equal ones in the order of the rows.
+
+    >>> nearest(np.array([.1, .9, -np.inf, .9]), np.array([True, True, True, True]), 2)
+    array([1, 3])
+    """
+    candidates = np.flatnonzero(among & (similarity > -np.inf))
+    if len(candidates) > k > 0:
+        bar = np.partition(similarity[candidates], -k)[-k]
+        candidates = candidates[similarity[candidates] >= bar]
+    return candidates[np.argsort(-similarity[candidates], kind="stable")][:k]
