@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.linalg import eigh, get_blas_funcs, get_lapack_funcs
 from scipy.optimize import minimize_scalar
+from threadpoolctl import threadpool_limits
 
 from datassay.engines.blocked import cholesky, invert_lower
 from datassay.engines.gram import arc_cosine, blocks, unit_rows, zero_rows
@@ -156,7 +157,8 @@ class RidgePath:
     """
 
     def __init__(self, H: Float[ndarray, "n n"], Y: Float[ndarray, "n k"]) -> None:
-        self.w, self.Q = eigh(np.asarray(H, np.float64), overwrite_a=True, check_finite=False)
+        with threadpool_limits(1, "blas"):  # half of it is bound by memory: more threads gain little, and stall on a busy machine
+            self.w, self.Q = eigh(np.asarray(H, np.float64), overwrite_a=True, check_finite=False)
         self.QY, self.Q2 = self.Q.T @ Y, self.Q**2
 
     def log_likelihood(self, ridge: float) -> float:
@@ -224,32 +226,42 @@ class Choice(NamedTuple):
 
     ridge: float
     bias: bool
-    trusted: bool
+    trusted_ridge: float | None  #: None: the trusted rows are left aside
     log_likelihood: float
 
 
 def choose(
-    X: Any, Y: Float[ndarray, "n k"], ridge: float | None, bias: bool | None, known: Trusted | None, use: bool | None
+    X: Any,
+    Y: Float[ndarray, "n k"],
+    ridge: float | None,
+    bias: bool | None,
+    known: Trusted | None,
+    use: bool | None,
+    trusted_ridges: tuple[float, ...],
 ) -> Choice:
-    """Ridge, bias and use of trusted rows (each only where it is None) of greatest leave-one-out log likelihood.
+    """Ridge, bias and use of trusted rows, each only where it is None, of greatest leave-one-out log likelihood.
 
-    One eigendecomposition for each combination of bias and trusted rows; X and ``known.X`` are raw rows.
+    One eigendecomposition for each bias tried, then one for each ridge of the trusted rows; X and ``known.X`` are raw rows.
     """
-    best = Choice(0.0, False, False, -np.inf)
-    for b in (False, True) if bias is None else (bias,):
-        if not b and len(zero_rows(X)):
-            continue
-        U = unit_rows(X, bias=b)
-        V = None if known is None else unit_rows(known.X, bias=b)
-        for t in (False, True) if use is None else (use,):
-            H, target = arc_cosine(U), Y
-            if t and known is not None:
-                target = Y - condition_on(H, arc_cosine(U, V), arc_cosine(V), known.Y, known.ridge)
-            path = RidgePath(H, target)
-            lam, at = path.best() if ridge is None else (ridge, path.log_likelihood(ridge))
-            if at > best.log_likelihood:
-                best = Choice(lam, b, t, at)
-    return best
+
+    def tried(b: bool, own: float | None) -> Choice:
+        U, target = unit_rows(X, bias=b), Y
+        H = arc_cosine(U)
+        if own is not None and known is not None:
+            V = unit_rows(known.X, bias=b)
+            target = Y - condition_on(H, arc_cosine(U, V), arc_cosine(V), known.Y, own)
+        path = RidgePath(H, target)
+        lam, at = path.best() if ridge is None else (ridge, path.log_likelihood(ridge))
+        return Choice(lam, b, own, at)
+
+    biases = (False, True) if bias is None else (bias,)
+    if len(zero_rows(X)):
+        biases = (True,)  # the only bias under which such a row has a direction
+    best = max((tried(b, None) for b in biases), key=lambda c: c.log_likelihood)
+    if known is None or use is False:
+        return best
+    with_known = max((tried(best.bias, own) for own in trusted_ridges), key=lambda c: c.log_likelihood)
+    return with_known if use or with_known.log_likelihood > best.log_likelihood else best
 
 
 def _stack(U: Any, V: Any) -> Any:

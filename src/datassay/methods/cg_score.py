@@ -27,7 +27,7 @@ from datassay.engines.leave_one_out import Choice, Left, SingularGramError, Trus
 from datassay.values import Values
 
 SAMPLE = 1000  # rows on which ridge, bias and trusted are chosen, so that the choice costs the same for any n
-TRUSTED_RIDGE = 0.1  # measured on digits and breast cancer: benchmarks/cg_score_options.py
+TRUSTED_RIDGES = (0.01, 0.1, 1.0, 10.0)  # tried for the trusted rows: clean labels need little, overlapping classes more
 
 
 def cg_score(
@@ -56,8 +56,8 @@ def cg_score(
         a Gaussian process in units of its variance.
     ridge
         Added to H's diagonal; the paper has 0. "auto": of greatest mean leave-one-out log likelihood, scale profiled out, on
-        the rows (on a random 1000, if there are more): one 1000 x 1000 eigendecomposition for each candidate of bias and
-        trusted, whatever n is.
+        the rows (on a random 1000, if there are more): one 1000 x 1000 eigendecomposition (about 0.25 s) for each bias and
+        each of four ridges of the trusted rows that is tried, whatever n is.
     bias
         Append a constant 1 to every row before it is scaled to unit length. "auto": by the same likelihood; none at ridge 0.
     classes
@@ -68,8 +68,9 @@ def cg_score(
     inverse
         False gives CG' (section 3.2), with H in place of its inverse: 2 y_i (Hy)_i - 1/2, **high = learned fast**.
     trusted
-        Put the validation rows into the same matrix; they are not valued, they sharpen every prediction. "auto": where there
-        are some and the likelihood of the training rows rises; never at ridge 0.
+        Put the validation rows into the same matrix, with a ridge of their own chosen by the likelihood of the training rows;
+        they are not valued, they sharpen every prediction. "auto": where there are some and that likelihood rises; never at
+        ridge 0.
     flag
         "loo": the class predicted from all other rows is another one. "sign": the paper's rule, partial CG-score > 0.
         Regression knows "loo" only: the residual is beyond 3 robust standard deviations.
@@ -125,10 +126,10 @@ def cg_score(
     same = gram.equal_rows(U)
     stats: dict[str, Any] = {"bias": best.bias, "device": device}
     if inverse:
-        if best.trusted and known is not None:
-            known = known._replace(X=gram.unit_rows(known.X, bias=best.bias, dtype=dtype))
-        else:
+        if best.trusted_ridge is None or known is None:
             known = None
+        else:
+            known = Trusted(gram.unit_rows(known.X, bias=best.bias, dtype=dtype), known.Y, best.trusted_ridge)
         with tqdm(total=100, desc="cg-score", unit="%", disable=None if progress else True, leave=False) as bar:
             try:
                 if negatives is None:
@@ -150,6 +151,7 @@ def cg_score(
             "ridge": best.ridge,
             "loo_log_likelihood": best.log_likelihood if np.isfinite(best.log_likelihood) else None,
             "trusted_rows": 0 if known is None else len(known.Y),
+            "trusted_ridge": best.trusted_ridge,
             "residual": residual,
             "matrix_bytes": max(sizes) ** 2 * np.dtype(dtype).itemsize,
         }
@@ -244,7 +246,7 @@ def _targets(data: Dataset) -> tuple[np.ndarray, Trusted | None]:
 
     if data.codes_val is None:
         return coded(data.codes), None
-    return coded(data.codes), Trusted(data.X_val, coded(data.codes_val), TRUSTED_RIDGE)
+    return coded(data.codes), Trusted(data.X_val, coded(data.codes_val), TRUSTED_RIDGES[0])
 
 
 def _choose(data: Dataset, Y: np.ndarray, known: Trusted | None, ridge: Any, bias: Any, trusted: Any, seed: int) -> Choice:
@@ -252,14 +254,14 @@ def _choose(data: Dataset, Y: np.ndarray, known: Trusted | None, ridge: Any, bia
     lam = None if ridge == "auto" else float(ridge)
     b = (False if lam == 0 else None) if bias == "auto" else bool(bias)
     t = (False if lam == 0 or known is None else None) if trusted == "auto" else bool(trusted)
-    if lam is not None and b is not None and t is not None:
-        return Choice(lam, b, t, -np.inf)
+    if lam is not None and b is not None and t is False:
+        return Choice(lam, b, None, -np.inf)
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
     pick = np.sort(rng.permutation(len(Y))[:SAMPLE])
     if known is not None:
         pick_v = np.sort(rng.permutation(len(known.Y))[:SAMPLE])
         known = known._replace(X=known.X[pick_v], Y=known.Y[pick_v])
-    return choose(data.X[pick], Y[pick], lam, b, known, t)
+    return choose(data.X[pick], Y[pick], lam, b, known, t, TRUSTED_RIDGES)
 
 
 def _margin(f: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

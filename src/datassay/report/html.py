@@ -79,7 +79,7 @@ def count(n: int, one: str, many: str | None = None) -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
-def share(part: float) -> str:
+def share(part: float | int) -> str:
     """A share in percent.
 
     >>> share(0.035), share(1), share(0.00004)
@@ -93,7 +93,7 @@ def key(value: Any) -> str:
     return "" if value is None or value == "nan" else str(value).lower()
 
 
-def bars(histogram: dict[str, Any], height: float) -> list[dict[str, float | int]]:
+def bars(histogram: dict[str, Any], height: int) -> list[dict[str, float | int]]:
     """Bars of a histogram, each one unit wide; heights by square root, or the few suspicious rows would not be seen."""
     most = max(histogram["counts"]) or 1
     return [

@@ -118,7 +118,8 @@ def _distribution(values: Values, data: Dataset, classes: list[Any]) -> dict[str
     scores, flagged, codes = values.scores[finite], values.flagged[finite], data.codes[finite]
     if not len(scores):
         return {"edges": [], "below": 0, "above": 0, "not_finite": int((~finite).sum()), "all": None, "classes": []}
-    least, first, q1, q3, last, most = np.quantile(scores, [0, 0.01, 0.25, 0.75, 0.99, 1])
+    least, q1, q3, most = np.quantile(scores, [0, 0.25, 0.75, 1])
+    first, last = np.quantile(scores, 0.01, method="lower"), np.quantile(scores, 0.99, method="higher")
     low = max(least, min(first, q1 - 3 * (q3 - q1)))
     high = min(most, max(last, q3 + 3 * (q3 - q1)))
     if low == high:  # nearly all scores are one number
