@@ -30,7 +30,9 @@ Val = Annotated[Path | None, typer.Option("--val", help="File of validation rows
 Features = Annotated[Path | None, typer.Option("--features", help=".npy or .parquet: value the rows on these numbers.")]
 ValFeatures = Annotated[Path | None, typer.Option("--val-features", help="The same for the validation rows.")]
 Drop = Annotated[list[str] | None, typer.Option("--drop", help="Column to leave out; may be repeated.")]
-Missing = Annotated[str, typer.Option("--missing", help="What to do with missing cells: error, drop the row, or fill in the mean.")]
+Missing = Annotated[
+    str, typer.Option("--missing", help="What to do with missing cells: error, drop the row, or fill in the mean.")
+]
 Task = Annotated[str | None, typer.Option("--task", help="classification or regression; default: found from the labels.")]
 ImageSize = Annotated[int | None, typer.Option("--image-size", help="Bring images to this many pixels a side.")]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many suspects the report shows.")]
@@ -38,7 +40,9 @@ Top = Annotated[int, typer.Option("--top", min=1, help="How many suspects the re
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Option("--out", "-o", help="Where to write; made if it is not there.")] = Path("datassay-demo"),
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Where to write; made if it is not there.")] = Path(
+        "datassay-demo"
+    ),
     seed: Annotated[int, typer.Option(help="Which labels are planted wrong.")] = 0,
 ) -> None:
     """The main job on real data: 1,797 handwritten digits, 10 % of the labels planted wrong."""
@@ -51,7 +55,9 @@ def demo(
 
     digits = load_digits()
     data, wrong = plant_wrong_labels(Dataset(digits.images, digits.target), 0.1, seed=seed)
-    out.print(f"{len(data)} handwritten digits (scikit-learn's); {wrong.sum()} labels (10 %) were planted wrong for this demo.")
+    out.print(
+        f"{len(data)} handwritten digits (scikit-learn's); {wrong.sum()} labels (10 %) were planted wrong for this demo."
+    )
     values = value_rows(data, method="cg-score", seed=seed)
     found = detection(values.scores, wrong)
     first = np.argsort(values.scores, kind="stable")
@@ -59,12 +65,15 @@ def demo(
     for k in (50, 100, int(wrong.sum())):
         out.print(f"  first {k:4d} suspects: {wrong[first[:k]].sum():4d}    (by chance: {k * wrong.mean():.0f})")
     out.print(
-        f"{values.flagged.sum()} rows are flagged, {(values.flagged & wrong).sum()} of them planted; AUC {found['auc']:.4f} (by chance 0.5)."
+        f"{values.flagged.sum()} rows are flagged, {(values.flagged & wrong).sum()} of them planted; "
+        f"AUC {found['auc']:.4f} (by chance 0.5)."
     )
     folder.mkdir(parents=True, exist_ok=True)
     saved = values.save(folder / "values.parquet")
     page = write_report(values, data, folder / "report.html", top=200)
-    out.print(f"Wrote {saved} and {page}.\nOpen {page.resolve().as_uri()} in a browser: the suspects as pictures, with the rows that speak against them.")
+    out.print(
+        f"Wrote {saved} and {page}.\nOpen {page.resolve().as_uri()} in a browser: the suspects, and what speaks against them."
+    )
 
 
 @app.command()
@@ -82,7 +91,9 @@ def value(
     task: Task = None,
     image_size: ImageSize = None,
     seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="An option of the method, as in --set ridge=0; may be repeated.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="An option of the method, as in --set ridge=0; may be repeated.")
+    ] = None,
     top: Annotated[int, typer.Option("--top", min=0, help="How many suspects to print.")] = 10,
     report: Annotated[Path | None, typer.Option("--report", help="Also write the report to this HTML file.")] = None,
 ) -> None:
@@ -101,9 +112,13 @@ def value(
     values.stats["source"] = rows.source
     if doubled := values.stats.get("equal_rows"):
         groups = len(values.stats["conflicting_rows"])
-        out.print(f"{doubled} rows have an equal row" + (f"; in {groups} groups of them the labels conflict." if groups else "."))
+        out.print(
+            f"{doubled} rows have an equal row" + (f"; in {groups} groups of them the labels conflict." if groups else ".")
+        )
     share = values.flagged.mean()
-    out.print(escape(f"{values.flagged.sum()} of {len(values)} rows ({share:.1%}) are flagged: {values.stats['flag_rule']}."))
+    out.print(
+        escape(f"{values.flagged.sum()} of {len(values)} rows ({share:.1%}) are flagged: {values.stats['flag_rule']}.")
+    )
     if top:
         _table(values.suspects(top).iloc[:, :6], title="most suspicious rows")
     saved = values.save(output)
@@ -118,7 +133,9 @@ def value(
 def report(
     values: Annotated[Path, typer.Argument(help="What `datassay value` wrote.")],
     data: Annotated[Path, typer.Option("--data", help="The file that was valued.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write; the JSON goes beside it.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write; the JSON goes beside it.")] = Path(
+        "report.html"
+    ),
     top: Top = 100,
     label: Label = None,
     id: Id = None,
@@ -165,7 +182,16 @@ def methods() -> None:
 
 
 def _read(
-    path: Path, label: Any, id: Any, val: Any, features: Any, val_features: Any, drop: Any, missing: Any, task: Any, image_size: Any
+    path: Path,
+    label: Any,
+    id: Any,
+    val: Any,
+    features: Any,
+    val_features: Any,
+    drop: Any,
+    missing: Any,
+    task: Any,
+    image_size: Any,
 ) -> Dataset:
     from datassay.readers import read
 

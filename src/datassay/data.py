@@ -93,7 +93,7 @@ class Dataset:
         if missing not in ("error", "drop", "mean"):
             raise DataError(f"missing must be 'error', 'drop' or 'mean', got {missing!r}.")
         shown, labels = _rows(X, "X"), _labels(y, "y")
-        n = len(shown)
+        n = shown.shape[0]
         if n == 0:
             raise DataError("X has no rows: at least four are needed, two in each of two classes.")
         if len(labels) != n:
@@ -106,8 +106,8 @@ class Dataset:
             raise DataError("X_val and y_val go together, but only one of them was given.")
         shown_val = None if X_val is None else _rows(X_val, "X_val")
         labels_val = None if y_val is None else _labels(y_val, "y_val")
-        if shown_val is not None and len(shown_val) != len(labels_val):  # type: ignore[arg-type]
-            raise DataError(f"X_val has {len(shown_val)} rows but y_val has {len(labels_val)} labels.")  # type: ignore[arg-type]
+        if shown_val is not None and labels_val is not None and shown_val.shape[0] != len(labels_val):
+            raise DataError(f"X_val has {shown_val.shape[0]} rows but y_val has {len(labels_val)} labels.")
 
         encoder = _Encoder(shown, names, missing, standardise)
         matrix, keep = encoder.fit()
@@ -127,17 +127,21 @@ class Dataset:
     def _set_labels(self, labels: np.ndarray, task: Task | None) -> None:
         """Check the labels and number them."""
         if len(blank := np.flatnonzero(pd.isna(labels))):
-            raise DataError(f"row {blank[0]} (id {self.ids[blank[0]]!r}) has no label: give it one or drop the row.")
+            raise DataError(f"row {blank[0]} (id {plain(self.ids[blank[0]])!r}) has no label: give it one or drop the row.")
         self.y, self.task = labels, task or infer_task(labels)
         if self.task == "regression":
             try:
                 self.codes = labels.astype(np.float64)
             except (TypeError, ValueError):
-                raise DataError(f"regression needs numbers as labels, got {labels[0]!r} in row 0.") from None
+                raise DataError(f"regression needs numbers as labels, got {plain(labels[0])!r} in row 0.") from None
             if len(bad := np.flatnonzero(~np.isfinite(self.codes))):
-                raise DataError(f"the label of row {bad[0]} (id {self.ids[bad[0]]!r}) is {labels[bad[0]]}, not a number.")
+                raise DataError(
+                    f"the label of row {bad[0]} (id {plain(self.ids[bad[0]])!r}) is {labels[bad[0]]}, not a number."
+                )
             if np.ptp(self.codes) == 0:
-                raise DataError(f"all {len(labels)} labels are {labels[0]!r}: there is nothing to value rows against.")
+                raise DataError(
+                    f"all {len(labels)} labels are {plain(labels[0])!r}: there is nothing to value rows against."
+                )
             self.classes = []
             return
         self.codes, self.classes = _number(labels)
@@ -150,7 +154,7 @@ class Dataset:
             row = int(np.flatnonzero(self.codes == lonely)[0])
             hint = " If the labels are amounts, pass task='regression'." if len(counts) > len(labels) / 5 else ""
             raise DataError(
-                f"class {self.classes[lonely]!r} has one row only (row {row}, id {self.ids[row]!r}): "
+                f"class {self.classes[lonely]!r} has one row only (row {row}, id {plain(self.ids[row])!r}): "
                 f"a class needs two rows, so that one can vouch for the other; drop the row or merge the class.{hint}"
             )
 
@@ -165,7 +169,9 @@ class Dataset:
         for row, label in enumerate(labels):
             if label not in index:
                 known = ", ".join(repr(c) for c in self.classes[:10])
-                raise DataError(f"validation row {row} has label {label!r}, which no training row has (they have {known}).")
+                raise DataError(
+                    f"validation row {row} has label {plain(label)!r}, which no training row has (they have {known})."
+                )
         return np.array([index[label] for label in labels], dtype=np.int64)
 
     def labels_of(self, codes: np.ndarray) -> np.ndarray:
@@ -208,9 +214,9 @@ class Dataset:
             need = "F_val" if F_val is None else "no F_val"
             have = "has validation rows" if F_val is None else "has none"
             raise DataError(f"with_features needs {need} here, since the data set {have}.")
-        features = Dataset(
-            F, self.y, F_val, self.y_val, ids=self.ids if len(_rows(F, "F")) == len(self) else None, task=self.task
-        )
+        if (came := _rows(F, "F").shape[0]) != len(self):
+            raise DataError(f"with_features needs {len(self)} rows of features, one for each row of the data, got {came}.")
+        features = Dataset(F, self.y, F_val, self.y_val, ids=self.ids, task=self.task)
         new = copy.copy(self)
         new.X, new.X_val, new.columns, new.encoding = features.X, features.X_val, features.columns, features.encoding
         return new
@@ -230,7 +236,7 @@ class Dataset:
             for array in arrays:
                 if array is not None:
                     digest.update(f"{array.shape}{array.dtype}".encode())
-                    digest.update(memoryview(np.ascontiguousarray(array)).cast("B"))
+                    digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         for labels in (self.y, self.y_val, self.ids):
             if labels is not None:
                 digest.update(repr(labels.tolist()).encode())
@@ -259,6 +265,11 @@ def infer_task(labels: np.ndarray) -> Task:
     if labels.dtype.kind == "f" and np.any(labels != np.round(labels)):
         return "regression"
     return "classification"
+
+
+def plain(value: Any) -> Any:
+    """A numpy scalar as Python shows it: 'a', not np.str_('a')."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def is_images(shown: Any) -> bool:
@@ -303,7 +314,9 @@ class _Encoder:
                 raise DataError(f"the validation rows have no column {missing[0]!r}; they have {list(shown.columns)[:10]}.")
             return self._transform_frame(shown[list(self.shown.columns)], "X_val", names)
         if shown.shape[1:] != self.shown.shape[1:]:
-            raise DataError(f"a row of X_val has shape {shown.shape[1:]}, a row of X {self.shown.shape[1:]}: they must agree.")
+            raise DataError(
+                f"a row of X_val has shape {shown.shape[1:]}, a row of X {self.shown.shape[1:]}: they must agree."
+            )
         if sp.issparse(shown):
             return self._sparse(shown, "X_val", names)
         flat, keep = self._finite(_numbers(shown, "X_val"), self.columns, "X_val", names, fill=self.mean)
@@ -314,7 +327,9 @@ class _Encoder:
         self.columns = [f"x{j}" for j in range(X.shape[1])]
         if len(bad := np.flatnonzero(~np.isfinite(X.data))):
             row = int(np.searchsorted(X.indptr, bad[0], side="right") - 1)
-            raise DataError(f"{name} has {X.data[bad[0]]} in row {row} (id {ids[row]!r}), column {X.indices[bad[0]]}.")
+            raise DataError(
+                f"{name} has {X.data[bad[0]]} in row {row} (id {plain(ids[row])!r}), column {X.indices[bad[0]]}."
+            )
         return X, np.ones(X.shape[0], bool)
 
     def _finite(
@@ -328,13 +343,15 @@ class _Encoder:
         if self.missing == "error":
             row, column = (int(i) for i in np.argwhere(~good)[0])
             raise DataError(
-                f"{name} has {X[row, column]} in row {row} (id {ids[row]!r}), column {columns[column]!r} "
+                f"{name} has {X[row, column]} in row {row} (id {plain(ids[row])!r}), column {columns[column]!r} "
                 f"({int((~good).sum())} such cells): pass missing='drop' or missing='mean', or mend them."
             )
         if self.missing == "drop":
             keep = good.all(axis=1)
             if not keep.any():
-                raise DataError(f"every row of {name} has a missing cell, so missing='drop' leaves none: use missing='mean'.")
+                raise DataError(
+                    f"every row of {name} has a missing cell, so missing='drop' leaves none: use missing='mean'."
+                )
             return X[keep], keep
         if fill is None:
             if len(empty := np.flatnonzero(~good.any(axis=0))):
@@ -346,7 +363,8 @@ class _Encoder:
         from sklearn.compose import ColumnTransformer
         from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-        self.numeric, self.text = [], []
+        self.numeric: list[Hashable] = []
+        self.text: list[Hashable] = []
         for column in frame.columns:
             (self.numeric if _is_numeric(frame[column], column) else self.text).append(column)
         frame, keep = self._fill_frame(frame, "X", self.ids)
@@ -382,7 +400,9 @@ class _Encoder:
         out = {c: _to_float(frame[c]) for c in self.numeric}
         out |= {c: frame[c].astype(object).where(frame[c].notna(), None) for c in self.text}
         ready = pd.DataFrame(out, index=frame.index, columns=list(frame.columns))
-        absent = pd.DataFrame({c: ~np.isfinite(ready[c]) if c in self.numeric else ready[c].isna() for c in ready}).to_numpy()
+        absent = pd.DataFrame(
+            {c: ~np.isfinite(ready[c]) if c in self.numeric else ready[c].isna() for c in ready}
+        ).to_numpy()
         keep = np.ones(len(frame), bool)
         if absent.any():
             if self.missing == "error":
@@ -390,7 +410,7 @@ class _Encoder:
                 cell = ready.iloc[row, j]
                 came = f"{cell}" if frame.columns[j] in self.numeric else "nothing"
                 raise DataError(
-                    f"{name} has {came} in row {row} (id {ids[row]!r}), column {str(frame.columns[j])!r} "
+                    f"{name} has {came} in row {row} (id {plain(ids[row])!r}), column {str(frame.columns[j])!r} "
                     f"({int(absent.sum())} such cells): pass missing='drop' or missing='mean', or mend them."
                 )
             if self.missing == "drop":
@@ -407,14 +427,16 @@ class _Encoder:
                             raise DataError(f"column {c!r} has no value at all: drop the column.")
                         self.fill[c] = have.mean() if c in self.numeric else have.mode().iloc[0]
                 for j, c in enumerate(ready):
-                    ready[c] = ready[c].mask(absent[:, j], self.fill[c] if c in self.fill else None)
-        return ready.astype({c: str for c in self.text}), keep
+                    ready[c] = ready[c].mask(absent[:, j], self.fill.get(c))
+        return ready.astype(dict.fromkeys(self.text, str)), keep
 
 
 def _to_float(column: pd.Series) -> pd.Series:
     """Numbers, booleans and dates (as days) in float64."""
     if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
-        start = column.dropna().iloc[0] * 0 if pd.api.types.is_timedelta64_dtype(column) else pd.Timestamp(0, tz=column.dt.tz)
+        start = (
+            column.dropna().iloc[0] * 0 if pd.api.types.is_timedelta64_dtype(column) else pd.Timestamp(0, tz=column.dt.tz)
+        )
         return (column - start) / pd.Timedelta(days=1)
     if column.dtype == object or pd.api.types.is_string_dtype(column):
         return pd.to_numeric(column, errors="coerce").astype(np.float64)
@@ -440,14 +462,14 @@ def _is_numeric(column: pd.Series, name: Hashable) -> bool:
         row = int(np.flatnonzero(as_number.isna())[0])
         position = int(np.flatnonzero(column.notna())[row])
         raise DataError(
-            f"column {str(name)!r} needs numbers, but row {position} has {present.iloc[row]!r} "
+            f"column {str(name)!r} needs numbers, but row {position} has {plain(present.iloc[row])!r} "
             f"({share:.1%} of the column are numbers): mend that cell, or leave the column out."
         )
     distinct = present.astype(str).nunique()
     if distinct > max(50, len(present) // 5):
         raise DataError(
             f"column {str(name)!r} is text with {distinct} different values in {len(present)} rows, such as "
-            f"{present.iloc[0]!r}: leave it out (drop), or turn it into features; if it names the rows, make it the id."
+            f"{plain(present.iloc[0])!r}: leave it out (drop), or turn it into features; if it names the rows, make it the id."
         )
     return False
 
@@ -490,7 +512,7 @@ def _numbers(X: np.ndarray, name: str) -> np.ndarray:
                 float(flat[row, column])
             except (TypeError, ValueError):
                 raise DataError(
-                    f"{name} needs numbers, but row {row}, column {column} has {flat[row, column]!r}: "
+                    f"{name} needs numbers, but row {row}, column {column} has {plain(flat[row, column])!r}: "
                     "pass a pandas frame, whose text columns are encoded, or turn it into numbers."
                 ) from None
         return flat.astype(np.float64)
@@ -512,7 +534,7 @@ def _labels(y: Any, name: str) -> np.ndarray:
         kinds = {type(v) for v in y}
         array = np.empty(len(y), dtype=object)
         array[:] = y
-        y = np.asarray(y) if kinds <= {int, float} or len(kinds) == 1 and kinds <= {str, bool} else array
+        y = np.asarray(y) if kinds <= {int, float} or (len(kinds) == 1 and kinds <= {str, bool}) else array
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
@@ -525,7 +547,7 @@ def _unique(ids: np.ndarray) -> None:
     if doubled.any():
         second = int(np.flatnonzero(doubled)[0])
         first = next(i for i, value in enumerate(ids) if value == ids[second])
-        raise DataError(f"rows {first} and {second} have the same id, {ids[second]!r}: ids must be unique.")
+        raise DataError(f"rows {first} and {second} have the same id, {plain(ids[second])!r}: ids must be unique.")
 
 
 def _number(labels: np.ndarray) -> tuple[np.ndarray, list[Hashable]]:

@@ -163,7 +163,9 @@ def _csv(path: Path) -> pa.Table:
             # one block: the row numbers of errors count from the top, and a column's type is settled by all its cells
             read_options=csv.ReadOptions(block_size=len(content) + 1, use_threads=False),
             parse_options=csv.ParseOptions(delimiter=separator, invalid_row_handler=remember, newlines_in_values=True),
-            convert_options=csv.ConvertOptions(strings_can_be_null=True, null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"]),
+            convert_options=csv.ConvertOptions(
+                strings_can_be_null=True, null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"]
+            ),
         )
     except pa.ArrowInvalid as error:
         raise DataError(f"{path} can't be read as CSV: {str(error).splitlines()[0]}.") from None
@@ -227,7 +229,9 @@ def _decode(images: Iterable[bytes], where: Any, size: int | None) -> np.ndarray
         out.append(np.asarray(picture))
         if out[i].shape[:2] != out[0].shape[:2]:
             a, b = ("x".join(map(str, o.shape[1::-1])) for o in (out[0], out[i]))
-            raise DataError(f"{where(i)} is {b} pixels, {where(0)} is {a}: pass image_size (--image-size) to bring all to one size.")
+            raise DataError(
+                f"{where(i)} is {b} pixels, {where(0)} is {a}: pass image_size (--image-size) to bring all to one size."
+            )
     if len({o.ndim for o in out}) > 1:  # grey among colour
         out = [o if o.ndim == 3 else np.repeat(o[..., None], 3, axis=2) for o in out]
     return np.stack(out)

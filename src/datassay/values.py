@@ -51,7 +51,9 @@ class Values:
     def __post_init__(self) -> None:
         if not self.versions:
             found = {name: version(name) for name in ("numpy", "scipy", "scikit-learn")}
-            object.__setattr__(self, "versions", {"datassay": version("datassay"), "python": platform.python_version()} | found)
+            object.__setattr__(
+                self, "versions", {"datassay": version("datassay"), "python": platform.python_version()} | found
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -130,9 +132,13 @@ class Values:
         try:
             table = pq.read_table(path)
         except pa.ArrowInvalid:
-            raise DataError(f"{str(path)!r} is not a Parquet file: a file written by `datassay value -o` is needed.") from None
+            raise DataError(
+                f"{str(path)!r} is not a Parquet file: a file written by `datassay value -o` is needed."
+            ) from None
         if _KEY not in (table.schema.metadata or {}):
-            raise DataError(f"{str(path)!r} holds no values: a file written by `datassay value -o` or Values.save is needed.")
+            raise DataError(
+                f"{str(path)!r} holds no values: a file written by `datassay value -o` or Values.save is needed."
+            )
         meta = json.loads(table.schema.metadata[_KEY])
         column = {name: table.column(name) for name in table.column_names}
 

@@ -64,7 +64,7 @@ def _routine(A: np.ndarray, name: str) -> Callable[..., None]:
     get_name.restype, get_name.argtypes = ctypes.c_char_p, [ctypes.py_object]
     get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
     get_pointer.restype, get_pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    return ctypes.CFUNCTYPE(None)(get_pointer(capsule, get_name(capsule)))  # type: ignore[arg-type, return-value]
+    return ctypes.CFUNCTYPE(None)(get_pointer(capsule, get_name(capsule)))
 
 
 def _at(A: np.ndarray) -> Callable[[int, int], ctypes.c_void_p]:

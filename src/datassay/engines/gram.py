@@ -1,6 +1,6 @@
 """The arc-cosine kernel of unit rows: the Gram matrix of an infinitely wide two-layer ReLU network.
 
-    H_ij = x_i'x_j (pi - arccos x_i'x_j) / (2 pi),  |x_i| = 1,  so H_ii = 1/2            (Arora et al. 2019)
+H_ij = x_i'x_j (pi - arccos x_i'x_j) / (2 pi),  |x_i| = 1,  so H_ii = 1/2            (Arora et al. 2019)
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from numpy import ndarray
 from scipy.linalg import get_blas_funcs
 
 from datassay.engines.machine import blas_threads
-
-_TILE = 512  # a tile and its temporaries fit a core's cache
 
 
 def zero_rows(X: Any) -> Int[ndarray, "zeros"]:
@@ -45,17 +43,15 @@ def unit_rows(X: Any, *, bias: bool = False, dtype: Any = np.float64) -> Any:
     return U
 
 
-def equal_rows(U: Any) -> Int[ndarray, "n"]:
-    """For each unit row, the first row that points in the same direction (to 1e-9; itself if there is none before it).
+def equal_rows(U: Any, near: float) -> Int[ndarray, "n"]:
+    """For each unit row, the first row that points in the same direction, to ``near``; itself if there is none before it.
 
     Sorting by a random projection brings equal rows together: n d operations, no n x n matrix.
 
-    >>> equal_rows(np.array([[1., 0.], [0., 1.], [1., 0.]]))
+    >>> equal_rows(np.array([[1., 0.], [0., 1.], [1., 0.]]), near=1e-9)
     array([0, 1, 0])
     """
     n, p = U.shape
-    exact = U.dtype == np.float64
-    near = 1e-9 if exact else 3e-6
     direction = np.random.default_rng(0).normal(size=p) / np.sqrt(p)
     along = np.asarray(U @ direction.astype(U.dtype), np.float64)
     order = np.argsort(along, kind="stable")
@@ -65,7 +61,9 @@ def equal_rows(U: Any) -> Int[ndarray, "n"]:
         rest = np.sort(run)
         while len(rest) > 1:
             gap = U[rest] - U[[rest[0]] * len(rest)] if sp.issparse(U) else U[rest] - U[rest[0]]
-            same = np.asarray(abs(gap).max(axis=1).todense()).ravel() < near if sp.issparse(U) else abs(gap).max(axis=1) < near
+            same = (
+                np.asarray(abs(gap).max(axis=1).todense()).ravel() < near if sp.issparse(U) else abs(gap).max(axis=1) < near
+            )
             first[rest[same]] = rest[0]
             rest = rest[~same]
     return first
@@ -97,7 +95,8 @@ def arc_cosine(U: Any, V: Any = None, *, report: Callable[[float], None] | None 
         H[rows, columns] = block
         return (rows.stop - rows.start) * (columns.stop - columns.start) * (1 if rows == columns else 2) / n**2
 
-    tiles = [(r, c) for c in blocks(n) for r in blocks(n) if r.start <= c.start]
+    size = max(64, min(512, n // 16))  # a core's cache holds a tile and its temporaries, and all threads' are a tenth of H
+    tiles = [(r, c) for c in blocks(n, size) for r in blocks(n, size) if r.start <= c.start]
     for share in _over_threads(tile, tiles):
         if report:
             report(share)
@@ -134,7 +133,7 @@ def _gram_upper(U: np.ndarray) -> np.ndarray:
     return np.asarray(syrk(1.0, U.T, beta=0.0, c=H, trans=1, lower=0, overwrite_c=1))
 
 
-def blocks(n: int, size: int = _TILE) -> Iterator[slice]:
+def blocks(n: int, size: int = 512) -> Iterator[slice]:
     return (slice(i, min(i + size, n)) for i in range(0, n, size))
 
 

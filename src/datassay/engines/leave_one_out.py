@@ -20,7 +20,7 @@ from scipy.optimize import minimize_scalar
 from threadpoolctl import threadpool_limits
 
 from datassay.engines.blocked import cholesky, invert_lower
-from datassay.engines.gram import arc_cosine, blocks, unit_rows, zero_rows
+from datassay.engines.gram import arc_cosine, blocks, unit_rows
 
 Report = Callable[[float], None]  #: called with the share of the work that has just been done
 
@@ -58,9 +58,7 @@ class Trusted(NamedTuple):
     ridge: float
 
 
-def solve(
-    H: Float[ndarray, "n n"], Y: Float[ndarray, "n k"], *, ridge: float = 0.0, report: Report | None = None
-) -> Solved:
+def solve(H: Float[ndarray, "n n"], Y: Float[ndarray, "n k"], *, ridge: float = 0.0, report: Report | None = None) -> Solved:
     """z, d of K = H + ridge I for all columns of Y from one Cholesky factorisation; **destroys H** (see the file's head).
 
     (2/3) n^3 + 3 k n^2 operations, no second n x n matrix. One step of iterative refinement where the residual asks for it.
@@ -96,9 +94,7 @@ def solve(
     return Solved(np.asarray(z, np.float64), d, residual)
 
 
-def solve_torch(
-    U: Float[ndarray, "n d"], Y: Float[ndarray, "n k"], ridge: Float[ndarray, "n"], *, device: str
-) -> Solved:
+def solve_torch(U: Float[ndarray, "n d"], Y: Float[ndarray, "n k"], ridge: Float[ndarray, "n"], *, device: str) -> Solved:
     """`arc_cosine` and `solve` on a torch device, in U's dtype, with a ridge for each row.
 
     Two n x n matrices live on the device: torch factorises beside, not in place.
@@ -157,7 +153,9 @@ class RidgePath:
     """
 
     def __init__(self, H: Float[ndarray, "n n"], Y: Float[ndarray, "n k"]) -> None:
-        with threadpool_limits(1, "blas"):  # half of it is bound by memory: more threads gain little, and stall on a busy machine
+        with threadpool_limits(
+            1, "blas"
+        ):  # half of it is bound by memory: more threads gain little, and stall on a busy machine
             self.w, self.Q = eigh(np.asarray(H, np.float64), overwrite_a=True, check_finite=False)
         self.QY, self.Q2 = self.Q.T @ Y, self.Q**2
 
@@ -175,7 +173,6 @@ class RidgePath:
         bounds = (float(grid[max(i - 1, 0)]), float(grid[min(i + 1, len(grid) - 1)]))
         found = minimize_scalar(lambda g: -self.log_likelihood(float(np.exp(g))), bounds=bounds, options={"xatol": 1e-3})
         return (float(np.exp(found.x)), float(-found.fun)) if -found.fun > at[i] else (float(np.exp(grid[i])), at[i])
-
 
 
 def leave_one_out(
@@ -241,7 +238,7 @@ def choose(
 ) -> Choice:
     """Ridge, bias and use of trusted rows, each only where it is None, of greatest leave-one-out log likelihood.
 
-    One eigendecomposition for each bias tried, then one for each ridge of the trusted rows; X and ``known.X`` are raw rows.
+    One eigendecomposition for each bias tried, then one for each ridge of the trusted rows; X and ``known.X`` are raw rows, none of them zero.
     """
 
     def tried(b: bool, own: float | None) -> Choice:
@@ -255,8 +252,6 @@ def choose(
         return Choice(lam, b, own, at)
 
     biases = (False, True) if bias is None else (bias,)
-    if len(zero_rows(X)):
-        biases = (True,)  # the only bias under which such a row has a direction
     best = max((tried(b, None) for b in biases), key=lambda c: c.log_likelihood)
     if known is None or use is False:
         return best

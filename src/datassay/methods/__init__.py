@@ -65,7 +65,9 @@ def value(data: Dataset, method: str = "cg-score", *, seed: int = 0, **options: 
     TypeError: cg-score has no option 'rigde'; did you mean 'ridge'? It takes: ridge, bias, ...
     """
     if not isinstance(data, Dataset):
-        raise DataError(f"value needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path).")
+        raise DataError(
+            f"value needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
+        )
     if method not in METHODS:
         raise DataError(f"there is no method {method!r}{_meant(method, METHODS)} There are: {', '.join(METHODS)}.")
     function = METHODS[method].load()

@@ -21,7 +21,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from datassay.data import DataError, Dataset
+from datassay.data import DataError, Dataset, plain
 from datassay.engines import gram, machine
 from datassay.engines.leave_one_out import Choice, Left, SingularGramError, Trusted, choose, leave_one_out
 from datassay.values import Values
@@ -80,6 +80,8 @@ def cg_score(
         "cpu", "cuda" (needs torch) or "auto".
     seed, n_jobs
         For the sample of "auto" and the draws of negatives; workers for the repeats (joblib: the same bits for any number).
+    progress
+        A bar on stderr where that is a terminal.
 
     Returns
     -------
@@ -113,17 +115,18 @@ def cg_score(
     n, own = len(data), np.zeros(len(data), np.int64) if data.task == "regression" else data.codes
     Y, known = _targets(data)
     sizes = [n] if negatives is None else [min(n, c + round(negatives * c)) for c in np.bincount(own)]
-    device = machine.pick_device(device, worthwhile=max(sizes) >= 2000) if inverse else "cpu"
+    device = machine.pick_device(device, worthwhile=int(max(sizes)) >= 2000) if inverse else "cpu"
     if device == "cpu" and inverse:
         _fits(max(sizes), dtype)
-    best = _choose(data, Y, known, ridge, bias, trusted if inverse else False, seed)
-    if not best.bias and len(zero := gram.zero_rows(data.X)):
+    if bias is not True and len(zero := gram.zero_rows(data.X)):
         raise DataError(
-            f"row {zero[0]} (id {data.ids[zero[0]]!r}) is zero in every column, as are {len(zero)} rows in all, so it has no "
+            f"row {zero[0]} (id {plain(data.ids[zero[0]])!r}) is zero in every column, as are {len(zero)} rows in all, so it has no "
             "direction to compare: drop such rows, or pass bias=True, which gives every row one."
         )
+    best = _choose(data, Y, known, ridge, bias, trusted, seed) if inverse else Choice(0.0, bias is True, None, -np.inf)
     U = gram.unit_rows(data.X, bias=best.bias, dtype=dtype)
-    same = gram.equal_rows(U)
+    # at ridge 0 rows are equal that rounding can't tell apart: an angle is known to the root of a cosine's precision
+    same = gram.equal_rows(U, near=4 * float(np.sqrt(np.finfo(dtype).eps)) if best.ridge == 0 else 1e-6)
     stats: dict[str, Any] = {"bias": best.bias, "device": device}
     if inverse:
         if best.trusted_ridge is None or known is None:
@@ -161,7 +164,8 @@ def cg_score(
     columns = {name: t.sum(axis=1) if classes == "sum" else t[np.arange(n), own] for name, t in terms.items()}
     scores = -columns["cg_score"] if inverse else columns["cg_prime"].copy()
     if endless.any():
-        dissent = abs(Y - f).sum(axis=1)[endless]
+        copies = np.bincount(same)[same][endless]
+        dissent = ((Y - f) ** 2).sum(axis=1)[endless] * (copies - 1) / copies  # by this much over the ridge CG grows
         scores[endless] = scores[~endless].min(initial=0.0) - 1 - dissent / dissent.max()
         columns["cg_score"][endless] = np.inf
     conflicts, outvoted = _conflicts(same, own)
@@ -194,7 +198,11 @@ def _terms(Y: np.ndarray, left: Left) -> dict[str, np.ndarray]:
 
 def _cg_prime(U: Any, Y: np.ndarray) -> dict[str, np.ndarray]:
     """2 y_i (Hy)_i - 1/2, a block of rows at a time: no n x n matrix."""
-    HY = np.concatenate([gram.arc_cosine(U[rows], U) @ Y for rows in gram.blocks(len(Y), 1024)])
+    HY = np.empty_like(Y)
+    for rows in gram.blocks(len(Y), 1024):
+        H = gram.arc_cosine(U[rows], U)
+        H[np.arange(len(H)), np.arange(rows.start, rows.stop)] = 0.5  # exactly, where rounding has it nearly
+        HY[rows] = H @ Y
     return {"cg_prime": 2 * Y * HY - 0.5, "f": HY - 0.5 * Y}
 
 
@@ -265,11 +273,12 @@ def _choose(data: Dataset, Y: np.ndarray, known: Trusted | None, ridge: Any, bia
 
 
 def _margin(f: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction for the given class minus that for the best other, and the best class of all."""
+    """Prediction for the given class minus that for the best other, and the best class of all (a tie is the given one's)."""
     f, own = np.where(np.isnan(f), -np.inf, f), (np.arange(len(f)), codes)
     others = f.copy()
     others[own] = -np.inf
-    return f[own] - others.max(axis=1), f.argmax(axis=1)
+    margin = f[own] - others.max(axis=1)
+    return margin, np.where(margin >= 0, codes, f.argmax(axis=1))
 
 
 def _conflicts(same: np.ndarray, codes: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:

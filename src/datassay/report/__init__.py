@@ -14,9 +14,7 @@ from datassay.values import Values
 __all__ = ["report", "summarize", "to_html"]
 
 
-def report(
-    values: Values, data: Dataset, path: str | Path = "report.html", *, top: int = 100, evidence: int = 3
-) -> Path:
+def report(values: Values, data: Dataset, path: str | Path = "report.html", *, top: int = 100, evidence: int = 3) -> Path:
     """Write one self-contained page, and the same content beside it as ``<stem>.json``.
 
     Parameters

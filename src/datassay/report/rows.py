@@ -96,8 +96,7 @@ class Cells:
         others = [
             {
                 "cells": [
-                    {"column": self.names[j], "value": self.value(other, j), "differs": bool(differs[k, j])}
-                    for j in columns
+                    {"column": self.names[j], "value": self.value(other, j), "differs": bool(differs[k, j])} for j in columns
                 ]
             }
             for k, other in enumerate(near)

@@ -68,9 +68,7 @@ class Typical:
             deviation = 1.4826 * np.diff(quartiles, axis=0)
             deviation = np.where(deviation > 0, deviation, 1.2533 * _mean_deviation(sample, quartiles[1]))
             missing = np.isnan(self.numbers[rows]).mean(axis=0)
-            texts = {
-                j: np.bincount(codes[rows] + 1, minlength=len(kinds) + 1) for j, (codes, kinds) in self.texts.items()
-            }
+            texts = {j: np.bincount(codes[rows] + 1, minlength=len(kinds) + 1) for j, (codes, kinds) in self.texts.items()}
             self._usual[code] = _Usual(len(rows), quartiles, deviation, missing, texts)
         return self._usual[code]
 

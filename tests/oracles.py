@@ -1,0 +1,67 @@
+"""Definitions, slow and obvious, that the fast formulas are compared with."""
+
+import numpy as np
+
+
+def unit(X):
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+def arc_cosine(X):
+    """H entry by entry, as in the paper."""
+    n = len(X)
+    H = np.empty((n, n))
+    for i in range(n):
+        for j in range(n):
+            cosine = 1.0 if i == j else min(1.0, max(-1.0, float(X[i] @ X[j])))
+            H[i, j] = cosine * (np.pi - np.arccos(cosine)) / (2 * np.pi)
+    return H
+
+
+def energy(H, y):
+    return float(y @ np.linalg.solve(H, y)) if len(y) else 0.0
+
+
+def cg_by_deletion(H, y):
+    """Equation 2, row by row."""
+    rows = np.arange(len(y))
+    gaps = []
+    for i in rows:
+        rest = np.delete(rows, i)
+        gaps.append(energy(H, y) - energy(H[np.ix_(rest, rest)], y[rest]))
+    return np.array(gaps)
+
+
+def terms_of_equation_6(H, y):
+    """a^2, 2ab, b^2 from the columns of the inverse, as equation 6 writes them."""
+    inverse = np.linalg.inv(H)
+    rows = np.arange(len(y))
+    out = []
+    for i in rows:
+        rest = np.delete(rows, i)
+        h, d = inverse[rest, i], inverse[i, i]
+        s = float(y[rest] @ h)
+        out.append((s**2 / d, 2 * y[i] * s, y[i] ** 2 * d))
+    return np.array(out).T
+
+
+def predictions_without(H, Y, ridge=0.0):
+    """What a kernel fit on all other rows says of each row."""
+    rows = np.arange(len(Y))
+    f = np.empty_like(Y)
+    for i in rows:
+        rest = np.delete(rows, i)
+        f[i] = H[i, rest] @ np.linalg.solve(H[np.ix_(rest, rest)] + ridge * np.eye(len(rest)), Y[rest])
+    return f
+
+
+def one_vs_rest(codes, c):
+    return np.where(codes == c, 1.0, -1.0)
+
+
+def gaussian_classes(n, d, k, seed=0, spread=1.0):
+    """n rows around k random centres."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(k, d)) * 2
+    codes = np.arange(n) % k
+    return centres[codes] + spread * rng.normal(size=(n, d)), codes

@@ -1,0 +1,394 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_diabetes, load_digits
+from sklearn.metrics import roc_auc_score
+
+import datassay as da
+import oracles
+from datassay.data import DataError
+from datassay.evaluate import plant_wrong_labels
+from datassay.methods.cg_score import cg_score
+
+PAPER = {"ridge": 0, "classes": "own"}
+
+
+def problem(n=40, d=6, k=3, seed=0):
+    X, codes = oracles.gaussian_classes(n, d, k, seed)
+    return X, codes, oracles.arc_cosine(oracles.unit(X))
+
+
+@pytest.mark.parametrize(("n", "d", "k", "seed"), [(12, 3, 2, 0), (40, 6, 3, 1), (60, 30, 4, 2)])
+def test_score_is_the_energy_lost_by_deletion(n, d, k, seed):
+    X, codes, H = problem(n, d, k, seed)
+    got = cg_score(da.Dataset(X, codes), **PAPER).columns["cg_score"]
+    slow = np.array([oracles.cg_by_deletion(H, oracles.one_vs_rest(codes, c)) for c in range(k)])
+    assert np.ptp(got) > 0.1
+    np.testing.assert_allclose(got, slow[codes, np.arange(n)], rtol=1e-8, atol=1e-9 * got.max())
+    every = cg_score(da.Dataset(X, codes), ridge=0).columns["cg_score"]
+    np.testing.assert_allclose(every, slow.sum(axis=0), rtol=1e-8, atol=1e-9 * got.max())
+
+
+def test_terms_are_those_of_equation_6():
+    X, codes, H = problem()
+    columns = cg_score(da.Dataset(X, codes), **PAPER).columns
+    for i, c in enumerate(codes):
+        a2, cross, b2 = oracles.terms_of_equation_6(H, oracles.one_vs_rest(codes, c))[:, i]
+        np.testing.assert_allclose([columns[t][i] for t in ("a2", "cross_term", "b2")], [a2, cross, b2], rtol=1e-8)
+    for options in (PAPER, {}, {"negatives": 1.0}):
+        columns = cg_score(da.Dataset(X, codes), **options).columns
+        total = columns["a2"] + columns["cross_term"] + columns["b2"]
+        np.testing.assert_allclose(total, columns["cg_score"], rtol=1e-8, atol=1e-9)
+
+
+def test_margin_suggestion_and_both_flags_follow_the_leave_one_out_prediction():
+    X, codes, H = problem(n=50, d=4, k=3)
+    labels = np.array(["ape", "bee", "cat"])[codes]
+    labels[[3, 10]] = "cat"
+    data = da.Dataset(X, labels)
+    Y = np.stack([oracles.one_vs_rest(data.codes, c) for c in range(3)], axis=1)
+    f = oracles.predictions_without(H, Y)
+    own = f[np.arange(50), data.codes]
+    loo, sign = cg_score(data, **PAPER), cg_score(data, **PAPER, flag="sign")
+    np.testing.assert_array_equal(loo.suggested_label, np.array(["ape", "bee", "cat"])[f.argmax(axis=1)])
+    np.testing.assert_array_equal(loo.flagged, loo.suggested_label != labels)
+    np.testing.assert_array_equal(sign.flagged, own < 0)  # partial CG > 0 <=> the prediction has the wrong sign
+    assert 2 <= loo.flagged.sum() < 25
+    assert 2 <= sign.flagged.sum() < 40
+    others = np.where(np.arange(3) == data.codes[:, None], -np.inf, f).max(axis=1)
+    np.testing.assert_allclose(loo.columns["loo_margin"], own - others, rtol=1e-7, atol=1e-9)
+    assert "partial" in sign.stats["flag_rule"]
+    assert "differs" in loo.stats["flag_rule"]
+
+
+def test_with_a_ridge_it_is_deletion_from_h_plus_ridge():
+    X, codes, H = problem()
+    got = cg_score(da.Dataset(X, codes), ridge=0.3, bias=False, classes="own").columns["cg_score"]
+    slow = [oracles.cg_by_deletion(H + 0.3 * np.eye(40), oracles.one_vs_rest(codes, c))[i] for i, c in enumerate(codes)]
+    np.testing.assert_allclose(got, slow, rtol=1e-9)
+
+
+def test_bias_is_a_column_of_ones():
+    X, codes, _ = problem()
+    with_ones = cg_score(da.Dataset(np.c_[X, np.ones(40)], codes), ridge=0.1, bias=False)
+    np.testing.assert_allclose(cg_score(da.Dataset(X, codes), ridge=0.1, bias=True).scores, with_ones.scores, rtol=1e-9)
+    without = cg_score(da.Dataset(X, codes), ridge=0.1, bias=False)
+    assert abs(without.scores - with_ones.scores).max() > 1e-3
+
+
+def test_orthonormal_rows():
+    values = cg_score(da.Dataset(np.eye(6), [0, 0, 0, 1, 1, 1]), **PAPER)
+    np.testing.assert_allclose(values.columns["cg_score"], 2, rtol=1e-12)
+    np.testing.assert_allclose(values.columns["cross_term"], 0, atol=1e-12)
+    prime = cg_score(da.Dataset(np.eye(6), [0, 0, 0, 1, 1, 1]), inverse=False, classes="own")
+    np.testing.assert_allclose(prime.columns["cg_prime"], 0.5, rtol=1e-12)
+
+
+def test_pairs_of_close_rows():
+    """n = 2 with off-diagonal h, twice over in orthogonal planes: 2 (1/2 - h) / (1/2 + h) for like labels."""
+    cosine = np.cos(0.5)
+    h = cosine * (np.pi - 0.5) / (2 * np.pi)
+    near = [cosine, np.sin(0.5)]
+    like = da.Dataset([[1, 0, 0, 0], [*near, 0, 0], [0, 0, 1, 0], [0, 0, *near]], [0, 0, 1, 1])
+    np.testing.assert_allclose(cg_score(like, **PAPER).columns["cg_score"], 2 * (0.5 - h) / (0.5 + h), rtol=1e-12)
+    unlike = da.Dataset(like.X, [0, 1, 0, 1])
+    np.testing.assert_allclose(cg_score(unlike, **PAPER).columns["cg_score"], 2 * (0.5 + h) / (0.5 - h), rtol=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), n=st.integers(6, 30), d=st.integers(3, 12))
+def test_invariances(seed, n, d):
+    X, codes = oracles.gaussian_classes(n, d, 2, seed)
+    rng = np.random.default_rng(seed)
+    base = cg_score(da.Dataset(X, codes), **PAPER).columns["cg_score"]
+    tight = {"rtol": 1e-6, "atol": 1e-9 * base.max()}
+    assert (base >= 0).all()
+    np.testing.assert_allclose(cg_score(da.Dataset(X, 1 - codes), **PAPER).columns["cg_score"], base, **tight)
+    scaled = X * rng.uniform(0.1, 10, (n, 1))
+    np.testing.assert_allclose(cg_score(da.Dataset(scaled, codes), **PAPER).columns["cg_score"], base, **tight)
+    Q = np.linalg.qr(rng.normal(size=(d, d)))[0]
+    np.testing.assert_allclose(cg_score(da.Dataset(X @ Q, codes), **PAPER).columns["cg_score"], base, **tight)
+    order = rng.permutation(n)
+    np.testing.assert_allclose(
+        cg_score(da.Dataset(X[order], codes[order]), **PAPER).columns["cg_score"], base[order], **tight
+    )
+
+
+def test_telescoping():
+    """The gaps of rows removed one after another add up to the whole energy."""
+    X, codes, H = problem(n=20, k=2)
+    total, data = 0.0, da.Dataset(X, codes)
+    while len(data) > 4:
+        total += cg_score(data, **PAPER).columns["cg_score"][0]
+        data = data.take(np.arange(1, len(data)))
+    y = oracles.one_vs_rest(codes, 0)
+    last = oracles.energy(H[16:, 16:], y[16:])
+    assert total + last == pytest.approx(oracles.energy(H, y), rel=1e-9)
+
+
+def test_cg_prime_is_its_definition():
+    X, codes, H = problem()
+    values = cg_score(da.Dataset(X, codes), inverse=False, classes="own")
+    for i, c in enumerate(codes):
+        y = oracles.one_vs_rest(codes, c)
+        rest = np.delete(np.arange(40), i)
+        slow = y @ H @ y - y[rest] @ H[np.ix_(rest, rest)] @ y[rest]
+        assert values.columns["cg_prime"][i] == pytest.approx(slow, rel=1e-9)
+    np.testing.assert_array_equal(values.scores, values.columns["cg_prime"])  # high = learned fast = keep
+    sign = cg_score(da.Dataset(X, codes), inverse=False, classes="own", flag="sign")
+    np.testing.assert_array_equal(sign.flagged, values.columns["cg_prime"] < 0.5)
+
+
+@pytest.mark.parametrize(("labels", "limit"), [([0, 0], "2 ridge"), ([0, 1], "2 / ridge")])
+def test_equal_rows_in_the_limit_of_a_small_ridge(labels, limit):
+    """METHODS: an isolated pair of equal rows has CG near 2 ridge (one label) or 2 / ridge (two labels)."""
+    X = np.vstack([np.eye(6), np.eye(6)[:1] * 3])  # the last row points where the first does
+    y = np.array([labels[0], 0, 0, 1, 1, 1, labels[1]])
+    for ridge in (1e-4, 1e-6):
+        got = cg_score(da.Dataset(X, y), ridge=ridge, bias=False, classes="own").columns["cg_score"][[0, 6]]
+        np.testing.assert_allclose(got, 2 * ridge if limit == "2 ridge" else 2 / ridge, rtol=1e-2)
+
+
+def test_equal_rows_at_ridge_0_take_the_limit():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 5))
+    y = np.arange(20) % 2
+    X, y = np.vstack([X, X[0] * 2, X[1], X[2], X[2]]), np.r_[y, y[0], 1 - y[1], y[2], 1 - y[2]]
+    ids = [f"r{i}" for i in range(24)]
+    at_0 = cg_score(da.Dataset(X, y, ids=ids), **PAPER)
+    near_0 = cg_score(da.Dataset(X, y, ids=ids), ridge=1e-9, bias=False, classes="own")
+    agree, conflict = [0, 20], [1, 21, 2, 22, 23]
+    single = np.setdiff1d(np.arange(24), agree + conflict)
+    np.testing.assert_allclose(at_0.columns["cg_score"][single], near_0.columns["cg_score"][single], rtol=1e-5)
+    np.testing.assert_array_equal(at_0.columns["cg_score"][agree], 0)
+    assert np.isinf(at_0.columns["cg_score"][conflict]).all()
+    assert np.isfinite(at_0.scores).all()
+    assert set(at_0.suspects(5)["id"]) == {"r1", "r21", "r2", "r22", "r23"}
+    assert at_0.suspects(1)["id"].item() == "r23"  # one against two
+    assert at_0.stats["equal_rows"] == 7
+    assert sorted(map(sorted, at_0.stats["conflicting_rows"])) == [["r1", "r21"], ["r2", "r22", "r23"]]
+    for values in (at_0, near_0):
+        assert values.flagged[[1, 21, 23]].all()
+    assert not at_0.flagged[[2, 22]].any()  # the strict majority
+
+
+def test_no_inverse_is_an_error_not_a_pseudo_inverse(monkeypatch):
+    X, codes, _ = problem()
+    monkeypatch.setattr("datassay.engines.leave_one_out.cholesky", lambda *_: 5)  # as where rounding leaves no pivot
+    with pytest.raises(DataError, match=r"no inverse in float64 at ridge 0 .*row 4.*ridge='auto'"):
+        cg_score(da.Dataset(X, codes), **PAPER)
+
+
+def test_auto_ridge_is_the_maximum_of_the_likelihood():
+    X, codes, H = problem(n=80, d=8, k=3, seed=3)
+    codes = np.where(np.random.default_rng(0).random(80) < 0.2, (codes + 1) % 3, codes)
+    Y = np.stack([oracles.one_vs_rest(codes, c) for c in range(3)], axis=1)
+
+    def log_likelihood(ridge):  # from the predictions themselves, no closed form; the scale that fits best
+        inverse = np.linalg.inv(H + ridge * np.eye(80))
+        f, variance = oracles.predictions_without(H, Y, ridge), 1 / np.diag(inverse)
+        scale = np.mean((Y - f) ** 2 / variance[:, None])
+        return np.mean(-0.5 * np.log(2 * np.pi * scale * variance)[:, None] - (Y - f) ** 2 / (2 * scale * variance[:, None]))
+
+    values = cg_score(da.Dataset(X, codes), bias=False)
+    best, at = values.stats["ridge"], values.stats["loo_log_likelihood"]
+    assert at == pytest.approx(log_likelihood(best), rel=1e-9)
+    assert at > max(log_likelihood(r) for r in best * np.array([0.05, 0.5, 0.9, 1.1, 2, 20]))
+
+
+def test_trusted_rows_are_rows_of_the_same_matrix():
+    X, codes = oracles.gaussian_classes(50, 6, 3, seed=4)
+    data = da.Dataset(X[:40], codes[:40], X[40:], codes[40:])
+    values = cg_score(data, trusted=True, ridge=0.2, bias=False, classes="own")
+    own = np.r_[np.full(40, 0.2), np.full(10, values.stats["trusted_ridge"])]
+    K = oracles.arc_cosine(oracles.unit(X)) + np.diag(own)
+    slow = [oracles.cg_by_deletion(K, oracles.one_vs_rest(codes, c))[i] for i, c in enumerate(codes[:40])]
+    assert values.stats["trusted_rows"] == 10
+    np.testing.assert_allclose(values.columns["cg_score"], slow, rtol=1e-8)
+    alone = cg_score(data, trusted=False, ridge=0.2, bias=False, classes="own")
+    assert abs(alone.scores - values.scores).max() > 0.01
+    paper = cg_score(data, **PAPER)
+    np.testing.assert_array_equal(paper.scores, cg_score(data.without_validation(), **PAPER).scores)
+
+
+def test_trusted_rows_raise_what_is_found():
+    digits = load_digits()
+    data = da.Dataset(digits.data[:500], digits.target[:500], digits.data[500:800], digits.target[500:800])
+    aucs = []
+    for seed in range(3):
+        planted, wrong = plant_wrong_labels(data, 0.3, seed=seed)
+        aucs.append([roc_auc_score(wrong, -cg_score(planted, trusted=t).scores) for t in (False, True)])
+    without, with_trusted = np.mean(aucs, axis=0)
+    assert with_trusted > without > 0.97
+
+
+def test_drawing_all_negatives_is_the_exact_score():
+    X, codes, _ = problem(n=60, d=8, k=3)
+    exact = cg_score(da.Dataset(X, codes), **PAPER)
+    drawn = cg_score(da.Dataset(X, codes), ridge=0, negatives=100, repeats=2)
+    np.testing.assert_allclose(drawn.columns["cg_score"], exact.columns["cg_score"], rtol=1e-9)
+    np.testing.assert_allclose(drawn.columns["loo_margin"], exact.columns["loo_margin"], rtol=1e-7, atol=1e-9)
+    np.testing.assert_array_equal(drawn.suggested_label, exact.suggested_label)
+
+
+def test_the_scheme_draws_all_of_a_class_and_r_times_as_many_others():
+    from datassay.methods.cg_score import _draws
+
+    codes = np.repeat([0, 1, 2], [10, 20, 30])
+    draws = _draws(codes, 1.5, 4, seed=0)
+    assert [c for c, _ in draws] == [0] * 4 + [1] * 4 + [2] * 4
+    for c, rows in draws:
+        size = np.sum(codes == c)
+        assert np.sum(codes[rows] == c) == size
+        assert len(rows) == size + min(round(1.5 * size), 60 - size)
+        assert len(np.unique(rows)) == len(rows)
+    assert len({tuple(rows) for _, rows in draws}) > 8
+
+
+def test_one_draw_is_deletion_within_the_drawn_rows():
+    from datassay.methods.cg_score import _draws
+
+    X, codes, H = problem(n=45, d=8, k=3)
+    got = cg_score(da.Dataset(X, codes), ridge=0, negatives=1, repeats=3, seed=5).columns["cg_score"]
+    sums = np.zeros(45)
+    for c, rows in _draws(codes, 1, 3, seed=5):
+        gaps = oracles.cg_by_deletion(H[np.ix_(rows, rows)], oracles.one_vs_rest(codes[rows], c))
+        members = codes[rows] == c
+        sums[rows[members]] += gaps[members] / 3
+    np.testing.assert_allclose(got, sums, rtol=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # joblib's workers, on some Python versions
+def test_same_bits_for_any_number_of_workers():
+    X, codes, _ = problem(n=60, d=8, k=3)
+    data = da.Dataset(X, codes)
+    one = cg_score(data, negatives=1, repeats=4, seed=7, n_jobs=1)
+    assert np.ptp(one.scores) > 0.1
+    np.testing.assert_array_equal(cg_score(data, negatives=1, repeats=4, seed=7, n_jobs=2).scores, one.scores)
+    assert abs(cg_score(data, negatives=1, repeats=4, seed=8).scores - one.scores).max() > 1e-3
+
+
+def test_sparse_and_float32_agree_with_dense_float64():
+    X, codes, _ = problem(n=60, d=20, k=3)
+    X[abs(X) < 1] = 0
+    dense = cg_score(da.Dataset(X, codes))
+    sparse = cg_score(da.Dataset(sp.csr_array(X), codes))
+    single = cg_score(da.Dataset(X, codes), dtype="float32")
+    np.testing.assert_allclose(sparse.scores, dense.scores, rtol=1e-7)
+    np.testing.assert_allclose(single.scores, dense.scores, rtol=1e-3)
+    assert sparse.stats["bias"] == dense.stats["bias"]
+    assert single.stats["matrix_bytes"] == 60 * 60 * 4
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_torch_path_agrees(known):
+    torch = pytest.importorskip("torch")
+    X, codes = oracles.gaussian_classes(60, 6, 3, seed=4)
+    data = da.Dataset(torch.tensor(X[:50]), torch.tensor(codes[:50]), X[50:], codes[50:])
+    here = cg_score(data, ridge=0.1, trusted=known)
+    there = cg_score(data, ridge=0.1, trusted=known, device="cpu:0")  # torch's CPU stands in for a card
+    assert there.stats["device"] == "cpu:0"
+    np.testing.assert_allclose(there.scores, here.scores, rtol=1e-9)
+    np.testing.assert_allclose(there.columns["loo_margin"], here.columns["loo_margin"], rtol=1e-8, atol=1e-10)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="no CUDA card"):
+            cg_score(data, device="cuda")
+
+
+def test_regression_is_the_leave_one_out_residual():
+    X, y = load_diabetes(return_X_y=True)
+    X, y = X[:60], y[:60] + 0.5
+    values = cg_score(da.Dataset(X, y), ridge=0.5, bias=False)
+    assert values.options["seed"] == 0
+    H = oracles.arc_cosine(oracles.unit(X))
+    Y = ((y - y.mean()) / y.std())[:, None]
+    f = oracles.predictions_without(H, Y, 0.5)
+    d = np.diag(np.linalg.inv(H + 0.5 * np.eye(60)))
+    np.testing.assert_allclose(values.columns["cg_score"], d * (Y - f)[:, 0] ** 2, rtol=1e-9)
+    np.testing.assert_allclose(values.columns["loo_residual"], (Y - f)[:, 0] * y.std(), rtol=1e-8)
+    np.testing.assert_allclose(values.columns["loo_prediction"], f[:, 0] * y.std() + y.mean(), rtol=1e-8)
+    np.testing.assert_array_equal(values.suggested_label, values.columns["loo_prediction"])
+
+
+def test_regression_finds_wrong_targets():
+    X, y = load_diabetes(return_X_y=True)
+    rng = np.random.default_rng(0)
+    wrong = np.zeros(len(y), bool)
+    wrong[rng.permutation(len(y))[:20]] = True
+    planted = y + wrong * 400 + 0.5
+    values = cg_score(da.Dataset(X, planted))
+    assert roc_auc_score(wrong, -values.scores) > 0.95
+    assert values.flagged[wrong].mean() > 0.8 > 0.1 > values.flagged[~wrong].mean()
+
+
+def test_memory_stays_below_1_3_matrices():
+    import tracemalloc
+
+    X, codes = oracles.gaussian_classes(1500, 10, 5)
+    data = da.Dataset(X, codes)
+    for dtype, itemsize in (("float64", 8), ("float32", 4)):
+        tracemalloc.start()
+        values = cg_score(data, ridge=0.1, bias=False, dtype=dtype)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert values.stats["matrix_bytes"] == 1500**2 * itemsize
+        assert values.stats["matrix_bytes"] < peak < 1.3 * values.stats["matrix_bytes"]
+
+
+def test_too_large_for_memory_says_what_to_use(monkeypatch):
+    X, codes, _ = problem()
+    monkeypatch.setattr("datassay.engines.machine.available_memory", lambda: 1000)
+    with pytest.raises(DataError, match=r"needs .* GiB for 40 x 40 .*float32.*negatives=1"):
+        cg_score(da.Dataset(X, codes))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"ridge": -1}, "ridge must be"),
+        ({"ridge": "small"}, "ridge must be"),
+        ({"classes": "all"}, "classes must be"),
+        ({"flag": "no"}, "flag must be"),
+        ({"dtype": "int8"}, "dtype must be"),
+        ({"trusted": True}, "needs validation rows"),
+        ({"negatives": 2, "classes": "sum"}, "classes='own'"),
+        ({"negatives": 0}, "r > 0"),
+    ],
+)
+def test_wrong_options_say_what_is_needed(options, says):
+    X, codes, _ = problem()
+    with pytest.raises(DataError, match=says):
+        cg_score(da.Dataset(X, codes), **options)
+
+
+def test_a_row_without_direction_is_named_unless_there_is_a_bias():
+    X, codes, _ = problem()
+    X[7] = 0
+    data = da.Dataset(X, codes, ids=[f"r{i}" for i in range(40)])
+    for options in ({"ridge": 0}, {}):
+        with pytest.raises(DataError, match=r"row 7 \(id 'r7'\) is zero in every column.*bias=True"):
+            cg_score(data, **options)
+    assert np.isfinite(cg_score(data, bias=True).scores).all()
+
+
+def test_figure_1():
+    """2 x 1000 points in 3000 dimensions, 10 % flips (appendix of the paper); two classes of 300 here, make test-slow has all."""
+    aucs = [figure_1(300, 900, seed) for seed in range(2)]
+    assert all(0.9 < a < 0.99 for a in aucs)
+
+
+@pytest.mark.slow
+def test_figure_1_whole():
+    aucs = [figure_1(1000, 3000, seed) for seed in range(3)]
+    assert all(0.95 < a < 0.97 for a in aucs)
+
+
+def figure_1(per_class, d, seed):
+    rng = np.random.default_rng(seed)
+    y = np.repeat([1, -1], per_class)
+    X = 0.5 * rng.normal(size=(2 * per_class, d))
+    X[:, 0] += y
+    data, wrong = plant_wrong_labels(da.Dataset(X, y), 0.1, seed=seed)
+    return roc_auc_score(wrong, -cg_score(data, **PAPER).scores)
