@@ -1,0 +1,97 @@
+"""Properties that every method has; a new method is in by its line in METHODS."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.metrics import roc_auc_score
+
+import datassay as da
+from datassay.data import DataError
+from datassay.evaluate import detection, plant_wrong_labels
+from datassay.methods import METHODS
+
+
+@pytest.fixture(scope="module")
+def planted():
+    digits = load_digits()
+    names = np.array([f"digit {i}" for i in range(10)])
+    data = da.Dataset(digits.data[:400], names[digits.target[:400]], ids=[f"row {i}" for i in range(400)])
+    return plant_wrong_labels(data, 0.1, seed=1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_sign_is_right(method, planted):
+    """Planted wrong labels score low; a wrong sign would give 1 - AUC."""
+    data, wrong = planted
+    values = da.value(data, method=method, seed=0)
+    assert roc_auc_score(wrong, -values.scores) > 0.9
+    assert values.flagged[wrong].mean() > 0.7 > 0.3 > values.flagged[~wrong].mean()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_values_follow_their_rows(method, planted):
+    data, _ = planted
+    order = np.random.default_rng(0).permutation(400)
+    here, there = da.value(data, method=method), da.value(data.take(order), method=method)
+    np.testing.assert_array_equal(there.ids, here.ids[order])
+    assert np.ptp(here.scores) > 1
+    np.testing.assert_allclose(there.scores, here.scores[order], rtol=1e-6)
+    np.testing.assert_array_equal(there.suggested_label, here.suggested_label[order])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_seed_gives_the_same_bits(method, planted):
+    data, _ = planted
+    np.testing.assert_array_equal(da.value(data, method=method, seed=3).scores, da.value(data, method=method, seed=3).scores)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_contract(method, planted):
+    data, _ = planted
+    values = da.value(data, method=method, seed=0)
+    assert values.scores.shape == (400,)
+    assert values.scores.dtype == np.float64
+    assert values.flagged.dtype == bool
+    assert values.method == method
+    assert values.data_hash == data.hash
+    assert values.stats["seconds"] > 0
+    assert values.stats["flag_rule"]
+    assert values.options["seed"] == 0
+    assert set(values.suggested_label) <= set(data.classes)
+    assert all(column.shape == (400,) for column in values.columns.values())
+    np.testing.assert_array_equal(values.given_label, data.y)
+    first = values.suspects(1)["id"].item()
+    assert values.scores[list(data.ids).index(first)] == values.scores.min()
+
+
+def test_wrong_names_are_met_with_the_right_ones(planted):
+    data, _ = planted
+    with pytest.raises(DataError, match="no method 'cgscore'; did you mean 'cg-score'"):
+        da.value(data, method="cgscore")
+    with pytest.raises(TypeError, match="no option 'rigde'; did you mean 'ridge'"):
+        da.value(data, method="cg-score", rigde=1)
+    with pytest.raises(DataError, match="needs a Dataset, got ndarray"):
+        da.value(data.X)
+
+
+def test_planting_changes_just_what_it_says(planted):
+    data, wrong = planted
+    clean = load_digits().target[:400]
+    assert wrong.sum() == 40
+    np.testing.assert_array_equal(data.codes != clean, wrong)
+    again, same = plant_wrong_labels(data, 0.25, seed=9)
+    assert same.sum() == 100
+    assert (again.y[same] != data.y[same]).all()
+    # the wrong labels are spread over the other classes
+    many = da.Dataset(np.ones((9000, 1)), np.arange(9000) % 3)
+    moved, wrong = plant_wrong_labels(many, 0.5)
+    shift = (moved.codes - many.codes)[wrong] % 3
+    assert abs(np.mean(shift == 1) - 0.5) < 4 * 0.5 / np.sqrt(4500)
+    for rate in (0, 1, -0.1):
+        with pytest.raises(DataError, match="rate"):
+            plant_wrong_labels(data, rate)
+
+
+def test_detection_counts():
+    scores, wrong = np.array([0.0, 1, 2, 3]), np.array([True, False, True, False])
+    assert detection(scores, wrong) == {"auc": 0.75, "average_precision": pytest.approx(5 / 6), "precision": 0.5}

@@ -1,0 +1,171 @@
+import gzip
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits
+
+import datassay as da
+from datassay.data import DataError
+
+Image = pytest.importorskip("PIL.Image")
+CSV = "name,weight,kind\nrex,30,dog\ntom,4,cat\nace,25,dog\nmia,3,cat\n"
+
+
+def write(folder, text, name="pets.csv"):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def png(array):
+    held = io.BytesIO()
+    Image.fromarray(array).save(held, "PNG")
+    return held.getvalue()
+
+
+def test_csv_of_any_separator(tmp_path):
+    expected = da.read(write(tmp_path, CSV), label="kind", id="name")
+    assert list(expected.ids) == ["rex", "tom", "ace", "mia"]
+    assert list(expected.y) == ["dog", "cat", "dog", "cat"]
+    assert expected.columns == ["weight"]
+    for separator in (";", "\t", "|"):
+        data = da.read(write(tmp_path, CSV.replace(",", separator), "other.csv"), label="kind", id="name")
+        assert data.hash == expected.hash
+    zipped = tmp_path / "pets.csv.gz"
+    zipped.write_bytes(gzip.compress(CSV.encode()))
+    assert da.read(zipped, label="kind", id="name").hash == expected.hash
+    bom = tmp_path / "bom.csv"
+    bom.write_bytes(b"\xef\xbb\xbf" + CSV.encode())
+    assert da.read(bom, label="kind", id="name").hash == expected.hash
+    assert list(da.read(write(tmp_path, CSV), label="kind", drop=["name"]).ids) == [0, 1, 2, 3]
+
+
+def test_parquet_npz_and_csv_agree(tmp_path):
+    frame = pd.read_csv(write(tmp_path, CSV))
+    frame.to_parquet(tmp_path / "pets.parquet")
+    table = da.read(tmp_path / "pets.parquet", label="kind", id="name")
+    assert table.hash == da.read(write(tmp_path, CSV), label="kind", id="name").hash
+    np.savez(
+        tmp_path / "pets.npz",
+        X=table.X,
+        y=np.array(["dog", "cat"] * 2),
+        ids=np.array(frame["name"], str),
+        X_val=table.X[:1],
+        y_val=["cat"],
+    )
+    arrays = da.read(tmp_path / "pets.npz")
+    np.testing.assert_array_equal(arrays.X, table.X)
+    assert list(arrays.y_val) == ["cat"]
+
+
+def test_validation_file(tmp_path):
+    val = write(tmp_path, "weight,kind\n28,dog\n2,cat\n", "val.csv")
+    data = da.read(write(tmp_path, CSV), label="kind", id="name", val=val)
+    assert data.X_val.shape == (2, 1)
+    assert data.source["val"] == str(val)
+
+
+def test_images_in_folders_and_in_parquet_agree(tmp_path):
+    digits = load_digits()
+    keep = np.flatnonzero(digits.target < 2)[:6]
+    pictures = [(digits.images[i] * 15).astype(np.uint8) for i in keep]
+    for i, picture in zip(keep, pictures, strict=True):
+        folder = tmp_path / "images" / f"digit{digits.target[i]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{i}.png").write_bytes(png(picture))
+    (tmp_path / "images" / "digit0" / "notes.txt").write_text("not an image")
+    data = da.read(tmp_path / "images")
+    assert data.classes == ["digit0", "digit1"]
+    assert data.ids[0] == f"digit0/{keep[0]}.png"
+    np.testing.assert_array_equal(data.shown[0], pictures[0])
+    frame = pd.DataFrame({"image": [png(p) for p in pictures], "label": digits.target[keep]})
+    frame.to_parquet(tmp_path / "digits.parquet")
+    packed = da.read(tmp_path / "digits.parquet", label="label")
+    assert sorted(map(tuple, packed.X)) == sorted(map(tuple, data.X))
+    frame["image"] = [{"bytes": b, "path": None} for b in frame["image"]]  # as Hugging Face stores them
+    frame.to_parquet(tmp_path / "hf.parquet")
+    assert da.read(tmp_path / "hf.parquet", label="label").hash == packed.hash
+    assert da.read(tmp_path / "images", image_size=4).shown.shape == (6, 4, 4)
+
+
+def test_features_file(tmp_path):
+    path = write(tmp_path, CSV)
+    F = np.random.default_rng(0).normal(size=(4, 3))
+    np.save(tmp_path / "F.npy", F)
+    data = da.read(path, label="kind", id="name", features=tmp_path / "F.npy")
+    np.testing.assert_array_equal(data.X, F)
+    assert list(data.shown.columns) == ["weight"]
+    pd.DataFrame(F, columns=list("abc")).to_parquet(tmp_path / "F.parquet")
+    assert da.read(path, label="kind", id="name", features=tmp_path / "F.parquet").hash == data.hash
+    hole = write(tmp_path, CSV + "zoe,,cat\n", "hole.csv")
+    np.save(tmp_path / "F5.npy", np.r_[F, F[:1]])
+    dropped = da.read(hole, label="kind", id="name", features=tmp_path / "F5.npy", missing="drop")
+    assert dropped.hash == data.hash
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "says"),
+    [
+        (CSV, {"label": "knd"}, "no column 'knd' .*did you mean 'kind'.*it has name, weight, kind"),
+        (CSV, {}, "needs the name of its label column"),
+        (CSV, {"label": "kind", "id": "nam"}, r"no column 'nam' \(id\); did you mean 'name'"),
+        (CSV, {"label": "kind", "drop": ["heigth"]}, "no column 'heigth'"),
+        ("", {"label": "kind"}, "is empty"),
+        ("name,weight,kind\n", {"label": "kind"}, "no rows"),
+        (CSV + "zoe,3\n", {"label": "kind"}, "ragged: line 6 has 2 fields, the header 3"),
+        (CSV + "zoe,3,cat,9\nx,1,dog,8\n", {"label": "kind"}, r"ragged: line 6 has 4 fields.*\(2 such lines\)"),
+        ("a,kind\n" + "1,x\n2,y\n" * 10 + "lots,x\n", {"label": "kind"}, "column 'a' needs numbers, but row 20 has 'lots'"),
+        (CSV + "zoe,,cat\n", {"label": "kind", "id": "name"}, r"nan in row 4 \(id 'zoe'\), column 'weight'"),
+        (CSV.replace("tom", "rex"), {"label": "kind", "id": "name"}, "rows 0 and 1 have the same id, 'rex'"),
+        (CSV.replace("cat", "dog"), {"label": "kind", "id": "name"}, "all 4 rows are of one class, 'dog'"),
+        (CSV + "zoe,3,bat\n", {"label": "kind", "id": "name"}, "class 'bat' has one row only .*id 'zoe'"),
+        ("kind\ndog\ncat\ndog\ncat\n", {"label": "kind"}, "no column left beside 'kind'"),
+    ],
+)
+def test_bad_csv_is_one_sentence(tmp_path, text, options, says):
+    with pytest.raises(DataError, match=says) as caught:
+        da.read(write(tmp_path, text), **options)
+    assert "pets.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_can_be_treated(tmp_path):
+    path = write(tmp_path, CSV + "zoe,,cat\n")
+    assert len(da.read(path, label="kind", id="name", missing="drop")) == 4
+    assert len(da.read(path, label="kind", id="name", missing="mean")) == 5
+
+
+def test_files_that_are_not_there_or_not_readable(tmp_path):
+    write(tmp_path, CSV)
+    with pytest.raises(DataError, match="no file or folder .*did you mean 'pets.csv'"):
+        da.read(tmp_path / "pet.csv", label="kind")
+    with pytest.raises(DataError, match="no images in sub-folders"):
+        da.read(tmp_path)
+    with pytest.raises(DataError, match="can't be read as Parquet"):
+        da.read(write(tmp_path, CSV, "x.parquet"), label="kind")
+    with pytest.raises(DataError, match="can't be read as npz"):
+        da.read(write(tmp_path, CSV, "x.npz"))
+    with pytest.raises(DataError, match="of no kind that can be read"):
+        da.read(write(tmp_path, CSV, "x.docx"))
+    np.savez(tmp_path / "objects.npz", X=np.eye(4), y=np.array(["a", 1, None, "b"], object))
+    with pytest.raises(DataError, match="Python objects"):
+        da.read(tmp_path / "objects.npz")
+    np.savez(tmp_path / "named.npz", x=np.eye(4), labels=[0, 0, 1, 1])
+    with pytest.raises(DataError, match=r"needs the arrays X and y, and has x, labels; did you mean 'x'\?"):
+        da.read(tmp_path / "named.npz")
+
+
+def test_images_that_are_broken_or_of_two_sizes(tmp_path):
+    for label, array in [("a", np.zeros((4, 4), np.uint8)), ("b", np.ones((4, 4), np.uint8))]:
+        (tmp_path / label).mkdir()
+        for i in range(2):
+            (tmp_path / label / f"{i}.png").write_bytes(png(array))
+    assert len(da.read(tmp_path)) == 4
+    (tmp_path / "b" / "1.png").write_bytes(png(np.zeros((5, 4), np.uint8)))
+    with pytest.raises(DataError, match=r"b/1.png is 4x5 pixels, .*a/0.png is 4x4: pass image_size"):
+        da.read(tmp_path)
+    (tmp_path / "b" / "1.png").write_bytes(b"\x89PNG\r\n but cut")
+    with pytest.raises(DataError, match=r"b/1.png is not a readable image"):
+        da.read(tmp_path)
