@@ -179,7 +179,7 @@ def test_features_are_valued_and_originals_shown():
     np.testing.assert_array_equal(on_features.X, F)
     assert on_features.shown.equals(frame)
     assert list(on_features.ids) == list(data.ids)
-    with pytest.raises(DataError, match="needs 6 rows of features.*got 5"):
+    with pytest.raises(DataError, match=r"needs 6 rows of features.*got 5"):
         data.with_features(F[:5])
     with pytest.raises(DataError, match="needs F_val"):
         da.Dataset(X, Y, X, Y).with_features(F)

@@ -139,7 +139,7 @@ def test_missing_can_be_treated(tmp_path):
 
 def test_files_that_are_not_there_or_not_readable(tmp_path):
     write(tmp_path, CSV)
-    with pytest.raises(DataError, match="no file or folder .*did you mean 'pets.csv'"):
+    with pytest.raises(DataError, match=r"no file or folder .*did you mean 'pets.csv'"):
         da.read(tmp_path / "pet.csv", label="kind")
     with pytest.raises(DataError, match="no images in sub-folders"):
         da.read(tmp_path)

@@ -192,7 +192,9 @@ def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
     try:
         with np.load(path, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files}
-    except ValueError:
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise DataError(f"{path} can't be read as npz: it is no archive of arrays.") from None
         raise DataError(f"{path} holds Python objects, which can run code when opened: save y as numbers or text.") from None
     except Exception as error:  # a broken zip shows in many ways
         raise DataError(f"{path} can't be read as npz: {error}.") from None

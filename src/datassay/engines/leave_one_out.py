@@ -153,10 +153,7 @@ class RidgePath:
     """
 
     def __init__(self, H: Float[ndarray, "n n"], Y: Float[ndarray, "n k"]) -> None:
-        with threadpool_limits(
-            1, "blas"
-        ):  # half of it is bound by memory: more threads gain little, and stall on a busy machine
-            self.w, self.Q = eigh(np.asarray(H, np.float64), overwrite_a=True, check_finite=False)
+        self.w, self.Q = eigh(np.asarray(H, np.float64), overwrite_a=True, check_finite=False)
         self.QY, self.Q2 = self.Q.T @ Y, self.Q**2
 
     def log_likelihood(self, ridge: float) -> float:
@@ -238,7 +235,8 @@ def choose(
 ) -> Choice:
     """Ridge, bias and use of trusted rows, each only where it is None, of greatest leave-one-out log likelihood.
 
-    One eigendecomposition for each bias tried, then one for each ridge of the trusted rows; X and ``known.X`` are raw rows, none of them zero.
+    One eigendecomposition for each bias tried, then one for each ridge of the trusted rows. X and ``known.X`` are raw rows,
+    none of them zero. On one thread: at a sample's size more gain little, and on a busy machine they wait for each other.
     """
 
     def tried(b: bool, own: float | None) -> Choice:
@@ -251,11 +249,12 @@ def choose(
         lam, at = path.best() if ridge is None else (ridge, path.log_likelihood(ridge))
         return Choice(lam, b, own, at)
 
-    biases = (False, True) if bias is None else (bias,)
-    best = max((tried(b, None) for b in biases), key=lambda c: c.log_likelihood)
-    if known is None or use is False:
-        return best
-    with_known = max((tried(best.bias, own) for own in trusted_ridges), key=lambda c: c.log_likelihood)
+    with threadpool_limits(1, "blas"):
+        biases = (False, True) if bias is None else (bias,)
+        best = max((tried(b, None) for b in biases), key=lambda c: c.log_likelihood)
+        if known is None or use is False:
+            return best
+        with_known = max((tried(best.bias, own) for own in trusted_ridges), key=lambda c: c.log_likelihood)
     return with_known if use or with_known.log_likelihood > best.log_likelihood else best
 
 

@@ -118,11 +118,13 @@ def cg_score(
     device = machine.pick_device(device, worthwhile=int(max(sizes)) >= 2000) if inverse else "cpu"
     if device == "cpu" and inverse:
         _fits(max(sizes), dtype)
-    if bias is not True and len(zero := gram.zero_rows(data.X)):
-        raise DataError(
-            f"row {zero[0]} (id {plain(data.ids[zero[0]])!r}) is zero in every column, as are {len(zero)} rows in all, so it has no "
-            "direction to compare: drop such rows, or pass bias=True, which gives every row one."
-        )
+    for what, X in [("row", data.X), ("validation row", data.X_val if known is not None and trusted is not False else None)]:
+        if X is not None and bias is not True and len(zero := gram.zero_rows(X)):
+            name = f" (id {plain(data.ids[zero[0]])!r})" if what == "row" else ""
+            raise DataError(
+                f"{what} {zero[0]}{name} is zero in every column, as are {len(zero)} in all, so it has no direction to compare: "
+                "drop such rows, or pass bias=True, which gives every row one."
+            )
     best = _choose(data, Y, known, ridge, bias, trusted, seed) if inverse else Choice(0.0, bias is True, None, -np.inf)
     U = gram.unit_rows(data.X, bias=best.bias, dtype=dtype)
     # at ridge 0 rows are equal that rounding can't tell apart: an angle is known to the root of a cosine's precision
