@@ -234,10 +234,10 @@ def test_drawing_all_negatives_is_the_exact_score():
 
 
 def test_the_scheme_draws_all_of_a_class_and_r_times_as_many_others():
-    from datassay.methods.cg_score import _draws
+    from datassay.engines.class_draws import draw
 
     codes = np.repeat([0, 1, 2], [10, 20, 30])
-    draws = _draws(codes, 1.5, 4, seed=0)
+    draws = draw(codes, 1.5, 4, seed=0)
     assert [c for c, _ in draws] == [0] * 4 + [1] * 4 + [2] * 4
     for c, rows in draws:
         size = np.sum(codes == c)
@@ -248,12 +248,12 @@ def test_the_scheme_draws_all_of_a_class_and_r_times_as_many_others():
 
 
 def test_one_draw_is_deletion_within_the_drawn_rows():
-    from datassay.methods.cg_score import _draws
+    from datassay.engines.class_draws import draw
 
     X, codes, H = problem(n=45, d=8, k=3)
     got = cg_score(da.Dataset(X, codes), ridge=0, negatives=1, repeats=3, seed=5).columns["cg_score"]
     sums = np.zeros(45)
-    for c, rows in _draws(codes, 1, 3, seed=5):
+    for c, rows in draw(codes, 1, 3, seed=5):
         gaps = oracles.cg_by_deletion(H[np.ix_(rows, rows)], oracles.one_vs_rest(codes[rows], c))
         members = codes[rows] == c
         sums[rows[members]] += gaps[members] / 3

@@ -19,7 +19,7 @@ from scipy.linalg import cython_blas, cython_lapack
 PANEL = 1024  # wide enough that the products run at BLAS's full rate, narrow enough for a bar that moves
 
 
-def cholesky(A: Float[ndarray, "n n"], report: Callable[[float], None] | None = None, panel: int = PANEL) -> int:
+def cholesky(A: Float[ndarray, "n n"], report: Callable[[float], Any] | None = None, panel: int = PANEL) -> int:
     """Lower triangle of A (Fortran order) becomes L with A = L L'; the strict upper triangle is not touched.
 
     Returns 0, or the number (from 1) of the first row at which A is not positive definite.
@@ -40,7 +40,7 @@ def cholesky(A: Float[ndarray, "n n"], report: Callable[[float], None] | None = 
     return 0
 
 
-def invert_lower(L: Float[ndarray, "n n"], report: Callable[[float], None] | None = None, panel: int = PANEL) -> None:
+def invert_lower(L: Float[ndarray, "n n"], report: Callable[[float], Any] | None = None, panel: int = PANEL) -> None:
     """Lower triangle of L (Fortran order) becomes L^-1; the strict upper triangle is not touched."""
     n, at, one, minus = len(L), _at(L), _scalar(L, 1.0), _scalar(L, -1.0)
     trmm, trsm, trtri = (_routine(L, name) for name in ("trmm", "trsm", "trtri"))

@@ -69,7 +69,7 @@ def equal_rows(U: Any, near: float) -> Int[ndarray, "n"]:
     return first
 
 
-def arc_cosine(U: Any, V: Any = None, *, report: Callable[[float], None] | None = None) -> Float[ndarray, "n m"]:
+def arc_cosine(U: Any, V: Any = None, *, report: Callable[[float], Any] | None = None) -> Float[ndarray, "n m"]:
     """H between unit rows U (n, d) and V (m, d), default U itself; Fortran order, so that LAPACK can work in place.
 
     For U itself only one triangle is computed, tile by tile on as many threads as BLAS has.

@@ -14,16 +14,15 @@ over all one-vs-rest columns; a bias where the likelihood asks for one; validati
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from datassay.data import DataError, Dataset, plain
 from datassay.engines import gram, machine
-from datassay.engines.leave_one_out import Choice, Left, SingularGramError, Trusted, choose, leave_one_out
+from datassay.engines.class_draws import draw, over_draws
+from datassay.engines.leave_one_out import Choice, SingularGramError, Trusted, choose, energy_terms, leave_one_out
 from datassay.values import Values
 
 SAMPLE = 1000  # rows on which ridge, bias and trusted are chosen, so that the choice costs the same for any n
@@ -135,18 +134,22 @@ def cg_score(
             known = None
         else:
             known = Trusted(gram.unit_rows(known.X, bias=best.bias, dtype=dtype), known.Y, best.trusted_ridge)
-        with tqdm(total=100, desc="cg-score", unit="%", disable=None if progress else True, leave=False) as bar:
+        with tqdm(
+            total=1.0,
+            desc=f"cg-score, {max(sizes)} x {max(sizes)} {dtype}",
+            bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} to go",
+            disable=None if progress else True,
+            leave=False,
+        ) as bar:
             try:
                 if negatives is None:
-                    left = leave_one_out(U, Y, best.ridge, same, known, device=device, report=lambda s: bar.update(50 * s))
-                    terms, endless, residual = _terms(Y, left), left.endless, left.residual
+                    left = leave_one_out(U, Y, best.ridge, same, known, device=device, report=bar.update)
+                    terms, endless, residual = energy_terms(Y, left), left.endless, left.residual
                 else:
-                    draws = _draws(own, negatives, repeats, seed)
-                    solve = delayed(_one_draw)
-                    runs = Parallel(n_jobs=n_jobs, return_as="generator")(
-                        solve(U, Y, same, known, best.ridge, device, c, rows) for c, rows in draws
+                    draws = draw(own, negatives, repeats, seed)
+                    terms, endless, residual = over_draws(
+                        draws, U, Y, best.ridge, same, known, device=device, n_jobs=n_jobs, report=bar.update
                     )
-                    terms, endless, residual = _average(own, Y.shape[1], draws, runs, lambda s: bar.update(100 * s))
             except SingularGramError as error:
                 raise DataError(
                     f"the kernel matrix has no inverse in {dtype} at ridge {best.ridge:g} (it failed at its row {error.row}): some "
@@ -193,11 +196,6 @@ def cg_score(
     return Values(data.ids, scores, flagged, columns, "cg-score", options, stats, data.y, suggested, data.hash)
 
 
-def _terms(Y: np.ndarray, left: Left) -> dict[str, np.ndarray]:
-    d, f = left.d[:, None], Y - left.e
-    return {"cg_score": d * left.e**2, "cross_term": -2 * d * Y * f, "a2": d * f**2, "b2": d * Y**2, "f": f}
-
-
 def _cg_prime(U: Any, Y: np.ndarray) -> dict[str, np.ndarray]:
     """2 y_i (Hy)_i - 1/2, a block of rows at a time: no n x n matrix."""
     HY = np.empty_like(Y)
@@ -206,44 +204,6 @@ def _cg_prime(U: Any, Y: np.ndarray) -> dict[str, np.ndarray]:
         H[np.arange(len(H)), np.arange(rows.start, rows.stop)] = 0.5  # exactly, where rounding has it nearly
         HY[rows] = H @ Y
     return {"cg_prime": 2 * Y * HY - 0.5, "f": HY - 0.5 * Y}
-
-
-def _draws(codes: np.ndarray, r: float, repeats: int, seed: int) -> list[tuple[int, np.ndarray]]:
-    """Appendix A.2: for each class and repeat, its rows and a random r n_c of the others, drawn before any work starts."""
-    k = int(codes.max()) + 1
-    rngs = [np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(k * repeats + 1)[1:]]
-    draws = []
-    for c in range(k):
-        inside, outside = np.flatnonzero(codes == c), np.flatnonzero(codes != c)
-        take = min(len(outside), round(r * len(inside)))
-        for rng in rngs[c * repeats : (c + 1) * repeats]:
-            draws.append((c, np.sort(np.r_[inside, rng.choice(outside, take, replace=False)])))
-    return draws
-
-
-def _one_draw(
-    U: Any, Y: np.ndarray, same: np.ndarray, known: Trusted | None, ridge: float, device: str, c: int, rows: np.ndarray
-) -> Left:
-    trusted = None if known is None else known._replace(Y=known.Y[:, [c]])
-    return leave_one_out(U[rows], Y[rows][:, [c]], ridge, same[rows], trusted, device=device)
-
-
-def _average(
-    codes: np.ndarray, k: int, draws: list[tuple[int, np.ndarray]], runs: Any, report: Callable[[float], Any]
-) -> tuple[dict[str, np.ndarray], np.ndarray, float]:
-    """Mean over the draws that held a row; f is nan in the columns in which it was never drawn."""
-    n = len(codes)
-    sums = {name: np.zeros((n, k)) for name in ("cg_score", "cross_term", "a2", "b2", "f")}
-    count, endless, residual = np.zeros((n, k)), np.zeros(n, bool), 0.0
-    for (c, rows), left in zip(draws, runs, strict=True):
-        for name, term in _terms(np.where(codes[rows] == c, 1.0, -1.0)[:, None], left).items():
-            sums[name][rows, c] += term[:, 0]
-        count[rows, c] += 1
-        endless[rows] |= left.endless & (codes[rows] == c)
-        residual = max(residual, left.residual)
-        report(1 / len(draws))
-    mean = {name: np.divide(s, count, out=np.full((n, k), np.nan), where=count > 0) for name, s in sums.items()}
-    return mean, endless, residual
 
 
 def _targets(data: Dataset) -> tuple[np.ndarray, Trusted | None]:
