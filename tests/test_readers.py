@@ -131,6 +131,12 @@ def test_bad_csv_is_one_sentence(tmp_path, text, options, says):
     assert "\n" not in str(caught.value)
 
 
+def test_empty_text_is_missing_too(tmp_path):
+    text = "size,colour,kind\n" + "1,red,a\n2,blue,b\n" * 3 + "3,,a\n"
+    with pytest.raises(DataError, match=r"nothing in row 6 .*column 'colour'"):
+        da.read(write(tmp_path, text), label="kind")
+
+
 def test_missing_can_be_treated(tmp_path):
     path = write(tmp_path, CSV + "zoe,,cat\n")
     assert len(da.read(path, label="kind", id="name", missing="drop")) == 4

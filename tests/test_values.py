@@ -93,6 +93,7 @@ def test_a_failing_write_keeps_the_old_file(tmp_path, monkeypatch):
     before = path.read_bytes()
 
     def broken(table, where, **_):
+        assert where != path  # beside, then renamed
         where.write_bytes(b"half")
         raise OSError("disk full")
 
@@ -101,6 +102,19 @@ def test_a_failing_write_keeps_the_old_file(tmp_path, monkeypatch):
         small(scores=np.zeros(4)).save(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["v.parquet"]
+
+
+def test_the_target_is_never_written_to(tmp_path, monkeypatch):
+    import pyarrow.parquet as pq
+
+    written, write = [], pq.write_table
+    monkeypatch.setattr(
+        "datassay.values.pq.write_table", lambda t, where, **o: (written.append(where), write(t, where, **o))
+    )
+    path = small().save(tmp_path / "v.parquet")
+    assert len(written) == 1
+    assert path not in written
+    assert path.exists()
 
 
 def test_representations_escape():
