@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import os
@@ -50,10 +51,7 @@ class Values:
 
     def __post_init__(self) -> None:
         if not self.versions:
-            found = {name: version(name) for name in ("numpy", "scipy", "scikit-learn")}
-            object.__setattr__(
-                self, "versions", {"datassay": version("datassay"), "python": platform.python_version()} | found
-            )
+            object.__setattr__(self, "versions", _versions())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -174,6 +172,12 @@ class Values:
     def _repr_html_(self) -> str:
         head = html.escape(repr(self).splitlines()[0])
         return f"<p>{head}; the most suspicious:</p>{self.suspects(10).to_html(index=False, escape=True)}"
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    names = ("datassay", "numpy", "scipy", "scikit-learn")
+    return {"python": platform.python_version()} | {name: version(name) for name in names}
 
 
 def _to_column(values: np.ndarray, name: str) -> tuple[Any, str]:

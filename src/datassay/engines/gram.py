@@ -55,10 +55,11 @@ def equal_rows(U: Any, near: float) -> Int[ndarray, "n"]:
     direction = np.random.default_rng(0).normal(size=p) / np.sqrt(p)
     along = np.asarray(U @ direction.astype(U.dtype), np.float64)
     order = np.argsort(along, kind="stable")
-    runs = np.split(order, np.flatnonzero(np.diff(along[order]) > near) + 1)
+    close = np.diff(along[order], prepend=-np.inf, append=np.inf) <= near
+    begins, ends = np.flatnonzero(~close[:-1] & close[1:]), np.flatnonzero(close[:-1] & ~close[1:]) + 1
     first = np.arange(n)
-    for run in runs:
-        rest = np.sort(run)
+    for begin, end in zip(begins, ends, strict=True):  # runs of two rows or more
+        rest = np.sort(order[begin:end])
         while len(rest) > 1:
             gap = U[rest] - U[[rest[0]] * len(rest)] if sp.issparse(U) else U[rest] - U[rest[0]]
             same = (
