@@ -401,3 +401,12 @@ def figure_1(per_class, d, seed):
     X[:, 0] += y
     data, wrong = plant_wrong_labels(da.Dataset(X, y), 0.1, seed=seed)
     return roc_auc_score(wrong, -cg_score(data, **PAPER).scores)
+
+
+def test_a_copied_wrong_row_does_not_talk_the_ridge_down():
+    X, codes = oracles.gaussian_classes(40, 4, 2, seed=1)
+    codes[0] = 1 - codes[0]
+    alone = cg_score(da.Dataset(X, codes))
+    copied = cg_score(da.Dataset(np.vstack([X, X[:1]]), np.r_[codes, codes[0]]))
+    assert copied.stats["ridge"] == pytest.approx(alone.stats["ridge"], rel=1e-3)
+    assert alone.stats["ridge"] > 0.02

@@ -45,7 +45,10 @@ def demo(
     ),
     seed: Annotated[int, typer.Option(help="Which labels are planted wrong.")] = 0,
 ) -> None:
-    """The main job on real data: 1,797 handwritten digits, 10 % of the labels planted wrong."""
+    """Find wrong labels planted in real data.
+
+    1,797 handwritten digits, scikit-learn's, 10 % of the labels planted wrong.
+    """
     import numpy as np
     from sklearn.datasets import load_digits
 
@@ -97,7 +100,10 @@ def value(
     top: Annotated[int, typer.Option("--top", min=0, help="How many suspects to print.")] = 10,
     report: Annotated[Path | None, typer.Option("--report", help="Also write the report to this HTML file.")] = None,
 ) -> None:
-    """Value every row of a file and print the most suspicious ones."""
+    """Value every row of a file.
+
+    Prints the most suspicious rows and writes all values to a Parquet file.
+    """
     from datassay.methods import value as value_rows
 
     for path in (output, report):
@@ -147,7 +153,9 @@ def report(
     task: Task = None,
     image_size: ImageSize = None,
 ) -> None:
-    """One HTML page: the suspects, what is unusual about them, and the rows that speak against their labels.
+    """Write one HTML page of suspects.
+
+    With what is unusual about them, and the rows that speak against their labels.
 
     How the data was read is remembered in the values; the options are needed only where it changed.
     """
@@ -169,7 +177,10 @@ def report(
 
 @app.command()
 def methods() -> None:
-    """The table of methods: what a low score says, what the method needs, its cost, the paper's sign, the paper."""
+    """Print the table of methods.
+
+    What a low score says, what the method needs, its cost, the paper's sign, the paper.
+    """
     from datassay.methods import METHODS
 
     table = Table(show_lines=True)

@@ -53,7 +53,8 @@ class Dataset:
     Examples
     --------
     >>> import datassay as da
-    >>> data = da.Dataset([[0., 1.], [1., 0.], [1., .1], [.1, 1.]], ["cat", "dog", "dog", "cat"], ids=["a", "b", "c", "d"])
+    >>> X = [[0., 1.], [1., 0.], [1., .1], [.1, 1.]]
+    >>> data = da.Dataset(X, ["cat", "dog", "dog", "cat"], ids=["a", "b", "c", "d"])
     >>> data
     Dataset: 4 rows x 2 columns, classification, 2 classes ('cat' 2, 'dog' 2), no validation rows
     >>> data.classes
@@ -68,11 +69,11 @@ class Dataset:
     X_val: Any  #: (m, d) or None
     y_val: np.ndarray | None  #: (m,) or None
     codes_val: np.ndarray | None  #: (m,) or None
-    task: Task
+    task: Task  #: classification or regression
     columns: list[str]  #: names of the columns of X
     encoding: dict[str, str]  #: for each column of the frame, what was done to it
     shown: pd.DataFrame | np.ndarray  #: what a person looks at: (n, ...) original frame, images, or numbers
-    shown_val: pd.DataFrame | np.ndarray | None
+    shown_val: pd.DataFrame | np.ndarray | None  #: the same for the validation rows
     dropped: np.ndarray  #: ids of rows that ``missing="drop"`` left out
     source: dict[str, Any]  #: how `read` was called, so that a report can find the rows again
 

@@ -111,7 +111,7 @@ def _parts(
         return *_folder(path, size), (None, None)
     if not path.exists():
         near = _near(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
-        raise DataError(f"there is no file or folder {str(path)!r}{near}.")
+        raise DataError(f"there is no file or folder {str(path)!r}{near}")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty: rows under a line of column names are needed.")
     kind = "".join(s for s in path.suffixes[-2:] if s != ".gz").lower().split(".")[-1]
@@ -132,7 +132,7 @@ def _parts(
         raise DataError(f"{path} needs the name of its label column (label=..., or --label); it has {_listed(names)}.")
     for what, column in [("label", label), ("id", id)] + [("drop", d) for d in drop]:
         if column is not None and column not in names and not (is_val and what != "label"):
-            raise DataError(f"{path} has no column {column!r} ({what}){_near(column, names)}; it has {_listed(names)}.")
+            raise DataError(f"{path} has no column {column!r} ({what}); it has {_listed(names)}{_near(column, names)}")
     y = frame.pop(label)
     ids = frame.pop(id).to_numpy() if id is not None and id in frame else None
     frame = frame.drop(columns=[d for d in drop if d in frame])
@@ -200,7 +200,7 @@ def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
         raise DataError(f"{path} can't be read as npz: {error}.") from None
     for name in ("X", "y"):
         if name not in arrays:
-            raise DataError(f"{path} needs the arrays X and y, and has {_listed(list(arrays))}{_near(name, arrays)}.")
+            raise DataError(f"{path} needs the arrays X and y, and has {_listed(list(arrays))}{_near(name, arrays)}")
     return arrays["X"], arrays["y"], arrays.get("ids"), (arrays.get("X_val"), arrays.get("y_val"))
 
 
@@ -269,4 +269,4 @@ def _listed(names: Sequence[str]) -> str:
 def _near(word: str, known: Iterable[str]) -> str:
     lower = {k.lower(): k for k in known}
     found = difflib.get_close_matches(word.lower(), list(lower), n=1)
-    return f"; did you mean {lower[found[0]]!r}?" if found else ""
+    return f"; did you mean {lower[found[0]]!r}?" if found else "."

@@ -30,8 +30,10 @@ class Values:
     Examples
     --------
     >>> import numpy as np
-    >>> v = Values(ids=np.array(["a", "b", "c"]), scores=np.array([.2, -3., .5]), flagged=np.array([False, True, False]),
-    ...            columns={"cg_score": np.array([-.2, 3., -.5])}, method="cg-score")
+    >>> v = Values(
+    ...     ids=np.array(["a", "b", "c"]), scores=np.array([.2, -3., .5]), flagged=np.array([False, True, False]),
+    ...     columns={"cg_score": np.array([-.2, 3., -.5])}, method="cg-score",
+    ... )
     >>> v.suspects(1)[["id", "score", "rank", "flagged"]]
       id  score  rank  flagged
     1  b   -3.0     1     True
@@ -47,7 +49,7 @@ class Values:
     given_label: np.ndarray | None = None  #: (n,) labels as they came
     suggested_label: np.ndarray | None = None  #: (n,) labels the method would give, where it can say
     data_hash: str = ""  #: `Dataset.hash` of what was valued
-    versions: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)  #: of Python and of the libraries that computed it
 
     def __post_init__(self) -> None:
         if not self.versions:

@@ -20,7 +20,7 @@ from scipy.optimize import minimize_scalar
 from threadpoolctl import threadpool_limits
 
 from datassay.engines.blocked import cholesky, invert_lower
-from datassay.engines.gram import arc_cosine, blocks, unit_rows
+from datassay.engines.gram import arc_cosine, blocks, equal_rows, unit_rows
 
 Report = Callable[[float], Any]  #: called with the share of the work that has just been done
 
@@ -47,7 +47,7 @@ class Left(NamedTuple):
     e: Float[ndarray, "n k"]  #: y - f, what the others fail to predict
     d: Float[ndarray, "n"]  #: 1 / the variance of that prediction
     endless: ndarray  #: (n,) rows whose equal rows have other labels, at ridge 0: their complexity has no bound
-    residual: float
+    residual: float  #: of the solve, as in `Solved`
 
 
 class Trusted(NamedTuple):
@@ -162,8 +162,11 @@ class RidgePath:
         s = np.mean(z**2 / d[:, None])
         return float(-0.5 * (np.log(2 * np.pi * s) + 1 - np.mean(np.log(d))))
 
-    def best(self, low: float = 1e-4, high: float = 1e2) -> tuple[float, float]:
-        """The ridge of greatest likelihood and that likelihood: a grid, then golden section between its neighbours."""
+    def best(self, low: float = 1e-2, high: float = 1e2) -> tuple[float, float]:
+        """The ridge of greatest likelihood and that likelihood: a grid, then golden section between its neighbours.
+
+        Not below a fiftieth of H's diagonal: labels under suspicion are never taken to be without noise.
+        """
         grid = np.linspace(np.log(low), np.log(high), 25)
         at = [self.log_likelihood(float(np.exp(g))) for g in grid]
         i = int(np.argmax(at))
@@ -247,11 +250,13 @@ def choose(
     """
 
     def tried(b: bool, own: float | None) -> Choice:
-        U, target = unit_rows(X, bias=b), Y
+        U = unit_rows(X, bias=b)
+        distinct = np.unique(equal_rows(U, near=1e-6))  # a copy would foretell a row without error, at a ridge near 0
+        U, target = U[distinct], Y[distinct]
         H = arc_cosine(U)
         if own is not None and known is not None:
             V = unit_rows(known.X, bias=b)
-            target = Y - condition_on(H, arc_cosine(U, V), arc_cosine(V), known.Y, own)
+            target = target - condition_on(H, arc_cosine(U, V), arc_cosine(V), known.Y, own)
         path = RidgePath(H, target)
         lam, at = path.best() if ridge is None else (ridge, path.log_likelihood(ridge))
         return Choice(lam, b, own, at)

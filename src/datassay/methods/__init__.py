@@ -43,7 +43,18 @@ METHODS = {
 
 
 def value(data: Dataset, method: str = "cg-score", *, seed: int = 0, **options: Any) -> Values:
-    """Value every row of the data with one method; ``options`` are that method's own keywords.
+    """Value every row of the data with one method.
+
+    Parameters
+    ----------
+    data
+        The rows.
+    method
+        A name in `METHODS`.
+    seed
+        All randomness follows from it.
+    **options
+        The method's own keywords.
 
     Raises
     ------

@@ -17,6 +17,7 @@ import time
 from typing import Any, Literal
 
 import numpy as np
+from joblib import effective_n_jobs
 from tqdm import tqdm
 
 from datassay.data import DataError, Dataset, plain
@@ -54,7 +55,7 @@ def cg_score(
         n rows; classification, or regression: labels standardised, and the score is the squared leave-one-out residual of
         a Gaussian process in units of its variance.
     ridge
-        Added to H's diagonal; the paper has 0. "auto": of greatest mean leave-one-out log likelihood, scale profiled out, on
+        Added to H's diagonal (1/2); the paper has 0. "auto": from 0.01 to 100, of greatest mean leave-one-out log likelihood, scale profiled out, on
         the rows (on a random 1000, if there are more): one 1000 x 1000 eigendecomposition (about 0.25 s) for each bias and
         each of four ridges of the trusted rows that is tried, whatever n is.
     bias
@@ -116,7 +117,8 @@ def cg_score(
     sizes = [n] if negatives is None else [min(n, c + round(negatives * c)) for c in np.bincount(own)]
     device = machine.pick_device(device, worthwhile=int(max(sizes)) >= 2000) if inverse else "cpu"
     if device == "cpu" and inverse:
-        _fits(max(sizes), dtype)
+        at_once = 1 if negatives is None else effective_n_jobs(n_jobs)
+        _fits(int(max(sizes)), 0 if known is None or trusted is False else len(known.Y), at_once, dtype)
     for what, X in [("row", data.X), ("validation row", data.X_val if known is not None and trusted is not False else None)]:
         if X is not None and bias is not True and len(zero := gram.zero_rows(X)):
             name = f" (id {plain(data.ids[zero[0]])!r})" if what == "row" else ""
@@ -276,12 +278,14 @@ def _check(
             raise DataError(f"cg_score: {what}.")
 
 
-def _fits(n: int, dtype: str) -> None:
-    """Say so before the machine starts to swap."""
-    need, have = 1.3 * n * n * np.dtype(dtype).itemsize, machine.available_memory()
+def _fits(n: int, m: int, at_once: int, dtype: str) -> None:
+    """Say so before the machine starts to swap: n rows, m trusted rows, and how many matrices at a time."""
+    need = (1.3 * n * n + 2 * n * m + m * m) * at_once * np.dtype(dtype).itemsize
+    have = machine.available_memory()
     if have and need > have:
         half = "dtype='float32' (half of it), or " if dtype == "float64" else ""
+        less = "fewer jobs, or " if at_once > 1 else ""
         raise DataError(
             f"cg_score needs {need / 2**30:.1f} GiB for {n} x {n} numbers and this machine has {have / 2**30:.1f} GiB free: use "
-            f"{half}negatives=1 (the paper's stochastic scheme, one class and as many others at a time), or fewer rows."
+            f"{half}{less}negatives=1 (the paper's stochastic scheme, one class and as many others at a time), or fewer rows."
         )
