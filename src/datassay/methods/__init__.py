@@ -70,7 +70,7 @@ def value(data: Dataset, method: str = "cg-score", *, seed: int = 0, **options: 
     >>> X, y = load_iris(return_X_y=True)
     >>> values = da.value(da.Dataset(X, y), method="cg-score")
     >>> values.scores.shape, int(values.flagged.sum())
-    ((150,), 4)
+    ((150,), 3)
     >>> da.value(da.Dataset(X, y), method="cg-score", rigde=0.1)
     Traceback (most recent call last):
     TypeError: cg-score has no option 'rigde'; did you mean 'ridge'? It takes: ridge, bias, ...
