@@ -27,9 +27,7 @@ WORKERS = {"backend": "loky", "n_jobs": cpu_count(), "inner_max_num_threads": 1}
 
 def knn_shapley(rows, seed, limit):
     """Exact, for a 5-nearest-neighbour classifier judged on the validation rows."""
-    valuation = KNNShapleyValuation(
-        KNeighborsClassifier(n_neighbors=5), Dataset(rows.X_val, rows.y_val), progress=False
-    )
+    valuation = KNNShapleyValuation(KNeighborsClassifier(n_neighbors=5), Dataset(rows.X_val, rows.y_val), progress=False)
     with parallel_config(**WORKERS):
         result = valuation.fit(Dataset(rows.X, rows.y)).result
     return result.sort(key="index").values, ""
