@@ -135,6 +135,15 @@ def test_the_readme_names_every_command_and_method():
     assert all(name in readme for name in METHODS)
 
 
+def test_the_readme_s_three_lines_run(iris, monkeypatch):
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text()
+    frame = pd.read_csv(iris).drop(columns="plant")
+    frame.to_csv(iris.parent / "train.csv", index=False)
+    monkeypatch.chdir(iris.parent)
+    exec(readme.split("```python\n")[1].split("```")[0], {})
+    assert (iris.parent / "report.html").exists()
+
+
 def test_torch_is_not_imported_for_small_work(iris):
     code = f"import sys, datassay as da; da.value(da.read({str(iris)!r}, label='species', id='plant')); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
