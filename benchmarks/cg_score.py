@@ -1,6 +1,6 @@
 """CG-score beside deletion by its definition and beside the authors' procedure: same rows, same run, same answer.
 
-    python benchmarks/cg_score.py                                    # generated rows, needs no files; 8 minutes
+    python benchmarks/cg_score.py                                    # generated rows, needs no files; 10 minutes
     python benchmarks/cg_score.py --path mnist_train.parquet         # pixels: columns image (encoded) and label
     python benchmarks/cg_score.py --sizes 250 500 1000 --budget 10
 
@@ -246,9 +246,9 @@ def main() -> None:
 
 {what}, {len(every.classes)} classes, d = {every.X.shape[1]}; ridge=0, classes="own", float64, all classes at once.
 {versions}, {blas_threads()} BLAS threads, {os.cpu_count()} cores.
-(c): best of {2 * args.repeats} or more, half before and half after (a) and (b). (a), (b): n times the lower decile of the seconds of a row, rows timed for at most
-{args.budget:g} s ("~ (rows)": how many that were); in (b) one inverse, best of 3, is counted once a class. Off: largest
-difference from (c), of the mean score. Growth: fitted from n = 1000 on.
+(c): best of {2 * args.repeats} or more, half before and half after (a) and (b). (a), (b): n times the lower decile of
+the seconds of a row, rows timed for at most {args.budget:g} s ("~ (rows)": how many that were); in (b) one inverse, best of 3,
+is counted once a class. Off: largest difference from (c), of the mean score. Growth: fitted from n = 1000 on.
 
 {speed_table(slow, double)}
 
