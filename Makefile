@@ -11,7 +11,7 @@ help:
 	@echo "make docs       build docs/_build/html and run every example in docs"
 	@echo "make clean      remove the environments and what was built"
 
-.venv-demo/ready: pyproject.toml
+.venv-demo/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo
 	.venv-demo/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	touch $@

@@ -348,7 +348,7 @@ def test_memory_stays_below_1_3_matrices():
 
 def test_too_large_for_memory_says_what_to_use(monkeypatch):
     X, codes, _ = problem()
-    monkeypatch.setattr("datassay.engines.machine.available_memory", lambda: 1000)
+    monkeypatch.setattr("datassay.engines.machine.available_memory", lambda: 9000)
     with pytest.raises(DataError, match=r"needs .* GiB for 40 x 40 .*float32.*negatives=1"):
         cg_score(da.Dataset(X, codes))
 
@@ -363,13 +363,55 @@ def test_too_large_for_memory_says_what_to_use(monkeypatch):
         ({"dtype": "int8"}, "dtype must be"),
         ({"trusted": True}, "needs validation rows"),
         ({"negatives": 2, "classes": "sum"}, "classes='own'"),
-        ({"negatives": 0}, "r > 0"),
+        ({"negatives": 0}, "number > 0"),
+        ({"negatives": "abc"}, "number > 0"),
+        ({"negatives": np.inf}, "number > 0"),
+        ({"negatives": 0.01}, "draws no row"),
+        ({"negatives": 1, "inverse": False}, "inverse=True"),
+        ({"bias": "no"}, "bias must be 'auto', True or False"),
+        ({"bias": None}, "bias must be"),
+        ({"inverse": "no"}, "inverse must be"),
+        ({"ridge": True}, "ridge must be"),
+        ({"repeats": 1.5}, "repeats must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"n_jobs": 0}, "n_jobs must be"),
+        ({"device": "abacus"}, "device must be"),
     ],
 )
 def test_wrong_options_say_what_is_needed(options, says):
     X, codes, _ = problem()
     with pytest.raises(DataError, match=says):
         cg_score(da.Dataset(X, codes), **options)
+
+
+@pytest.mark.parametrize("ridge", [np.float32(0.5), np.int64(1)])
+def test_numpy_numbers_are_numbers(ridge, tmp_path):
+    X, codes, _ = problem()
+    values = cg_score(da.Dataset(X, codes), ridge=ridge)
+    np.testing.assert_array_equal(values.scores, cg_score(da.Dataset(X, codes), ridge=float(ridge)).scores)
+    assert da.Values.load(values.save(tmp_path / "v.parquet")).options["ridge"] == float(ridge)
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_neither_huge_nor_tiny_numbers_change_the_score(factor):
+    X, codes, _ = problem()
+    here, there = (cg_score(da.Dataset(X * s, codes), ridge=0.1, bias=False) for s in (1.0, factor))
+    np.testing.assert_allclose(there.scores, here.scores, rtol=1e-9)
+
+
+def test_rows_that_float32_can_hardly_tell_apart_are_not_equal():
+    X = np.random.default_rng(0).normal([2000, 100, 50, 10], size=(200, 4))
+    values = cg_score(da.Dataset(X, X[:, 0] > 2000), ridge=1e-3, bias=False, dtype="float32")
+    assert values.stats["equal_rows"] == 0
+    assert np.isfinite(values.columns["cg_score"]).all()
+
+
+def test_labels_without_a_pattern_are_warned_of():
+    rng = np.random.default_rng(0)
+    values = cg_score(da.Dataset(rng.normal(size=(200, 5)), rng.integers(0, 2, 200)))
+    assert "no better than chance" in values.stats["warning"]
+    X, codes, _ = problem()
+    assert "warning" not in cg_score(da.Dataset(X, codes)).stats
 
 
 def test_a_row_without_direction_is_named_unless_there_is_a_bias():

@@ -82,6 +82,15 @@ def test_options_reach_the_method(iris):
         (["report", "v.parquet", "--data", "iris.csv"], "no file 'v.parquet'"),
         (["values", "iris.csv"], "No such command"),
         (["value", "iris.csv", "--labels", "species"], "No such option"),
+        (["value", "iris.csv", "--label", "species", "--id", "plant", "-o", "iris.csv"], "would overwrite"),
+        (
+            ["value", "iris.csv", "--label", "species", "--id", "plant", "-o", "x.json", "--report", "x.html"],
+            "would overwrite",
+        ),
+        (["value", "iris.csv", "--label", "species", "--id", "plant", "-o", "."], "is a folder"),
+        (["value", "iris.csv", "--label", "species", "--id", "plant", "--set", "seed=3"], "the seed is --seed"),
+        (["value", "iris.csv", "--label", "species", "--id", "plant", "--set", "bias=no"], "bias must be"),
+        (["value", "iris.csv", "--label", "species", "--id", "plant", "--set", "device=tpu"], "device must be"),
     ],
 )
 def test_a_wrong_call_is_one_sentence_and_status_2(iris, arguments, says):

@@ -46,7 +46,7 @@ def test_frames_are_encoded_and_recorded():
     )
     for given in (frame, pl.from_pandas(frame)):
         data = da.Dataset(given, Y)
-        assert data.columns == ["size", "colour_blue", "colour_green", "colour_red", "old_False", "old_True"]
+        assert data.columns == ["size", "colour=blue", "colour=green", "colour=red", "old=False", "old=True"]
         np.testing.assert_allclose(data.X[:, 0], (np.arange(6) - 2.5) / np.std(np.arange(6)))
         np.testing.assert_array_equal(data.X[:, 3], [1, 0, 1, 1, 0, 0])
         assert data.encoding["size"] == "number, mean 3.5, standard deviation 1.70783"
@@ -152,6 +152,24 @@ def test_missing_cells_of_frames():
         ),
         (lambda: da.Dataset(pd.DataFrame([[1, 2]] * 6, columns=["a", "a"]), Y), "two columns named 'a'"),
         (lambda: da.Dataset(X, Y, missing="guess"), "missing must be"),
+        (lambda: da.Dataset(X, Y, ids=["a", None, "b", None, "c", "d"]), "row 1 has no id"),
+        (lambda: da.Dataset(X, Y, X[:0], []), "X_val has no rows"),
+        (lambda: da.Dataset(sp.csr_array(X), Y, X, Y), "sparse matrix or an array as X is"),
+        (lambda: da.Dataset(X, np.arange(6) / 4, X[:1], ["b"]), "numbers as validation labels, got 'b'"),
+        (
+            lambda: da.Dataset(
+                pd.DataFrame({"a": ["1,200", "3,400", "560"] * 20 + [f"{i},000" for i in range(30)]}), ["x", "y"] * 45
+            ),
+            "without thousands separators",
+        ),
+        (
+            lambda: da.Dataset(pd.DataFrame({"a": [str(i) for i in range(30)] + ["-"] * 6}), ["x", "y"] * 18),
+            "row 30 has '-'",
+        ),
+        (lambda: da.Dataset(pd.DataFrame({"a": [1e300, -1e300] * 3}), Y), "too large to standardise"),
+        (lambda: da.Dataset(X, Y).take([0, 0, 1]), "same id"),
+        (lambda: da.Dataset(X, Y).take([True]), "mask of 6"),
+        (lambda: da.Dataset(X, Y).take([9]), "positions from 0 to 5"),
     ],
 )
 def test_bad_input_is_one_sentence(make, says):
@@ -201,5 +219,28 @@ def test_the_user_s_array_is_neither_changed_nor_locked():
     da.value(data, progress=False)
     np.testing.assert_array_equal(mine, X)
     mine[0, 0] = 1
+    assert data.X[0, 0] == 0
     with pytest.raises(ValueError, match="read-only"):
         data.X[0, 0] = 5
+
+
+@pytest.mark.parametrize("names", [[10, 0], [("a", 1), ("a", 2)], [1.5, True], pd.to_datetime(["2020-01-01", "2021-01-01"])])
+def test_columns_may_have_any_name(names):
+    frame = pd.DataFrame([[1, "u"], [2, "v"], [3, "u"], [4, "v"], [5, "u"], [6, "v"]])
+    frame.columns = names
+    data = da.Dataset(frame, Y, frame[:2], Y[:2])
+    assert data.columns == [str(names[0]), f"{names[1]}=u", f"{names[1]}=v"]
+    assert list(data.shown.columns) == list(names)
+    np.testing.assert_array_equal(data.X_val, data.X[:2])
+
+
+def test_a_column_may_be_named_as_an_encoded_one():
+    frame = pd.DataFrame({"fur": ["long", "short"] * 3, "fur=long": range(6)})
+    assert da.Dataset(frame, Y).X.shape == (6, 3)
+
+
+def test_gaps_in_validation_rows_alone_are_filled():
+    frame = pd.DataFrame({"size": [1.0, 2, 3, 4, 5, 6], "colour": list("rrrrbb")})
+    val = pd.DataFrame({"size": [None, 2.0], "colour": ["b", None]})
+    data = da.Dataset(frame, Y, val, ["a", "b"], missing="mean", standardise=False)
+    np.testing.assert_array_equal(data.X_val, [[3.5, 1, 0], [2, 0, 1]])

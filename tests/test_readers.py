@@ -175,3 +175,61 @@ def test_images_that_are_broken_or_of_two_sizes(tmp_path):
     (tmp_path / "b" / "1.png").write_bytes(b"\x89PNG\r\n but cut")
     with pytest.raises(DataError, match=r"b/1.png is not a readable image"):
         da.read(tmp_path)
+
+
+def test_labels_and_ids_come_back_as_written(tmp_path):
+    text = "code,size,kind\n" + "".join(f"{i:03d},{i},{'NA' if i % 2 else 'true'}\n" for i in range(6))
+    data = da.read(write(tmp_path, text), label="kind", id="code")
+    assert list(data.ids) == [f"{i:03d}" for i in range(6)]
+    assert data.classes == ["NA", "true"]
+    numbers = "size,kind\n" + "".join(f"{i},{i % 2}\n" for i in range(6))
+    assert da.read(write(tmp_path, numbers), label="kind").classes == [0, 1]
+    amounts = "size,kind\n" + "".join(f"{i},{i}.5\n" for i in range(6))
+    assert da.read(write(tmp_path, amounts), label="kind").task == "regression"
+    padded = "size,kind\n" + "".join(f"{i},00{i % 2}\n" for i in range(6))
+    assert da.read(write(tmp_path, padded), label="kind").classes == ["000", "001"]
+
+
+def test_other_encodings(tmp_path):
+    path = tmp_path / "pets.csv"
+    path.write_bytes("size,fur,kind\n1,gefärbt,a\n2,glatt,b\n3,gefärbt,a\n4,glatt,b\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"not utf-8 text \(line 2\): pass its encoding"):
+        da.read(path, label="kind")
+    assert da.read(path, label="kind", encoding="latin-1").columns == ["size", "fur=gefärbt", "fur=glatt"]
+    with pytest.raises(DataError, match="no encoding 'klingon'"):
+        da.read(path, label="kind", encoding="klingon")
+
+
+def test_16_bit_images_keep_their_greys(tmp_path):
+    grey = np.linspace(0, 65535, 16).astype(np.uint16).reshape(4, 4)
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for i in range(2):
+            Image.fromarray(np.roll(grey, i)).save(tmp_path / label / f"{i}.png")
+    np.testing.assert_array_equal(da.read(tmp_path).shown[0], np.linspace(0, 255, 16).astype(np.uint8).reshape(4, 4))
+
+
+def test_features_go_with_the_rows_that_stay(tmp_path):
+    text = "size,kind\n" + "".join(f"{'' if i == 3 else i},{'ab'[i % 2]}\n" for i in range(10))
+    path, F = write(tmp_path, text), np.random.default_rng(0).normal(size=(10, 2))
+    np.save(tmp_path / "F.npy", F)
+    np.save(tmp_path / "short.npy", F[:9])
+    both = {"label": "kind", "missing": "drop", "val": path}
+    data = da.read(path, **both, features=tmp_path / "F.npy", val_features=tmp_path / "F.npy")
+    np.testing.assert_array_equal(data.X, np.delete(F, 3, axis=0))
+    np.testing.assert_array_equal(data.X_val, np.delete(F, 3, axis=0))
+    with pytest.raises(DataError, match=r"short.npy has 9 rows of features, and the data 10"):
+        da.read(path, label="kind", missing="drop", features=tmp_path / "short.npy")
+    with pytest.raises(DataError, match="goes with features"):
+        da.read(path, label="kind", val_features=tmp_path / "F.npy")
+
+
+def test_a_column_has_one_use(tmp_path):
+    path = write(tmp_path, CSV)
+    with pytest.raises(DataError, match="'kind' is the label"):
+        da.read(path, label="kind", id="kind")
+    with pytest.raises(DataError, match="'name' is the id"):
+        da.read(path, label="kind", id="name", drop=["name"])
+    pd.DataFrame({"r": [{"a": 1}] * 4, "y": list("abab")}).to_parquet(tmp_path / "r.parquet")
+    with pytest.raises(DataError, match=r"'r' of .* holds records"):
+        da.read(tmp_path / "r.parquet", label="y")

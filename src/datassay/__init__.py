@@ -1,7 +1,8 @@
 """datassay: what each training row is worth, and which rows are wrong."""
 
 from datassay import methods
-from datassay.data import DataError, Dataset
+from datassay.data import Dataset
+from datassay.errors import DataError
 from datassay.methods import value
 from datassay.readers import read
 from datassay.report import report

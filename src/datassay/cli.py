@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from datassay.data import DataError, Dataset
+from datassay.data import Dataset
+from datassay.errors import DataError, OptionError
 
 app = typer.Typer(
     help="What each training row is worth, and which rows are wrong.",
@@ -21,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(soft_wrap=True, highlight=False)
+out = Console(soft_wrap=True, highlight=False, emoji=False)
 
 DataPath = Annotated[Path, typer.Argument(help="CSV, Parquet, npz, or a folder of images with a sub-folder for each class.")]
 Label = Annotated[str | None, typer.Option("--label", help="Column of labels.")]
@@ -34,8 +36,17 @@ Missing = Annotated[
     str, typer.Option("--missing", help="What to do with missing cells: error, drop the row, or fill in the mean.")
 ]
 Task = Annotated[str | None, typer.Option("--task", help="classification or regression; default: found from the labels.")]
-ImageSize = Annotated[int | None, typer.Option("--image-size", help="Bring images to this many pixels a side.")]
+ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="Bring images to this many pixels a side.")]
+Encoding = Annotated[str, typer.Option("--encoding", help="Of CSV files, such as latin-1.")]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many suspects the report shows.")]
+
+
+@app.callback(invoke_without_command=True)
+def about(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from datassay import __version__
+
+        out.print(__version__)
 
 
 @app.command()
@@ -93,6 +104,7 @@ def value(
     missing: Missing = "error",
     task: Task = None,
     image_size: ImageSize = None,
+    encoding: Encoding = "utf-8",
     seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="An option of the method, as in --set ridge=0; may be repeated.")
@@ -106,11 +118,9 @@ def value(
     """
     from datassay.methods import value as value_rows
 
-    for path in (output, report):
-        if path is not None and not path.parent.is_dir():
-            raise DataError(f"the folder {str(path.parent)!r} does not exist: make it first.")
+    _writable([output, report, report and report.with_suffix(".json")], [data, val, features, val_features])
     options = _options(set_ or [])
-    rows = _read(data, label, id, val, features, val_features, drop, missing, task, image_size)
+    rows = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
     out.print(escape(f"{data}: {rows!r}"))
     if len(rows.dropped):
         out.print(f"{len(rows.dropped)} rows with missing cells were left out.")
@@ -125,6 +135,8 @@ def value(
     out.print(
         escape(f"{values.flagged.sum()} of {len(values)} rows ({share:.1%}) are flagged: {values.stats['flag_rule']}.")
     )
+    if "warning" in values.stats:
+        out.print(escape(f"Warning: {values.stats['warning']}."))
     if top:
         _table(values.suspects(top).iloc[:, :6], title="most suspicious rows")
     saved = values.save(output)
@@ -152,6 +164,7 @@ def report(
     missing: Annotated[str | None, typer.Option("--missing", help="As in `datassay value`.")] = None,
     task: Task = None,
     image_size: ImageSize = None,
+    encoding: Annotated[str | None, typer.Option("--encoding", help="As in `datassay value`.")] = None,
 ) -> None:
     """Write one HTML page of suspects.
 
@@ -161,16 +174,15 @@ def report(
     """
     from datassay.values import Values
 
-    if not output.parent.is_dir():
-        raise DataError(f"the folder {str(output.parent)!r} does not exist: make it first.")
+    _writable([output, output.with_suffix(".json")], [values, data, val, features, val_features])
     found = Values.load(values)
     was = found.stats.get("source", {})
     given = {
         "label": label, "id": id, "val": val, "features": features, "val_features": val_features, "drop": drop,
-        "missing": missing, "task": task, "image_size": image_size,
+        "missing": missing, "task": task, "image_size": image_size, "encoding": encoding,
     }  # fmt: skip
     asked = {name: was.get(name) if came is None else came for name, came in given.items()}
-    asked["missing"] = asked["missing"] or "error"
+    asked["missing"], asked["encoding"] = asked["missing"] or "error", asked["encoding"] or "utf-8"
     rows = _read(data, **asked)
     _report(found, rows, output, top)
 
@@ -193,23 +205,34 @@ def methods() -> None:
 
 
 def _read(
-    path: Path,
-    label: Any,
-    id: Any,
-    val: Any,
-    features: Any,
-    val_features: Any,
-    drop: Any,
-    missing: Any,
-    task: Any,
-    image_size: Any,
-) -> Dataset:
+    path: Path, label: Any, id: Any, val: Any, features: Any, val_features: Any, drop: Any, missing: Any, task: Any,
+    image_size: Any, encoding: Any,
+) -> Dataset:  # fmt: skip
     from datassay.readers import read
 
     return read(
         path, label=label, id=id, val=val, features=features, val_features=val_features, drop=drop or (),
-        missing=missing, task=task, image_size=image_size,
+        missing=missing, task=task, image_size=image_size, encoding=encoding,
     )  # fmt: skip
+
+
+def _writable(outputs: list[Path | None], inputs: list[Path | None]) -> None:
+    """Before any work: every output has a folder, and none is a folder, an input or another output."""
+    taken = {path.resolve() for path in inputs if path is not None}
+    for path in outputs:
+        if path is None:
+            continue
+        if not path.parent.is_dir():
+            raise DataError(f"the folder {str(path.parent)!r} does not exist: make it first.")
+        if path.is_dir():
+            raise DataError(f"{str(path)!r} is a folder: give the name of a file to write.")
+        if not os.access(path.parent, os.W_OK):
+            raise DataError(f"the folder {str(path.parent)!r} can't be written to: give another.")
+        if path.resolve() in taken:
+            raise DataError(
+                f"writing {str(path)!r} would overwrite a file that this call reads or writes: give another name."
+            )
+        taken.add(path.resolve())
 
 
 def _report(values: Any, rows: Dataset, path: Path, top: int) -> None:
@@ -224,6 +247,8 @@ def _options(pairs: list[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
+        if name.strip() in ("data", "seed", "progress"):
+            raise DataError(f"--set {name.strip()} is not an option of the method; the seed is --seed.")
         if not equals or not name.strip():
             raise DataError(f"--set needs name=value, as in --set ridge=0, got {pair!r}.")
         try:
@@ -238,18 +263,21 @@ def _table(frame: Any, title: str) -> None:
     for column in frame.columns:
         table.add_column(str(column))
     for row in frame.itertuples(index=False):
-        table.add_row(*[escape(f"{cell:.4g}" if isinstance(cell, float) else str(cell)) for cell in row])
+        table.add_row(*[escape(_shown(cell)) for cell in row])
     out.print(table)
+
+
+def _shown(cell: Any) -> str:
+    """Numbers short, and no control characters: they could steer the terminal."""
+    text = f"{cell:.6g}" if isinstance(cell, float) else str(cell)
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def main() -> None:
     """Entry point: errors become one sentence and a status."""
     try:
         app()
-    except (DataError, TypeError) as error:
-        # a TypeError that names an option is the caller's; any other is ours and shows its traceback
-        if isinstance(error, TypeError) and "has no option" not in str(error):
-            raise
+    except (DataError, OptionError) as error:
         _fail(str(error), 2)
     except ImportError as error:
         if "pip install" not in str(error):

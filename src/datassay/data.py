@@ -15,12 +15,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from datassay.errors import DataError
+
 Task = Literal["classification", "regression"]
 Missing = Literal["error", "drop", "mean"]
-
-
-class DataError(ValueError):
-    """The data or the call is wrong: one sentence says what is needed, what came, and what to do."""
 
 
 class Dataset:
@@ -75,6 +73,8 @@ class Dataset:
     shown: pd.DataFrame | np.ndarray  #: what a person looks at: (n, ...) original frame, images, or numbers
     shown_val: pd.DataFrame | np.ndarray | None  #: the same for the validation rows
     dropped: np.ndarray  #: ids of rows that ``missing="drop"`` left out
+    kept: np.ndarray  #: mask over the rows that came: which stayed
+    kept_val: np.ndarray | None  #: the same for the validation rows
     source: dict[str, Any]  #: how `read` was called, so that a report can find the rows again
 
     def __init__(
@@ -110,9 +110,11 @@ class Dataset:
         if shown_val is not None and labels_val is not None and shown_val.shape[0] != len(labels_val):
             raise DataError(f"X_val has {shown_val.shape[0]} rows but y_val has {len(labels_val)} labels.")
 
+        if shown_val is not None and shown_val.shape[0] == 0:
+            raise DataError("X_val has no rows: leave the validation rows out, or give some.")
         encoder = _Encoder(shown, names, missing, standardise)
         matrix, keep = encoder.fit()
-        self.dropped = names[~keep]
+        self.dropped, self.kept, self.kept_val = names[~keep], keep, None
         if not keep.all():
             shown, labels, names = shown[keep], labels[keep], names[keep]
         self.X, self.columns, self.encoding = _read_only(matrix), encoder.columns, encoder.encoding
@@ -122,7 +124,7 @@ class Dataset:
         if shown_val is not None and labels_val is not None:
             matrix_val, keep_val = encoder.transform(shown_val)
             self.X_val, self.shown_val = _read_only(matrix_val), shown_val[keep_val]
-            self.y_val = labels_val[keep_val]
+            self.y_val, self.kept_val = labels_val[keep_val], keep_val
             self.codes_val = self._codes_of(self.y_val)
 
     def _set_labels(self, labels: np.ndarray, task: Task | None) -> None:
@@ -162,7 +164,12 @@ class Dataset:
     def _codes_of(self, labels: np.ndarray) -> np.ndarray:
         """Validation labels in the training classes' numbers."""
         if self.task == "regression":
-            values = labels.astype(np.float64)
+            try:
+                values = labels.astype(np.float64)
+            except (TypeError, ValueError):
+                raise DataError(
+                    f"regression needs numbers as validation labels, got {plain(labels[0])!r} in row 0."
+                ) from None
             if len(bad := np.flatnonzero(~np.isfinite(values))):
                 raise DataError(f"the label of validation row {bad[0]} is {labels[bad[0]]}, not a number.")
             return values
@@ -186,7 +193,12 @@ class Dataset:
     def take(self, rows: Any) -> Dataset:
         """The rows chosen by position or mask, ids kept; validation rows stay."""
         rows = np.asarray(rows)
+        if rows.dtype == bool and len(rows) != len(self):
+            raise DataError(f"take needs a mask of {len(self)} entries, one a row, got {len(rows)}.")
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        if len(rows) == 0 or rows.dtype.kind not in "iu" or rows.max() >= len(self) or rows.min() < -len(self):
+            raise DataError(f"take needs positions from 0 to {len(self) - 1}, at least one, got {rows.tolist()[:10]}.")
+        _unique(self.ids[rows])
         new = copy.copy(self)
         new.X, new.ids = _read_only(self.X[rows]), self.ids[rows]
         new.shown = self.shown.iloc[rows] if isinstance(self.shown, pd.DataFrame) else self.shown[rows]
@@ -217,7 +229,10 @@ class Dataset:
             raise DataError(f"with_features needs {need} here, since the data set {have}.")
         if (came := _rows(F, "F").shape[0]) != len(self):
             raise DataError(f"with_features needs {len(self)} rows of features, one for each row of the data, got {came}.")
-        features = Dataset(F, self.y, F_val, self.y_val, ids=self.ids, task=self.task)
+        try:
+            features = Dataset(F, self.y, F_val, self.y_val, ids=self.ids, task=self.task)
+        except DataError as error:
+            raise DataError(f"in the features: {error}") from None
         new = copy.copy(self)
         new.X, new.X_val, new.columns, new.encoding = features.X, features.X_val, features.columns, features.encoding
         return new
@@ -308,11 +323,11 @@ class _Encoder:
     def transform(self, shown: Any) -> tuple[Any, np.ndarray]:
         """Validation rows; the same columns are needed."""
         names = np.arange(len(shown) if not sp.issparse(shown) else shown.shape[0])
-        if self.frame != isinstance(shown, pd.DataFrame):
-            raise DataError("X_val must be of the same kind as X: a frame where X is a frame, numbers where it is numbers.")
+        if self.frame != isinstance(shown, pd.DataFrame) or sp.issparse(self.shown) != sp.issparse(shown):
+            raise DataError("X_val must be of the same kind as X: a frame, a sparse matrix or an array as X is.")
         if self.frame:
-            if missing := [c for c in self.shown.columns if c not in shown.columns]:
-                raise DataError(f"the validation rows have no column {missing[0]!r}; they have {list(shown.columns)[:10]}.")
+            if absent := [c for c in self.shown.columns if c not in shown.columns]:
+                raise DataError(f"the validation rows have no column {absent[0]!r}; they have {list(shown.columns)[:10]}.")
             return self._transform_frame(shown[list(self.shown.columns)], "X_val", names)
         if shown.shape[1:] != self.shown.shape[1:]:
             raise DataError(
@@ -364,76 +379,98 @@ class _Encoder:
         from sklearn.compose import ColumnTransformer
         from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-        self.numeric: list[Hashable] = []
-        self.text: list[Hashable] = []
-        for column in frame.columns:
-            (self.numeric if _is_numeric(frame[column], column) else self.text).append(column)
-        frame, keep = self._fill_frame(frame, "X", self.ids)
+        # inside, columns are c0, c1, ...: their own names can be numbers, dates or tuples, and scikit-learn wants text
+        self.names = {f"c{j}": str(c) for j, c in enumerate(frame.columns)}
+        frame = frame.set_axis(list(self.names), axis=1)
+        kinds = {c: _is_numeric(frame[c], self.names[c]) for c in frame}
+        self.numeric, self.text = [c for c in kinds if kinds[c]], [c for c in kinds if not kinds[c]]
+        ready, absent = self._typed(frame)
+        if self.missing == "mean":
+            self.fill = {c: self._usual(ready[c][~absent[:, j]], c) for j, c in enumerate(ready)}
+        ready, keep = self._filled(ready, absent, "X", self.ids)
         self.transformer = ColumnTransformer(
             [
                 ("number", StandardScaler() if self.standardise else "passthrough", self.numeric),
                 ("text", OneHotEncoder(handle_unknown="ignore", sparse_output=False), self.text),
-            ],
-            verbose_feature_names_out=False,
+            ]
         )
-        matrix = np.ascontiguousarray(self.transformer.fit_transform(frame), dtype=np.float64)
-        self.columns = [str(c) for c in self.transformer.get_feature_names_out()]
-        for j, column in enumerate(self.numeric):
-            how = "as it is"
+        matrix = self._encoded(ready, fit=True)
+        self.columns = [self.names[c] for c in self.numeric]
+        for j, c in enumerate(self.numeric):
+            how = "number, as it is"
             if self.standardise:
                 scaler = self.transformer.named_transformers_["number"]
                 how = f"number, mean {scaler.mean_[j]:.6g}, standard deviation {scaler.scale_[j]:.6g}"
-            self.encoding[str(column)] = how
-        for j, column in enumerate(self.text):
-            kinds = self.transformer.named_transformers_["text"].categories_[j]
-            self.encoding[str(column)] = f"text, one-hot, {len(kinds)} values"
+            self.encoding[self.names[c]] = how
+        for j, c in enumerate(self.text):
+            values = self.transformer.named_transformers_["text"].categories_[j]
+            self.columns += [f"{self.names[c]}={v}" for v in values]
+            self.encoding[self.names[c]] = f"text, one-hot, {len(values)} values"
         return matrix, keep
 
     def _transform_frame(self, frame: pd.DataFrame, name: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        for column in self.numeric:
-            if not _is_numeric(frame[column], column):
-                raise DataError(f"column {column!r} is text in the validation rows and numbers in the training rows.")
-        frame, keep = self._fill_frame(frame, name, ids)
-        return np.ascontiguousarray(self.transformer.transform(frame), dtype=np.float64), keep
+        frame = frame.set_axis(list(self.names), axis=1)
+        for c in self.numeric:
+            if not _is_numeric(frame[c], self.names[c]):
+                raise DataError(f"column {self.names[c]!r} is text in the validation rows and numbers in the training rows.")
+        ready, keep = self._filled(*self._typed(frame), name, ids)
+        return self._encoded(ready, fit=False), keep
 
-    def _fill_frame(self, frame: pd.DataFrame, name: str, ids: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
-        """Numbers as float64, text as str; missing cells treated as asked."""
+    def _typed(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+        """Numbers as float64, text as it is; and which cells have neither."""
         out = {c: _to_float(frame[c]) for c in self.numeric}
         out |= {c: frame[c].astype(object).where(frame[c].notna(), None) for c in self.text}
         ready = pd.DataFrame(out, index=frame.index, columns=list(frame.columns))
-        absent = pd.DataFrame(
-            {c: ~np.isfinite(ready[c]) if c in self.numeric else ready[c].isna() for c in ready}
-        ).to_numpy()
-        keep = np.ones(len(frame), bool)
-        if absent.any():
-            if self.missing == "error":
-                row, j = (int(i) for i in np.argwhere(absent)[0])
-                cell = ready.iloc[row, j]
-                came = f"{cell}" if frame.columns[j] in self.numeric else "nothing"
+        absent = {c: ~np.isfinite(ready[c]) if c in self.numeric else ready[c].isna() for c in ready}
+        return ready, pd.DataFrame(absent).to_numpy(bool)
+
+    def _usual(self, present: pd.Series, c: str) -> Any:
+        if present.empty:
+            raise DataError(f"column {self.names[c]!r} has no value at all: drop the column.")
+        return present.mean() if c in self.numeric else present.astype(str).mode().iloc[0]
+
+    def _filled(
+        self, ready: pd.DataFrame, absent: np.ndarray, name: str, ids: np.ndarray
+    ) -> tuple[pd.DataFrame, np.ndarray]:
+        """Missing cells treated as asked; which rows stayed."""
+        keep: Any = np.ones(len(ready), bool)
+        if absent.any() and self.missing == "error":
+            row, j = (int(i) for i in np.argwhere(absent)[0])
+            came = str(ready.iloc[row, j]) if ready.columns[j] in self.numeric else "nothing"
+            raise DataError(
+                f"{name} has {came} in row {row} (id {plain(ids[row])!r}), column {self.names[ready.columns[j]]!r} "
+                f"({int(absent.sum())} such cells): pass missing='drop' or missing='mean', or mend them."
+            )
+        if absent.any() and self.missing == "drop":
+            keep = ~absent.any(axis=1)
+            if not keep.any():
                 raise DataError(
-                    f"{name} has {came} in row {row} (id {plain(ids[row])!r}), column {str(frame.columns[j])!r} "
-                    f"({int(absent.sum())} such cells): pass missing='drop' or missing='mean', or mend them."
+                    f"every row of {name} has a missing cell, so missing='drop' leaves none: use missing='mean'."
                 )
-            if self.missing == "drop":
-                keep = ~absent.any(axis=1)
-                if not keep.any():
-                    raise DataError(f"every row of {name} has a missing cell, so missing='drop' leaves none.")
-                ready = ready[keep]
-            else:
-                if name == "X":
-                    self.fill = {}
-                    for c in ready:
-                        have = ready.loc[~absent[:, ready.columns.get_loc(c)], c]
-                        if have.empty:
-                            raise DataError(f"column {c!r} has no value at all: drop the column.")
-                        self.fill[c] = have.mean() if c in self.numeric else have.mode().iloc[0]
-                for j, c in enumerate(ready):
-                    ready[c] = ready[c].mask(absent[:, j], self.fill.get(c))
+            ready = ready[keep]
+        elif absent.any():
+            for j, c in enumerate(ready):
+                ready[c] = ready[c].mask(absent[:, j], self.fill[c])
         return ready.astype(dict.fromkeys(self.text, str)), keep
+
+    def _encoded(self, ready: pd.DataFrame, *, fit: bool) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            matrix = self.transformer.fit_transform(ready) if fit else self.transformer.transform(ready)
+        matrix = np.ascontiguousarray(matrix, dtype=np.float64)
+        # n standardised numbers are at most sqrt(n - 1) large, unless their squares overflowed
+        bound = 2 * np.sqrt(len(matrix)) if fit and self.standardise else np.inf
+        if len(bad := np.flatnonzero(~(abs(matrix) <= bound).all(axis=0))):
+            c = self.numeric[int(bad[0])]
+            raise DataError(
+                f"column {self.names[c]!r} holds numbers too large to standardise, up to {ready[c].abs().max():g}."
+            )
+        return matrix
 
 
 def _to_float(column: pd.Series) -> pd.Series:
-    """Numbers, booleans and dates (as days) in float64."""
+    """Numbers, and dates as days, in float64."""
+    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) == "date":
+        column = pd.to_datetime(column)
     if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
         start = (
             column.dropna().iloc[0] * 0 if pd.api.types.is_timedelta64_dtype(column) else pd.Timestamp(0, tz=column.dt.tz)
@@ -444,7 +481,7 @@ def _to_float(column: pd.Series) -> pd.Series:
     return column.astype("Float64").astype(np.float64) if column.isna().any() else column.astype(np.float64)
 
 
-def _is_numeric(column: pd.Series, name: Hashable) -> bool:
+def _is_numeric(column: pd.Series, name: str) -> bool:
     """Numbers are a column's if nine in ten of its cells are numbers; then the tenth is an error, not a category."""
     if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column):
         return False
@@ -453,23 +490,27 @@ def _is_numeric(column: pd.Series, name: Hashable) -> bool:
     if not (column.dtype == object or pd.api.types.is_string_dtype(column)):
         return True
     present = column.dropna()
-    if present.empty:
+    if present.empty or pd.api.types.infer_dtype(present) == "date":
         return True
     as_number = pd.to_numeric(present, errors="coerce")
     share = float(as_number.notna().mean())
     if share == 1:
         return True
-    if share >= 0.9:
+    text = present.astype(str)
+    distinct = text.nunique()
+    without_separators = float(pd.to_numeric(text.str.replace(r"[,\s']", "", regex=True), errors="coerce").notna().mean())
+    # a few values, some of them numbers, are kinds ("1", "2", "3 or more"); many are numbers with something wrong among them
+    if share >= 0.9 or (max(share, without_separators) >= 0.2 and distinct > 20):
         row = int(np.flatnonzero(as_number.isna())[0])
         position = int(np.flatnonzero(column.notna())[row])
+        marks = " without thousands separators" if without_separators > share else ""
         raise DataError(
-            f"column {str(name)!r} needs numbers, but row {position} has {plain(present.iloc[row])!r} "
-            f"({share:.1%} of the column are numbers): mend that cell, or leave the column out."
+            f"column {name!r} needs numbers, but row {position} has {plain(present.iloc[row])!r} ({share:.1%} of the column "
+            f"are numbers): write them{marks} with a decimal point, empty where they are missing, or leave the column out."
         )
-    distinct = present.astype(str).nunique()
-    if distinct > max(50, len(present) // 5):
+    if distinct > max(50, len(present) // 5) or distinct == len(present) >= 10:
         raise DataError(
-            f"column {str(name)!r} is text with {distinct} different values in {len(present)} rows, such as "
+            f"column {name!r} is text with {distinct} different values in {len(present)} rows, such as "
             f"{plain(present.iloc[0])!r}: leave it out (drop), or turn it into features; if it names the rows, make it the id."
         )
     return False
@@ -478,7 +519,8 @@ def _is_numeric(column: pd.Series, name: Hashable) -> bool:
 def _rows(X: Any, name: str) -> Any:
     """What came, as a frame, a CSR array, or a numpy array with at least two axes."""
     if hasattr(X, "detach"):  # torch, without importing it
-        X = X.detach().cpu().numpy()
+        X = X.detach().cpu()
+        X = (X.float() if "bfloat16" in str(X.dtype) else X).numpy()
     if sp.issparse(X):
         return sp.csr_array(X)
     if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas") and hasattr(X, "columns"):  # polars
@@ -521,7 +563,8 @@ def _numbers(X: np.ndarray, name: str) -> np.ndarray:
         raise DataError(f"{name} needs real numbers, but came with dtype {X.dtype}.")
     if X.dtype == np.uint8 and X.ndim > 2:
         return (X.reshape(len(X), -1) / np.float32(255)).astype(np.float32)
-    return np.ascontiguousarray(X.reshape(len(X), -1), dtype=np.float32 if X.dtype == np.float32 else np.float64)
+    # a copy, so that the data does not change when the caller's array does
+    return np.array(X.reshape(len(X), -1), dtype=np.float32 if X.dtype == np.float32 else np.float64, order="C")
 
 
 def _labels(y: Any, name: str) -> np.ndarray:
@@ -535,7 +578,9 @@ def _labels(y: Any, name: str) -> np.ndarray:
         kinds = {type(v) for v in y}
         array = np.empty(len(y), dtype=object)
         array[:] = y
-        y = np.asarray(y) if kinds <= {int, float} or (len(kinds) == 1 and kinds <= {str, bool}) else array
+        y = np.asarray(y) if len(kinds) == 1 and kinds <= {int, float, str, bool} else array
+        if kinds == {int, float} and all(v == float(v) for v in array):
+            y = array.astype(np.float64)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
@@ -544,6 +589,8 @@ def _labels(y: Any, name: str) -> np.ndarray:
 
 
 def _unique(ids: np.ndarray) -> None:
+    if len(blank := np.flatnonzero(pd.isna(ids))):
+        raise DataError(f"row {blank[0]} has no id: give it one, or leave the ids out to use the row number.")
     doubled = pd.Series(ids).duplicated().to_numpy()
     if doubled.any():
         second = int(np.flatnonzero(doubled)[0])

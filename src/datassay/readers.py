@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import compute as pc
 from pyarrow import csv
 
 from datassay.data import DataError, Dataset, Missing, Task
@@ -32,6 +33,7 @@ def read(
     missing: Missing = "error",
     task: Task | None = None,
     image_size: int | None = None,
+    encoding: str = "utf-8",
 ) -> Dataset:
     """Read training rows, and optionally validation rows, from files.
 
@@ -56,6 +58,8 @@ def read(
         "classification" or "regression"; default: as `Dataset` finds.
     image_size
         Bring all images to this many pixels a side; default: they must be of one size.
+    encoding
+        Of CSV files.
 
     Raises
     ------
@@ -72,39 +76,52 @@ def read(
     >>> da.read(path, label="kind", id="name")
     Dataset: 4 rows x 1 columns, classification, 2 classes ('cat' 2, 'dog' 2), no validation rows
     """
-    X, y, ids, inner = _parts(Path(path), label, id, tuple(drop), image_size)
+    for column in (id, *drop):
+        if column is not None and column == label:
+            raise DataError(f"column {column!r} is the label: it can't be the id or be left out as well.")
+    if id in drop and id is not None:
+        raise DataError(f"column {id!r} is the id: it can't be left out as well.")
+    if val_features is not None and features is None:
+        raise DataError("val_features (--val-features) goes with features (--features), which was not given.")
+    X, y, ids, inner = _parts(Path(path), label, id, tuple(drop), image_size, encoding)
     X_val, y_val = inner
     if val is not None:
-        X_val, y_val, _, _ = _parts(Path(val), label, id, tuple(drop), image_size, is_val=True)
+        X_val, y_val, _, _ = _parts(Path(val), label, id, tuple(drop), image_size, encoding, is_val=True)
     if isinstance(X, np.ndarray) and isinstance(X_val, np.ndarray) and X.shape[1:] != X_val.shape[1:] and val is not None:
         raise DataError(f"a row of {val} has shape {X_val.shape[1:]}, a row of {path} has {X.shape[1:]}: they must agree.")
     try:
         data = Dataset(X, y, X_val, y_val, ids=ids, task=task, missing=missing)
     except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+        at = val if val is not None and ("X_val" in str(error) or "validation" in str(error)) else path
+        raise DataError(f"{at}: {error}") from None
     if features is not None:
-        F = _features(Path(features))
-        F_val = None if val_features is None else _features(Path(val_features))
-        if len(data.dropped):
-            F = F[~np.isin(np.arange(len(y)) if ids is None else ids, data.dropped)]
+        F = _features(Path(features), data.kept)
+        F_val = None if val_features is None else _features(Path(val_features), data.kept_val)
         data = data.with_features(F, F_val)
     data.source = {
-        "path": str(path),
+        "path": str(Path(path).resolve()),
         "label": label,
         "id": id,
-        "val": None if val is None else str(val),
-        "features": None if features is None else str(features),
-        "val_features": None if val_features is None else str(val_features),
+        "val": None if val is None else str(Path(val).resolve()),
+        "features": None if features is None else str(Path(features).resolve()),
+        "val_features": None if val_features is None else str(Path(val_features).resolve()),
         "drop": list(drop),
         "missing": missing,
         "task": task,
         "image_size": image_size,
+        "encoding": encoding,
     }
     return data
 
 
 def _parts(
-    path: Path, label: str | None, id: str | None, drop: tuple[str, ...], size: int | None, is_val: bool = False
+    path: Path,
+    label: str | None,
+    id: str | None,
+    drop: tuple[str, ...],
+    size: int | None,
+    encoding: str,
+    is_val: bool = False,
 ) -> tuple[Any, Any, Any, tuple[Any, Any]]:
     """X, y, ids and (X_val, y_val) of one file."""
     if path.is_dir():
@@ -120,7 +137,7 @@ def _parts(
     if kind in ("parquet", "pq"):
         table = _parquet(path)
     elif kind in ("csv", "tsv", "txt"):
-        table = _csv(path)
+        table = _csv(path, [c for c in (label, id) if c is not None], encoding)
     else:
         raise DataError(f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))} or a folder of images.")
     frame = table.to_pandas()
@@ -138,35 +155,53 @@ def _parts(
     frame = frame.drop(columns=[d for d in drop if d in frame])
     if frame.shape[1] == 0:
         raise DataError(f"{path} has no column left beside {label!r} to value the rows on.")
-    pictures = [c for c in frame if isinstance(_first(frame[c]), (bytes, dict))]
+    firsts = {c: _first(frame[c]) for c in frame}
+    for c, cell in firsts.items():
+        if isinstance(cell, dict) and "bytes" not in cell:
+            raise DataError(f"column {c!r} of {path} holds records: leave it out (drop), or give its fields as columns.")
+    pictures = [c for c, cell in firsts.items() if isinstance(cell, (bytes, dict))]
     if pictures:
         images = [cell["bytes"] if isinstance(cell, dict) else cell for cell in frame[pictures[0]]]
         return _decode(images, lambda i: f"{path}, row {i}, column {pictures[0]!r}", size), y, ids, (None, None)
     return frame, y, ids, (None, None)
 
 
-def _csv(path: Path) -> pa.Table:
-    """Strict: every row has as many fields as the header."""
+def _csv(path: Path, as_written: Sequence[str], encoding: str) -> pa.Table:
+    """Strict: every row has as many fields as the header. The columns ``as_written``, labels and ids, stay as they are."""
     ragged: list[Any] = []
 
     def remember(row: Any) -> str:
         ragged.append(row)
         return "skip"
 
-    try:
-        with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
-            content = stream.read()
-        head = content[: 1 << 16].split(b"\n", 1)[0].decode("utf-8-sig", errors="replace")
-        separator = max([",", ";", "\t", "|"], key=head.count)
-        table = csv.read_csv(
+    def parsed(only: Sequence[str], **convert: Any) -> pa.Table:
+        return csv.read_csv(
             pa.BufferReader(content),
             # one block: the row numbers of errors count from the top, and a column's type is settled by all its cells
             read_options=csv.ReadOptions(block_size=len(content) + 1, use_threads=False),
             parse_options=csv.ParseOptions(delimiter=separator, invalid_row_handler=remember, newlines_in_values=True),
-            convert_options=csv.ConvertOptions(
-                strings_can_be_null=True, null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"]
-            ),
+            convert_options=csv.ConvertOptions(include_columns=list(only), strings_can_be_null=True, **convert),
         )
+
+    try:
+        with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
+            content = stream.read()
+        text = content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+        content = text.encode()
+        separator = max([",", ";", "\t", "|"], key=text.split("\n", 1)[0].count)
+        table = parsed([], null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"])
+        as_written = [c for c in as_written if table.column_names.count(c) == 1]
+        if as_written and not ragged:
+            plain = parsed(as_written, null_values=[""], column_types=dict.fromkeys(as_written, pa.string()))
+            for c in as_written:
+                table = table.set_column(table.column_names.index(c), c, _as_number(plain.column(c)))
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path} is not {encoding} text (line {line}): pass its encoding, such as latin-1 or utf-16."
+        ) from None
+    except LookupError:
+        raise DataError(f"there is no encoding {encoding!r}; utf-8, latin-1 and utf-16 are common.") from None
     except pa.ArrowInvalid as error:
         raise DataError(f"{path} can't be read as CSV: {str(error).splitlines()[0]}.") from None
     except OSError as error:
@@ -179,6 +214,17 @@ def _csv(path: Path) -> pa.Table:
             f"({len(ragged)} such lines): {row.text[:80]!r}; quote fields that hold the separator {separator!r}, or mend them."
         )
     return table
+
+
+def _as_number(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text that is a whole number, written as Python writes it, becomes one; "007" and "1e3" stay text, and all stays where one does."""
+    for pattern, kind in (
+        (r"^-?(0|[1-9]\d{0,17})$", pa.int64()),
+        (r"^-?(0|[1-9]\d*)\.\d+$|^-?(0|[1-9]\d{0,14})$", pa.float64()),
+    ):
+        if pc.all(pc.match_substring_regex(column, pattern)).as_py():
+            return pc.cast(column, kind)
+    return column
 
 
 def _parquet(path: Path) -> pa.Table:
@@ -205,7 +251,11 @@ def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
 
 
 def _folder(path: Path, size: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    files = sorted(f for f in path.glob("*/**/*") if f.suffix.lower() in _IMAGES and f.is_file())
+    files = sorted(
+        f
+        for f in path.glob("*/**/*")
+        if f.suffix.lower() in _IMAGES and f.is_file() and not f.relative_to(path).parts[0].startswith(".")
+    )
     if not files:
         raise DataError(f"the folder {str(path)!r} has no images in sub-folders: one sub-folder for each class is needed.")
     names = [f.relative_to(path) for f in files]
@@ -223,7 +273,9 @@ def _decode(images: Iterable[bytes], where: Any, size: int | None) -> np.ndarray
     for i, encoded in enumerate(images):
         try:
             picture = Image.open(io.BytesIO(encoded))
-            picture = picture.convert("L" if picture.mode in ("1", "L", "I;16", "I") else "RGB")
+            if picture.mode.startswith("I"):  # 16 bits a pixel; pillow's own conversion would cut off at 255
+                picture = Image.fromarray((np.asarray(picture, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
+            picture = picture.convert("L" if picture.mode in ("1", "L") else "RGB")
         except Exception:  # pillow raises many kinds for a broken file
             raise DataError(f"{where(i)} is not a readable image: mend or remove it.") from None
         if size is not None:
@@ -239,14 +291,22 @@ def _decode(images: Iterable[bytes], where: Any, size: int | None) -> np.ndarray
     return np.stack(out)
 
 
-def _features(path: Path) -> Any:
+def _features(path: Path, kept: np.ndarray | None) -> Any:
+    """Numbers for the rows that stayed."""
+    F = _feature_file(path)
+    if kept is not None and len(F) != len(kept):
+        raise DataError(f"{path} has {len(F)} rows of features, and the data {len(kept)} rows: there must be one for each.")
+    return F if kept is None else F[kept]
+
+
+def _feature_file(path: Path) -> Any:
     if not path.is_file():
         raise DataError(f"there is no features file {str(path)!r}.")
     if path.suffix == ".npy":
         try:
             return np.load(path, allow_pickle=False)
-        except ValueError as error:
-            raise DataError(f"{path} can't be read as numbers: {error}.") from None
+        except (ValueError, OSError):
+            raise DataError(f"{path} can't be read as an array of numbers.") from None
     if path.suffix in (".parquet", ".pq"):
         frame = _parquet(path).to_pandas()
         text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ class Values:
 
     def suspects(self, k: int = 20) -> pd.DataFrame:
         """The k most suspicious rows, worst first."""
+        if k < 0:
+            raise DataError(f"suspects needs k >= 0, got {k}.")
         return self.to_frame().sort_values("rank").head(k)
 
     def save(self, path: str | Path) -> Path:
@@ -140,6 +143,8 @@ class Values:
                 f"{str(path)!r} holds no values: a file written by `datassay value -o` or Values.save is needed."
             )
         meta = json.loads(table.schema.metadata[_KEY])
+        if meta["format"] != 1:
+            raise DataError(f"{str(path)!r} was written by a newer datassay, in format {meta['format']}: update datassay.")
         column = {name: table.column(name) for name in table.column_names}
 
         def rows(prefix: str) -> dict[str, np.ndarray]:
@@ -229,5 +234,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (date, timedelta)):
         return str(value)
     raise TypeError(f"{type(value).__name__} can't be saved: {value!r}")

@@ -20,7 +20,7 @@ from datassay.engines.machine import blas_threads
 
 def zero_rows(X: Any) -> Int[ndarray, "zeros"]:
     """Rows without a direction."""
-    return np.flatnonzero(_norms(X) == 0)
+    return np.flatnonzero(row_lengths(X) == 0)
 
 
 def unit_rows(X: Any, *, bias: bool = False, dtype: Any = np.float64) -> Any:
@@ -29,8 +29,8 @@ def unit_rows(X: Any, *, bias: bool = False, dtype: Any = np.float64) -> Any:
     >>> unit_rows(np.array([[3., 4.]]))
     array([[0.6, 0.8]])
     """
-    norms = _norms(X)
-    scale = 1.0 / np.sqrt(norms**2 + 1.0) if bias else 1.0 / norms
+    norms = row_lengths(X)
+    scale = 1.0 / np.hypot(norms, 1.0) if bias else 1.0 / norms
     if sp.issparse(X):
         U = sp.csr_array(sp.diags_array(scale) @ X)
         return sp.csr_array(sp.hstack([U, scale[:, None]]), dtype=dtype) if bias else U.astype(dtype)
@@ -43,19 +43,19 @@ def unit_rows(X: Any, *, bias: bool = False, dtype: Any = np.float64) -> Any:
     return U
 
 
-def equal_rows(U: Any, near: float) -> Int[ndarray, "n"]:
-    """For each unit row, the first row that points in the same direction, to ``near``; itself if there is none before it.
+def equal_rows(U: Any) -> Int[ndarray, "n"]:
+    """For each unit row (float64), the first row that points in the same direction; itself if there is none before it.
 
     Sorting by a random projection brings equal rows together: n d operations, no n x n matrix.
 
-    >>> equal_rows(np.array([[1., 0.], [0., 1.], [1., 0.]]), near=1e-9)
+    >>> equal_rows(np.array([[1., 0.], [0., 1.], [1., 0.]]))
     array([0, 1, 0])
     """
     n, p = U.shape
     direction = np.random.default_rng(0).normal(size=p) / np.sqrt(p)
     along = np.asarray(U @ direction.astype(U.dtype), np.float64)
     order = np.argsort(along, kind="stable")
-    close = np.diff(along[order], prepend=-np.inf, append=np.inf) <= near
+    close = np.diff(along[order], prepend=-np.inf, append=np.inf) <= 1e-11
     begins, ends = np.flatnonzero(~close[:-1] & close[1:]), np.flatnonzero(close[:-1] & ~close[1:]) + 1
     first = np.arange(n)
     for begin, end in zip(begins, ends, strict=True):  # runs of two rows or more
@@ -63,7 +63,7 @@ def equal_rows(U: Any, near: float) -> Int[ndarray, "n"]:
         while len(rest) > 1:
             gap = U[rest] - U[[rest[0]] * len(rest)] if sp.issparse(U) else U[rest] - U[rest[0]]
             same = (
-                np.asarray(abs(gap).max(axis=1).todense()).ravel() < near if sp.issparse(U) else abs(gap).max(axis=1) < near
+                np.asarray(abs(gap).max(axis=1).todense()).ravel() < 1e-9 if sp.issparse(U) else abs(gap).max(axis=1) < 1e-9
             )
             first[rest[same]] = rest[0]
             rest = rest[~same]
@@ -104,10 +104,19 @@ def arc_cosine(U: Any, V: Any = None, *, report: Callable[[float], Any] | None =
     return H
 
 
-def _norms(X: Any) -> Float[ndarray, "n"]:
+def row_lengths(X: Any) -> Float[ndarray, "n"]:
+    """Lengths of the rows; each is first divided by its largest entry, whose square could overflow."""
     if sp.issparse(X):
-        return np.asarray(np.sqrt(X.multiply(X).sum(axis=1)), np.float64).ravel()
-    return np.concatenate([np.sqrt(np.einsum("nd,nd->n", b, b)) for b in (X[r].astype(np.float64) for r in blocks(len(X)))])
+        largest = np.asarray(abs(X).max(axis=1).todense(), np.float64).ravel()
+        Z = sp.csr_array(sp.diags_array(1.0 / np.where(largest == 0, 1.0, largest)) @ X)
+        return largest * np.sqrt(np.asarray(Z.multiply(Z).sum(axis=1), np.float64).ravel())
+    norms = []
+    for rows in blocks(len(X)):
+        Z = X[rows].astype(np.float64)
+        largest = abs(Z).max(axis=1)
+        Z /= np.where(largest == 0, 1.0, largest)[:, None]
+        norms.append(largest * np.sqrt(np.einsum("nd,nd->n", Z, Z)))
+    return np.concatenate(norms)
 
 
 def _transform(G: np.ndarray) -> None:

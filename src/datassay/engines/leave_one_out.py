@@ -251,7 +251,7 @@ def choose(
 
     def tried(b: bool, own: float | None) -> Choice:
         U = unit_rows(X, bias=b)
-        distinct = np.unique(equal_rows(U, near=1e-6))  # a copy would foretell a row without error, at a ridge near 0
+        distinct = np.unique(equal_rows(U))  # a copy would foretell a row without error, at a ridge near 0
         U, target = U[distinct], Y[distinct]
         H = arc_cosine(U)
         if own is not None and known is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def available_memory() -> int:
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        stat = dict(line.split() for line in Path("/sys/fs/cgroup/memory.stat").read_text().splitlines())
+        used -= int(stat.get("inactive_file", 0))  # pages of files that were read: given back when asked for
         return min(free, int(limit) - used) if limit != "max" else free
     except (OSError, ValueError):
         return free
@@ -60,6 +63,8 @@ def pick_device(device: str, *, worthwhile: bool = True) -> str:
     """
     if device == "cpu":
         return "cpu"
+    if not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", device):
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:0', got {device!r}.")
     if importlib.util.find_spec("torch") is None:
         if device == "auto":
             return "cpu"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from datassay.data import DataError, Dataset
+from datassay.data import Dataset
+from datassay.errors import DataError, OptionError
 from datassay.values import Values
 
 
@@ -60,8 +61,8 @@ def value(data: Dataset, method: str = "cg-score", *, seed: int = 0, **options: 
     ------
     DataError
         If there is no such method, or the data is not what the method needs.
-    TypeError
-        If the method has no such option.
+    OptionError
+        A TypeError: the method has no such option.
 
     Examples
     --------
@@ -73,7 +74,7 @@ def value(data: Dataset, method: str = "cg-score", *, seed: int = 0, **options: 
     ((150,), 3)
     >>> da.value(da.Dataset(X, y), method="cg-score", rigde=0.1)
     Traceback (most recent call last):
-    TypeError: cg-score has no option 'rigde'; did you mean 'ridge'? It takes: ridge, bias, ...
+    datassay.errors.OptionError: cg-score has no option 'rigde'; did you mean 'ridge'? It takes: ridge, bias, ...
     """
     if not isinstance(data, Dataset):
         raise DataError(
@@ -85,7 +86,7 @@ def value(data: Dataset, method: str = "cg-score", *, seed: int = 0, **options: 
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for name in options:
         if name not in known:
-            raise TypeError(f"{method} has no option {name!r}{_meant(name, known)} It takes: {', '.join(known)}.")
+            raise OptionError(f"{method} has no option {name!r}{_meant(name, known)} It takes: {', '.join(known)}.")
     return function(data, seed=seed, **options)
 
 

@@ -13,6 +13,7 @@ over all one-vs-rest columns; a bias where the likelihood asks for one; validati
 
 from __future__ import annotations
 
+import numbers
 import time
 from typing import Any, Literal
 
@@ -109,27 +110,36 @@ def cg_score(
     3   3           b               a
     """
     start = time.perf_counter()
-    options = {name: value for name, value in locals().items() if name not in ("data", "start", "n_jobs", "progress")}
-    options["classes"] = classes = classes or ("sum" if negatives is None else "own")
-    _check(data, ridge, classes, negatives, repeats, inverse, flag, dtype, trusted)
+    options = {name: value for name, value in locals().items() if name not in ("data", "start")}
+    options["classes"] = classes = ("sum" if negatives is None else "own") if classes is None else classes
+    _check(data, options)
+    options = {name: plain(value) for name, value in options.items() if name not in ("n_jobs", "progress")}
     n, own = len(data), np.zeros(len(data), np.int64) if data.task == "regression" else data.codes
     Y, known = _targets(data)
     sizes = [n] if negatives is None else [min(n, c + round(negatives * c)) for c in np.bincount(own)]
-    device = machine.pick_device(device, worthwhile=int(max(sizes)) >= 2000) if inverse else "cpu"
+    try:
+        device = machine.pick_device(device, worthwhile=int(max(sizes)) >= 2000) if inverse else "cpu"
+    except ValueError as error:
+        raise DataError(f"cg_score: {error}") from None
     if device == "cpu" and inverse:
         at_once = 1 if negatives is None else effective_n_jobs(n_jobs)
-        _fits(int(max(sizes)), 0 if known is None or trusted is False else len(known.Y), at_once, dtype)
+        _fits(
+            int(max(sizes)),
+            0 if known is None or trusted is False else len(known.Y),
+            at_once,
+            dtype,
+            scheme=negatives is not None,
+        )
     for what, X in [("row", data.X), ("validation row", data.X_val if known is not None and trusted is not False else None)]:
         if X is not None and bias is not True and len(zero := gram.zero_rows(X)):
             name = f" (id {plain(data.ids[zero[0]])!r})" if what == "row" else ""
             raise DataError(
                 f"{what} {zero[0]}{name} is zero in every column, as are {len(zero)} in all, so it has no direction to compare: "
-                "drop such rows, or pass bias=True, which gives every row one."
+                "drop such rows, or pass bias=True, which gives every row one (a standardised column is zero at its mean)."
             )
     best = _choose(data, Y, known, ridge, bias, trusted, seed) if inverse else Choice(0.0, bias is True, None, -np.inf)
     U = gram.unit_rows(data.X, bias=best.bias, dtype=dtype)
-    # at ridge 0 rows are equal that rounding can't tell apart: an angle is known to the root of a cosine's precision
-    same = gram.equal_rows(U, near=4 * float(np.sqrt(np.finfo(dtype).eps)) if best.ridge == 0 else 1e-6)
+    same = gram.equal_rows(U if dtype == "float64" else gram.unit_rows(data.X, bias=best.bias))
     stats: dict[str, Any] = {"bias": best.bias, "device": device}
     if inverse:
         if best.trusted_ridge is None or known is None:
@@ -155,7 +165,7 @@ def cg_score(
             except SingularGramError as error:
                 raise DataError(
                     f"the kernel matrix has no inverse in {dtype} at ridge {best.ridge:g} (it failed at its row {error.row}): some "
-                    "rows are almost equal; pass ridge='auto', or a small ridge such as 1e-6."
+                    f"rows are almost equal; pass ridge='auto', or a small ridge such as 1e-6{', or float64' * (dtype == 'float32')}."
                 ) from None
         stats |= {
             "ridge": best.ridge,
@@ -194,6 +204,12 @@ def cg_score(
         else:
             flagged, rule = terms["cg_prime"][np.arange(n), own] < 0.5, "2 y_i (y_-i' g_i) < 0"
         flagged = flagged | outvoted
+        commonest = np.bincount(own).max() / n
+        if (agree := np.mean(guess == own)) < commonest + 2 * np.sqrt(commonest * (1 - commonest) / n):
+            stats["warning"] = (
+                f"on these columns the other rows predict a row's label no better than chance ({agree:.0%} agree, the commonest "
+                f"label has {commonest:.0%}): the flags mean little here"
+            )
     stats |= {"flag_rule": rule, "seconds": time.perf_counter() - start}
     return Values(data.ids, scores, flagged, columns, "cg-score", options, stats, data.y, suggested, data.hash)
 
@@ -256,36 +272,62 @@ def _conflicts(same: np.ndarray, codes: np.ndarray) -> tuple[list[np.ndarray], n
     return groups, outvoted
 
 
-def _check(
-    data: Dataset, ridge: Any, classes: str, negatives: Any, repeats: int, inverse: bool, flag: str, dtype: str, trusted: Any
-) -> None:
-    wrong = {
-        f"ridge must be 'auto' or a number >= 0, got {ridge!r}": ridge != "auto"
-        and not (isinstance(ridge, (int, float)) and np.isfinite(ridge) and ridge >= 0),
-        f"classes must be 'sum' or 'own', got {classes!r}": classes not in ("sum", "own"),
-        f"flag must be 'loo' or 'sign', got {flag!r}": flag not in ("loo", "sign"),
-        f"dtype must be 'float64' or 'float32', got {dtype!r}": dtype not in ("float64", "float32"),
-        "trusted=True needs validation rows, and the data set has none: give X_val and y_val": trusted is True
-        and data.X_val is None,
-        "negatives, inverse=False and flag='sign' are about classes, and this is regression": data.task == "regression"
-        and (negatives is not None or not inverse or flag == "sign"),
-        "negatives=r needs r > 0, repeats >= 1, classes='own' and inverse=True: the scheme scores a row in its own class": (
-            negatives is not None and (negatives <= 0 or repeats < 1 or classes == "sum" or not inverse)
-        ),
-    }
-    for what, is_wrong in wrong.items():
-        if is_wrong:
+def _check(data: Dataset, options: dict[str, Any]) -> None:
+    """Every option against what it may be; `options` are those of `cg_score` by name."""
+
+    def number(name: str) -> bool:
+        value: Any = options[name]
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and bool(np.isfinite(float(value)))
+
+    def need(holds: Any, what: str) -> None:
+        if not holds:
             raise DataError(f"cg_score: {what}.")
 
+    for name in ("bias", "trusted"):
+        need(
+            options[name] == "auto" or isinstance(options[name], bool),
+            f"{name} must be 'auto', True or False, got {options[name]!r}",
+        )
+    for name in ("inverse", "progress"):
+        need(isinstance(options[name], bool), f"{name} must be True or False, got {options[name]!r}")
+    for name, known in (("classes", ("sum", "own")), ("flag", ("loo", "sign")), ("dtype", ("float64", "float32"))):
+        need(options[name] in known, f"{name} must be {known[0]!r} or {known[1]!r}, got {options[name]!r}")
+    ridge, r, repeats, seed, n_jobs = (options[name] for name in ("ridge", "negatives", "repeats", "seed", "n_jobs"))
+    need(ridge == "auto" or (number("ridge") and ridge >= 0), f"ridge must be 'auto' or a number >= 0, got {ridge!r}")
+    need(
+        isinstance(repeats, (int, np.integer)) and repeats >= 1, f"repeats must be a whole number from 1 on, got {repeats!r}"
+    )
+    need(isinstance(seed, (int, np.integer)) and seed >= 0, f"seed must be a whole number from 0 on, got {seed!r}")
+    need(
+        n_jobs is None or (isinstance(n_jobs, (int, np.integer)) and n_jobs != 0),
+        f"n_jobs must be None or not 0, got {n_jobs!r}",
+    )
+    need(
+        options["trusted"] is not True or data.X_val is not None, "trusted=True needs validation rows: give X_val and y_val"
+    )
+    if data.task == "regression":
+        need(
+            r is None and options["inverse"] and options["flag"] == "loo",
+            "negatives, inverse=False and flag='sign' are about classes, and this is regression",
+        )
+    if r is not None:
+        need(number("negatives") and r > 0, f"negatives must be a number > 0, got {r!r}")
+        need(
+            round(r * np.bincount(data.codes).min()) >= 1, f"negatives={r} draws no row beside the smallest class: give more"
+        )
+        need(options["classes"] == "own", "negatives needs classes='own': the scheme scores a row in its own class")
+        need(options["inverse"], "negatives needs inverse=True: there is nothing to draw for CG'")
 
-def _fits(n: int, m: int, at_once: int, dtype: str) -> None:
+
+def _fits(n: int, m: int, at_once: int, dtype: str, *, scheme: bool) -> None:
     """Say so before the machine starts to swap: n rows, m trusted rows, and how many matrices at a time."""
     need = (1.3 * n * n + 2 * n * m + m * m) * at_once * np.dtype(dtype).itemsize
     have = machine.available_memory()
     if have and need > have:
-        half = "dtype='float32' (half of it), or " if dtype == "float64" else ""
-        less = "fewer jobs, or " if at_once > 1 else ""
+        ways = ["dtype='float32' (half of it)"] if dtype == "float64" and need < 2 * have else []
+        ways += ["fewer jobs"] if at_once > 1 else []
+        ways += [] if scheme else ["negatives=1 (the paper's stochastic scheme, one class and as many others at a time)"]
         raise DataError(
             f"cg_score needs {need / 2**30:.1f} GiB for {n} x {n} numbers and this machine has {have / 2**30:.1f} GiB free: use "
-            f"{half}{less}negatives=1 (the paper's stochastic scheme, one class and as many others at a time), or fewer rows."
+            f"{', or '.join([*ways, 'fewer rows'])}."
         )

@@ -39,6 +39,8 @@ def report(values: Values, data: Dataset, path: str | Path = "report.html", *, t
         raise DataError(f"the folder {str(path.parent)!r} does not exist: make it first.")
     if path == beside:
         raise DataError(f"{str(path)!r} names the JSON file that goes beside the page: give a name that ends in .html.")
+    if beside.exists() and not path.exists():
+        raise DataError(f"{str(beside)!r} is there and would be overwritten by the page's JSON: give the page another name.")
     for target in (path, beside):
         if target.is_dir():
             raise DataError(f"{str(target)!r} is a folder: give the name of a file.")

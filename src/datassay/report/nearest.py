@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from datassay.engines.gram import row_lengths
+
 _ENTRIES = 16_000_000  # of one block of similarities: 128 MB
 
 
 def similarities(X: Any, rows: np.ndarray) -> Iterator[np.ndarray]:
     """For each of ``rows`` its (n,) cosine similarity with every row of X; -inf with itself, 0 with a row of zeros."""
     n = X.shape[0]
-    norms = np.sqrt(X.multiply(X).sum(axis=1)) if sp.issparse(X) else np.sqrt(np.einsum("ij,ij->i", X, X))
-    norms = np.asarray(norms, dtype=np.float64).ravel()
+    norms = row_lengths(X)
     norms[norms == 0] = np.inf
     step = max(1, min(256, _ENTRIES // n))
     for start in range(0, len(rows), step):
