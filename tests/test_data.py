@@ -83,6 +83,7 @@ def test_images_are_flattened_and_shown():
 
 def test_task_is_inferred_and_can_be_given():
     assert da.Dataset(X, [0.5, 1, 2, 3, 4, 5]).task == "regression"
+    assert da.Dataset(X, pd.Series([0.5, 1, 2, 3, 4, 5], dtype="Float64")).task == "regression"
     assert da.Dataset(X, [1, 1, 2, 2, 3, 3], task="regression").task == "regression"
     assert da.Dataset(X, [1, 1, 2, 2, 3, 3]).task == "classification"
     with pytest.raises(DataError, match="task must be"):

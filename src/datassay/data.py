@@ -581,6 +581,8 @@ def _labels(y: Any, name: str) -> np.ndarray:
         y = np.asarray(y) if len(kinds) == 1 and kinds <= {int, float, str, bool} else array
         if kinds == {int, float} and all(v == float(v) for v in array):
             y = array.astype(np.float64)
+    if y.dtype == object and len(y) and {type(v) for v in y.ravel()} == {float}:
+        y = y.astype(np.float64)  # as pandas hands out its nullable floats
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
