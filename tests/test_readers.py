@@ -233,3 +233,10 @@ def test_a_column_has_one_use(tmp_path):
     pd.DataFrame({"r": [{"a": 1}] * 4, "y": list("abab")}).to_parquet(tmp_path / "r.parquet")
     with pytest.raises(DataError, match=r"'r' of .* holds records"):
         da.read(tmp_path / "r.parquet", label="y")
+
+
+def test_dates_in_a_file_are_days(tmp_path):
+    text = "day,kind\n" + "".join(f"2020-01-{i + 1:02d},{'ab'[i % 2]}\n" for i in range(12)) + ",a\n"
+    data = da.read(write(tmp_path, text), label="kind", missing="drop")
+    assert data.columns == ["day"]
+    np.testing.assert_allclose(np.diff(data.X[:, 0]), np.diff(data.X[:2, 0])[0])
