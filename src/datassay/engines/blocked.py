@@ -1,7 +1,7 @@
 """Cholesky factor and its inverse in place, panel by panel: LAPACK's own algorithms, called through to BLAS.
 
 Why not `potrf` and `trtri` of scipy in one call: with two threads OpenBLAS 0.3.30's `potrf` crashed the process at n = 26,000
-in float32 and n = 30,162 in float64 (23,000 went well, and one thread does), and one call can neither report progress nor be
+in float32 and n = 30,162 in float64 (23,000 went well), and one call can neither report progress nor be
 stopped by Ctrl-C. SciPy's Python wrappers copy every sub-matrix, so the routines are called by the addresses that SciPy
 exports for Cython.
 """
