@@ -186,6 +186,10 @@ def test_labels_and_ids_come_back_as_written(tmp_path):
     assert da.read(write(tmp_path, numbers), label="kind").classes == [0, 1]
     amounts = "size,kind\n" + "".join(f"{i},{i}.5\n" for i in range(6))
     assert da.read(write(tmp_path, amounts), label="kind").task == "regression"
+    small = "size,kind\n" + "".join(f"{i},{i}.5e-05\n" for i in range(6))  # as pandas writes small numbers
+    np.testing.assert_allclose(da.read(write(tmp_path, small), label="kind").y, (np.arange(6) + 0.5) * 1e-5)
+    hexes = "code,size,kind\n" + "".join(f"1e{i},{i},{i % 2}\n" for i in range(6))
+    assert da.read(write(tmp_path, hexes), label="kind", id="code").ids[3] == "1e3"
     padded = "size,kind\n" + "".join(f"{i},00{i % 2}\n" for i in range(6))
     assert da.read(write(tmp_path, padded), label="kind").classes == ["000", "001"]
 

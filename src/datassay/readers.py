@@ -137,7 +137,7 @@ def _parts(
     if kind in ("parquet", "pq"):
         table = _parquet(path)
     elif kind in ("csv", "tsv", "txt"):
-        table = _csv(path, [c for c in (label, id) if c is not None], encoding)
+        table = _csv(path, label, id, encoding)
     else:
         raise DataError(f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))} or a folder of images.")
     frame = table.to_pandas()
@@ -166,21 +166,23 @@ def _parts(
     return frame, y, ids, (None, None)
 
 
-def _csv(path: Path, as_written: Sequence[str], encoding: str) -> pa.Table:
-    """Strict: every row has as many fields as the header. The columns ``as_written``, labels and ids, stay as they are."""
+def _csv(path: Path, label: str | None, id: str | None, encoding: str) -> pa.Table:
+    """Strict: every row has as many fields as the header. Labels and ids stay as they are written."""
     ragged: list[Any] = []
 
     def remember(row: Any) -> str:
         ragged.append(row)
         return "skip"
 
-    def parsed(only: Sequence[str], **convert: Any) -> pa.Table:
+    def parsed(only: Sequence[str], null_values: list[str], column_types: dict[str, Any] | None = None) -> pa.Table:
         return csv.read_csv(
             pa.BufferReader(content),
             # one block: the row numbers of errors count from the top, and a column's type is settled by all its cells
             read_options=csv.ReadOptions(block_size=len(content) + 1, use_threads=False),
             parse_options=csv.ParseOptions(delimiter=separator, invalid_row_handler=remember, newlines_in_values=True),
-            convert_options=csv.ConvertOptions(include_columns=list(only), strings_can_be_null=True, **convert),
+            convert_options=csv.ConvertOptions(
+                include_columns=list(only), strings_can_be_null=True, null_values=null_values, column_types=column_types
+            ),
         )
 
     try:
@@ -190,11 +192,11 @@ def _csv(path: Path, as_written: Sequence[str], encoding: str) -> pa.Table:
         content = text.encode()
         separator = max([",", ";", "\t", "|"], key=text.split("\n", 1)[0].count)
         table = parsed([], null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"])
-        as_written = [c for c in as_written if table.column_names.count(c) == 1]
+        as_written = [c for c in (label, id) if c is not None and table.column_names.count(c) == 1]
         if as_written and not ragged:
             plain = parsed(as_written, null_values=[""], column_types=dict.fromkeys(as_written, pa.string()))
             for c in as_written:
-                table = table.set_column(table.column_names.index(c), c, _as_number(plain.column(c)))
+                table = table.set_column(table.column_names.index(c), c, _as_number(plain.column(c), whole=c == id))
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(
@@ -216,12 +218,10 @@ def _csv(path: Path, as_written: Sequence[str], encoding: str) -> pa.Table:
     return table
 
 
-def _as_number(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Text that is a whole number, written as Python writes it, becomes one; "007" and "1e3" stay text, and all stays where one does."""
-    for pattern, kind in (
-        (r"^-?(0|[1-9]\d{0,17})$", pa.int64()),
-        (r"^-?(0|[1-9]\d*)\.\d+$|^-?(0|[1-9]\d{0,14})$", pa.float64()),
-    ):
+def _as_number(column: pa.ChunkedArray, whole: bool) -> pa.ChunkedArray:
+    """Text of whole numbers alone, or unless ``whole`` of decimals alone, becomes numbers; where "007" is among it, all stays text."""
+    kinds = [(r"^-?(0|[1-9]\d{0,17})$", pa.int64()), (r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$", pa.float64())]
+    for pattern, kind in kinds[:1] if whole else kinds:
         if pc.all(pc.match_substring_regex(column, pattern)).as_py():
             return pc.cast(column, kind)
     return column
