@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 import datassay as da
 import oracles
 from datassay.data import DataError
+from datassay.engines.panels import SingularGramError
 from datassay.evaluate import plant_wrong_labels
 from datassay.methods.cg_score import cg_score
 
@@ -185,7 +186,11 @@ def test_conflicting_equal_rows_are_flagged_whatever_the_ridge():
 
 def test_no_inverse_is_an_error_not_a_pseudo_inverse(monkeypatch):
     X, codes, _ = problem()
-    monkeypatch.setattr("datassay.engines.leave_one_out.cholesky", lambda *_: 5)  # as where rounding leaves no pivot
+
+    def fails(*_, **__):  # as where rounding leaves no pivot
+        raise SingularGramError(4)
+
+    monkeypatch.setattr("datassay.engines.leave_one_out.cholesky", fails)
     with pytest.raises(DataError, match=r"no inverse in float64 at ridge 0 .*row 4.*ridge='auto'"):
         cg_score(da.Dataset(X, codes), **PAPER)
 
@@ -349,8 +354,14 @@ def test_memory_stays_below_1_3_matrices():
 def test_too_large_for_memory_says_what_to_use(monkeypatch):
     X, codes, _ = problem()
     monkeypatch.setattr("datassay.engines.machine.available_memory", lambda: 9000)
-    with pytest.raises(DataError, match=r"needs .* GiB for 40 x 40 .*float32.*negatives=1"):
-        cg_score(da.Dataset(X, codes))
+    with pytest.raises(DataError, match=r"needs .*B for 40 x 40 .*approx='landmarks'.*negatives=1.*checkpoint='folder'"):
+        cg_score(da.Dataset(X, codes), approx="exact")
+    with pytest.raises(DataError, match=r"needs .*B for 40 x 40 .*use negatives=1"):
+        cg_score(da.Dataset(X, codes), ridge=0)
+    monkeypatch.setattr("datassay.engines.machine.available_memory", lambda: 15_000)
+    with pytest.raises(DataError, match=r"needs .*B for 40 x 40 .*dtype='float32'"):
+        cg_score(da.Dataset(X, codes), approx="exact", dtype="float64")
+    assert cg_score(da.Dataset(X, codes)).stats["dtype"] == "float32"  # half of it fits
 
 
 @pytest.mark.parametrize(
@@ -376,6 +387,13 @@ def test_too_large_for_memory_says_what_to_use(monkeypatch):
         ({"seed": -1}, "seed must be"),
         ({"n_jobs": 0}, "n_jobs must be"),
         ({"device": "abacus"}, "device must be"),
+        ({"approx": "magic"}, "approx must be 'auto', 'exact', 'landmarks' or 'neighbours'"),
+        ({"approx": "landmarks", "ridge": 0}, "needs a ridge"),
+        ({"approx": "neighbours", "negatives": 1}, "goes with neither"),
+        ({"approx": "landmarks", "checkpoint": "run"}, "checkpoint is for the exact score"),
+        ({"landmarks": 0}, "landmarks must be a whole number from 1 on"),
+        ({"rank": "much"}, "rank must be 'auto' or a whole number"),
+        ({"choice": "best"}, "choice must be 'uniform', 'kmeans' or 'leverage'"),
     ],
 )
 def test_wrong_options_say_what_is_needed(options, says):

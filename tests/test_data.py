@@ -1,3 +1,8 @@
+import json
+import subprocess
+import sys
+import tempfile
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -6,6 +11,9 @@ import scipy.sparse as sp
 
 import datassay as da
 from datassay.data import DataError, is_images
+from datassay.large import SMALL, Table, is_mapped, room
+from datassay.report.nearest import similarities
+from datassay.report.typical import Typical
 
 X = np.arange(12.0).reshape(6, 2)
 Y = ["b", "a", "b", "a", "a", "b"]
@@ -245,3 +253,195 @@ def test_gaps_in_validation_rows_alone_are_filled():
     val = pd.DataFrame({"size": [None, 2.0], "colour": ["b", None]})
     data = da.Dataset(frame, Y, val, ["a", "b"], missing="mean", standardise=False)
     np.testing.assert_array_equal(data.X_val, [[3.5, 1, 0], [2, 0, 1]])
+
+
+def mapped(folder, X, name="X.npy"):
+    np.save(folder / name, X)
+    return np.load(folder / name, mmap_mode="r")
+
+
+@pytest.mark.parametrize("dtype", sorted(SMALL, key=str))
+def test_small_types_are_used_where_they_lie(dtype, tmp_path):
+    small = X.astype(dtype)
+    for given in (small, mapped(tmp_path, small)):
+        data = da.Dataset(given, Y, given[:2], Y[:2])
+        assert data.X.dtype == data.X_val.dtype == dtype
+        assert np.shares_memory(data.X, given)
+        assert np.shares_memory(data.shown, given)
+        assert is_mapped(data.X) == is_mapped(given)
+        assert not data.X.flags.writeable
+        assert data.columns == ["x0", "x1"]
+        np.testing.assert_array_equal(data.take([5, 0, 1, 3]).X, X[[5, 0, 1, 3]])
+        assert data.take([5, 0, 1, 3]).shown.dtype == dtype
+        assert np.shares_memory(data.with_labels(Y[::-1]).X, given)
+        assert np.shares_memory(data.without_validation().X, given)
+        np.testing.assert_array_equal(da.Dataset(X, Y).with_features(given).X, X)
+    assert da.Dataset(small, Y).hash == da.Dataset(mapped(tmp_path, small, "again.npy"), Y).hash
+    strided = da.Dataset(np.asfortranarray(small), Y).X
+    assert strided.flags.c_contiguous
+    np.testing.assert_array_equal(strided, X)
+
+
+def test_other_types_become_float64_unless_they_lie_in_a_file(tmp_path):
+    for dtype in (np.int32, np.int64, np.uint64, np.float64, np.longdouble, ">f4"):
+        assert da.Dataset(X.astype(dtype), Y).X.dtype == np.float64
+    for dtype in (np.int32, np.int64, np.float64):
+        given = mapped(tmp_path, X.astype(dtype), f"{np.dtype(dtype)}.npy")
+        assert da.Dataset(given, Y).X.dtype == dtype
+        assert np.shares_memory(da.Dataset(given, Y).X, given)
+    truth = X > 3
+    assert da.Dataset(truth, Y).X.dtype == np.float64
+    np.testing.assert_array_equal(da.Dataset(mapped(tmp_path, truth, "truth.npy"), Y).X, truth)
+    assert da.Dataset(mapped(tmp_path, truth, "truth.npy"), Y).X.dtype == np.uint8
+    swapped = da.Dataset(mapped(tmp_path, X.astype(">f8"), "swapped.npy"), Y).X
+    assert swapped.dtype == np.dtype("=f8")
+    columns_first = da.Dataset(mapped(tmp_path, np.asfortranarray(X), "F.npy"), Y)
+    assert columns_first.hash == da.Dataset(X, Y).hash
+
+
+def test_the_hash_of_float64_is_that_of_former_versions(monkeypatch):
+    monkeypatch.setattr("datassay.large._ENTRIES", 4)  # several blocks
+    assert da.Dataset(X, Y).hash == "479dea5aa0c319b3a671bba751bd01fe"
+    assert da.Dataset(np.asfortranarray(X), Y).hash == "479dea5aa0c319b3a671bba751bd01fe"
+    assert da.Dataset(sp.csr_array(X), Y).hash == "dc533885505fe3c33f0720b4a7fcd67d"
+    assert da.Dataset(X, Y, standardise=True).hash == "ecc1f17419851b19c698fd80addb593c"
+
+
+def test_missing_cells_block_by_block(monkeypatch, tmp_path):
+    rng = np.random.default_rng(0)
+    whole = rng.normal(size=(50, 3)) * [1, 10, 100] + [0, 5, 1e4]
+    hole = whole.copy()
+    hole[[7, 31], [1, 2]] = np.nan, np.inf
+    y = rng.integers(0, 2, 50)
+    for dtype in (np.float64, np.float32, np.float16):
+        given = mapped(tmp_path, hole.astype(dtype), f"{np.dtype(dtype)}.npy")
+        monkeypatch.setattr("datassay.large._ENTRIES", 2**20)
+        monkeypatch.setattr("datassay.large.LARGE", 2**30)
+        small = [da.Dataset(given, y, missing=how) for how in ("drop", "mean")]
+        small += [da.Dataset(given, y, given[:40], y[:40], missing=how, standardise=True) for how in ("drop", "mean")]
+        assert not any(is_mapped(data.X) for data in small)
+        monkeypatch.setattr("datassay.large._ENTRIES", 24)
+        monkeypatch.setattr("datassay.large.LARGE", 100)
+        large = [da.Dataset(given, y, missing=how) for how in ("drop", "mean")]
+        large += [da.Dataset(given, y, given[:40], y[:40], missing=how, standardise=True) for how in ("drop", "mean")]
+        for one, other in zip(small, large, strict=True):
+            assert is_mapped(other.X)
+            assert list(one.dropped) == list(other.dropped)
+            np.testing.assert_allclose(one.X, other.X, rtol=1e-6, atol=1e-6)
+            np.testing.assert_array_equal(one.shown, other.shown)
+        for one, other in zip(small[2:], large[2:], strict=True):
+            assert other.X.dtype == other.X_val.dtype == np.float32
+            np.testing.assert_allclose(one.X_val, other.X_val, rtol=1e-6, atol=1e-6)
+        with pytest.raises(DataError, match=r"X has nan in row 7 \(id 7\), column 'x1' \(2 such cells\)"):
+            da.Dataset(given, y)
+
+
+def test_large_images_are_divided_in_blocks(monkeypatch):
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+    expected = da.Dataset(pictures, Y)
+    monkeypatch.setattr("datassay.large._ENTRIES", 100)
+    monkeypatch.setattr("datassay.large.LARGE", 100)
+    large = da.Dataset(pictures, Y)
+    assert is_mapped(large.X)
+    assert large.hash == expected.hash
+
+
+def test_a_table_as_one_array_is_treated_as_a_frame():
+    frame = pd.DataFrame({"a": [1, 2, 3, 4, 5, 6.5], "b": [7.0] * 6, "c": [1e6, 1e6, 1e6, 1e6, 1e6, 1e6 + 1]})
+    expected = da.Dataset(frame, Y, frame[:2], Y[:2])
+    data = da.Dataset(Table(frame.to_numpy(), list(frame)), Y, Table(frame[:2].to_numpy(), list(frame)), Y[:2])
+    np.testing.assert_allclose(data.X, expected.X, atol=1e-12)
+    np.testing.assert_allclose(data.X_val, expected.X_val, atol=1e-12)
+    assert data.columns == expected.columns
+    assert data.encoding == expected.encoding
+    np.testing.assert_array_equal(data.shown, frame)
+
+
+def test_a_column_of_one_number_stays_0(monkeypatch):
+    monkeypatch.setattr("datassay.large.LARGE", 0)
+    same = np.full((1000, 2), [0.1, 1e8], np.float32)
+    data = da.Dataset(same, np.arange(1000) % 2, standardise=True)
+    assert np.abs(data.X).max() < 1e-6
+
+
+def test_numbers_too_large_to_standardise(monkeypatch, tmp_path):
+    monkeypatch.setattr("datassay.large.LARGE", 0)
+    with pytest.raises(DataError, match=r"column 'x1' holds numbers too large to standardise, up to 1e\+300"):
+        da.Dataset(mapped(tmp_path, np.array([[0, 1e300], [1, -1e300]] * 3)), Y, standardise=True)
+
+
+def test_a_full_disk_is_said_at_once(monkeypatch):
+    monkeypatch.setattr("datassay.large.LARGE", 0)
+    with pytest.raises(
+        DataError, match=r"1,000,000,000,000 rows x 7 columns need .* GiB for a temporary file, and the folder"
+    ):
+        room((10**12, 7), np.float32)
+
+
+def test_a_temporary_file_leaves_nothing_behind(monkeypatch, tmp_path):
+    monkeypatch.setattr("datassay.large.LARGE", 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    data = da.Dataset(X.astype(np.float32), Y, standardise=True)
+    np.testing.assert_allclose(data.X.mean(axis=0), 0, atol=1e-6)
+    del data
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.float16, np.float32])
+def test_reports_of_small_types_are_those_of_float64(dtype, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    top = min(200, np.iinfo(dtype).max) if np.dtype(dtype).kind in "iu" else 200
+    wide = rng.integers(0, top + 1, size=(60, 4)).astype(np.float64)  # products of these overflow one byte
+    wide[3] = 0
+    wide[5, 1] = 0
+    y = rng.integers(0, 2, 60)
+    small, plain = da.Dataset(mapped(tmp_path, wide.astype(dtype)), y), da.Dataset(wide, y)
+    monkeypatch.setattr("datassay.large._ENTRIES", 40)
+    rows = np.arange(60)
+    found, expected = (np.array(list(similarities(data.X, rows))) for data in (small, plain))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    one, other = Typical(small), Typical(plain)
+    np.testing.assert_array_equal(one.step, other.step)
+    for row in range(60):
+        np.testing.assert_array_equal(one.severity(row), other.severity(row))
+        np.testing.assert_array_equal(one.differs(row, [0, 5, 9]), other.differs(row, [0, 5, 9]))
+        assert one.reason(row, 1) == other.reason(row, 1)
+    for data in (small, plain):
+        values = da.Values(method="cg-score", ids=data.ids, scores=wide[:, 0], flagged=wide[:, 0] < 20, columns={})
+        da.report(values, data, tmp_path / f"{data.X.dtype}.html", top=10)
+    pages = [(tmp_path / f"{data.X.dtype}.json").read_text() for data in (small, plain)]
+    said = [json.loads(page)["suspects"] for page in pages]
+    assert said[0] == said[1]
+
+
+CHILD = """
+import sys
+import numpy as np
+import datassay as da
+
+def memory():
+    fields = dict(line.split(":") for line in open("/proc/self/status"))
+    return int(fields["RssAnon"].split()[0]) * 1024, int(fields["VmHWM"].split()[0]) * 1024
+
+X = np.load(sys.argv[1], mmap_mode="r")
+y = np.arange(len(X)) % 10
+da.Dataset(X[:100], y[:100]).hash  # everything is imported and has run once
+before, _ = memory()
+data = da.Dataset(X, y)
+data.hash, repr(data)
+after, most = memory()
+print(after - before, most)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_memory_map_costs_no_memory(tmp_path):
+    X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.uint8, (200_000, 784))
+    for start in range(0, len(X), 10_000):
+        X[start : start + 10_000] = np.random.default_rng(start).integers(0, 256, (10_000, 784), dtype=np.uint8)
+    X.flush()
+    ran = subprocess.run([sys.executable, "-c", CHILD, tmp_path / "X.npy"], capture_output=True, text=True, check=True)
+    grown, most = map(int, ran.stdout.split())
+    assert grown < 40e6  # ids, labels and a few blocks of 8 MB; X in float64 would be 1254 MB, a copy of it 157 MB
+    assert most < X.nbytes + 450e6  # the most there ever was: the libraries, the pages of the file, and little else

@@ -6,9 +6,9 @@ import pytest
 import scipy.sparse as sp
 
 import oracles
-from datassay.engines import blocked, gram, leave_one_out, machine
+from datassay.engines import gram, leave_one_out, machine, panels
 
-SRC = Path(blocked.__file__).parents[1]
+SRC = Path(panels.__file__).parents[1]
 
 
 @pytest.mark.parametrize("n", [1, 2, 511, 513, 1100])
@@ -51,47 +51,106 @@ def test_equal_rows_are_found_whatever_their_length():
     np.testing.assert_array_equal(gram.equal_rows(sp.csr_array(U)), expected)
 
 
+def spd(n, dtype, seed=0):
+    """A matrix with K = H + diag(own), H's diagonal 1/2 as the kernel's is."""
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(n, n + 3))
+    A /= np.linalg.norm(A, axis=1, keepdims=True)
+    H, own = 0.5 * A @ A.T, rng.uniform(0.1, 0.3, n)
+    return H.astype(dtype), own
+
+
+def kernel_of(H):
+    return lambda rows, columns: np.array(H[rows, columns], order="C")
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize(("n", "panel"), [(1, 4), (4, 4), (37, 8), (64, 16), (65, 64)])
-def test_blocked_factor_and_inverse(n, panel, dtype):
-    rng = np.random.default_rng(n)
-    A = rng.normal(size=(n, n))
-    K = np.asfortranarray((A @ A.T / n + np.eye(n)).astype(dtype))
-    L, shares = K.copy(order="F"), []
-    assert blocked.cholesky(L, shares.append, panel) == 0
-    np.testing.assert_array_equal(np.triu(L, 1), np.triu(K, 1))
-    tight = 1e-12 if dtype == "float64" else 1e-4
-    np.testing.assert_allclose(np.tril(L) @ np.tril(L).T, K, atol=tight)
-    whole = np.tril(L)
-    blocked.invert_lower(L, shares.append, panel)
-    np.testing.assert_allclose(np.tril(L) @ whole, np.eye(n), atol=tight)
-    np.testing.assert_array_equal(np.triu(L, 1), np.triu(K, 1))
-    assert sum(shares) == pytest.approx(2)
+@pytest.mark.parametrize(("n", "panel"), [(1, 4), (4, 4), (37, 8), (64, 16), (65, 64), (65, 100)])
+def test_panels_factor_solve_and_invert(n, panel, dtype):
+    H, own = spd(n, dtype)
+    K = H.astype(np.float64) + np.diag(own)
+    L, shares = panels.Panels(n, dtype, panel), []
+    panels.cholesky(L, kernel_of(H), own, entry=50.0, report=shares.append)
+    whole = np.zeros((n, n))
+    for j, start in enumerate(L.starts):
+        whole[start:, start : start + panel] = L[j]
+    tight = 1e-12 if dtype == "float64" else 2e-5
+    np.testing.assert_allclose(np.tril(whole) @ np.tril(whole).T, K, atol=tight)
+    Y = np.random.default_rng(1).normal(size=(n, 2))
+    Z = panels.solve(L, Y)
+    np.testing.assert_allclose(Z, np.linalg.solve(K, Y), atol=100 * tight)
+    KZ = panels.product(L, kernel_of(H), np.diag(H) + own, Z)
+    np.testing.assert_allclose(KZ, K @ Z, atol=100 * tight)
+    for first in {0, n // 3}:
+        again = panels.Panels(n, dtype, panel)
+        panels.cholesky(again, kernel_of(H), own)
+        np.testing.assert_allclose(
+            panels.inverse_diagonal(again, first), np.diag(np.linalg.inv(K))[first:], atol=100 * tight
+        )
+    panels.inverse_diagonal(L, report=shares.append)
+    assert sum(shares) == pytest.approx(2, rel=0.1 if n > panel else 0.5)
 
 
-def test_blocked_cholesky_names_the_row():
-    A = np.asfortranarray(np.eye(20))
+def test_a_matrix_without_factor_names_the_row():
+    A = np.eye(20)
     A[13, 13] = -1
-    assert blocked.cholesky(A, panel=8) == 14
-    with pytest.raises(leave_one_out.SingularGramError) as caught:
-        leave_one_out.solve(A.copy(order="F"), np.ones((20, 1)))
+    with pytest.raises(panels.SingularGramError) as caught:
+        panels.cholesky(panels.Panels(20, "float64", 8), kernel_of(A), np.zeros(20))
     assert caught.value.row == 13
-    with pytest.raises(ValueError, match="Fortran"):
-        blocked.cholesky(np.array([[2.0, 1.0], [0.5, 2.0]]))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_solve_gives_z_d_and_an_honest_residual(dtype):
-    rng = np.random.default_rng(0)
-    A = rng.normal(size=(50, 50))
-    K, Y = A @ A.T / 50 + 0.1 * np.eye(50), rng.normal(size=(50, 3))
-    z, d, residual = leave_one_out.solve(np.asfortranarray(K.astype(dtype)), Y, ridge=0.2)
-    inverse = np.linalg.inv(K + 0.2 * np.eye(50))
+    H, own = spd(50, dtype)
+    Y = np.random.default_rng(0).normal(size=(50, 3))
+    z, d, residual = leave_one_out.solve(kernel_of(H), 0.5, own, Y, panels.Panels(50, dtype, 16))
+    K = H.astype(np.float64)
+    K[np.diag_indices(50)] = 0.5 + own
+    inverse = np.linalg.inv(K)
     rtol = 1e-9 if dtype == "float64" else 1e-3
     np.testing.assert_allclose(z, inverse @ Y, rtol=rtol, atol=rtol)
     np.testing.assert_allclose(d, np.diag(inverse), rtol=rtol)
-    true = abs((K.astype(dtype) + np.asarray(0.2, dtype) * np.eye(50)) @ z - Y).max() / abs(Y).max()
-    assert residual == pytest.approx(true, abs=100 * float(np.finfo(dtype).eps))
+    assert residual == pytest.approx(abs(K @ z - Y).max() / abs(Y).max(), abs=100 * float(np.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("stop", [1, 3, 5, 7, 9])
+def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, stop, in_memory):
+    """Stopped after so many products, by an error in the middle of a panel; then on disk as in memory."""
+    H, own = spd(70, "float32")
+    Y = np.ones((70, 1))
+    whole = leave_one_out.solve(kernel_of(H), 0.5, own, Y, panels.Panels(70, "float32", 16))
+
+    class StoppedError(Exception):
+        pass
+
+    def run(limit):
+        calls = []
+
+        def report(share):
+            calls.append(share)
+            if len(calls) > limit:
+                raise StoppedError
+
+        L = panels.Panels(70, "float32", 16, tmp_path / "run", in_memory=in_memory, run="a")
+        return leave_one_out.solve(kernel_of(H), 0.5, own, Y, L, report=report), len(calls)
+
+    with pytest.raises(StoppedError):
+        run(3 * stop)
+    resumed, left = run(10**6)
+    assert left < 40 - stop
+    for here, there in zip(resumed, whole, strict=True):
+        np.testing.assert_array_equal(here, there)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path):
+    panels.Panels(70, "float32", 16, tmp_path / "run", run="a")
+    with pytest.raises(panels.OtherRunError):
+        panels.Panels(70, "float32", 16, tmp_path / "run", run="b")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("a cat")
+    with pytest.raises(panels.OtherRunError, match="other files"):
+        panels.Panels(70, "float32", 16, tmp_path / "photos", run="a")
 
 
 def test_device_auto_is_the_cpu_without_a_card():
@@ -125,7 +184,10 @@ def test_memory_is_told():
                 "datassay.methods",
             },
         ),
-        ("report", {"datassay.errors", "datassay.data", "datassay.values", "datassay.engines", "datassay.report"}),
+        (
+            "report",
+            {"datassay.errors", "datassay.data", "datassay.large", "datassay.values", "datassay.engines", "datassay.report"},
+        ),
     ],
 )
 def test_imports_go_one_way(folder, may_know):

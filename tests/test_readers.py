@@ -1,13 +1,18 @@
 import gzip
 import io
+import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_digits
 
 import datassay as da
 from datassay.data import DataError
+from datassay.large import is_mapped
 
 Image = pytest.importorskip("PIL.Image")
 CSV = "name,weight,kind\nrex,30,dog\ntom,4,cat\nace,25,dog\nmia,3,cat\n"
@@ -244,3 +249,254 @@ def test_dates_in_a_file_are_days(tmp_path):
     data = da.read(write(tmp_path, text), label="kind", missing="drop")
     assert data.columns == ["day"]
     np.testing.assert_allclose(np.diff(data.X[:, 0]), np.diff(data.X[:2, 0])[0])
+
+
+def numeric(n=90, seed=0):
+    """A table of numbers alone, of several types, with a label and an id."""
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "name": [f"r{i}" for i in range(n)],
+            "a": rng.normal(1e6, 3, n),
+            "kind": rng.choice(["x", "y"], n),
+            "b": rng.integers(0, 200, n).astype(np.uint8),
+            "c": rng.integers(-5, 2**40, n),
+            "d": np.full(n, 4.0),
+        }
+    )
+
+
+def streamed(monkeypatch, rows=7):
+    """Every table is large from here on, and read so many rows of four columns at a time."""
+    monkeypatch.setattr("datassay.large.LARGE", 0)
+    monkeypatch.setattr("datassay.large._ENTRIES", 16)
+    monkeypatch.setattr("datassay.parquet._ENTRIES", 4 * rows)
+
+
+@pytest.mark.parametrize("missing", ["error", "drop", "mean"])
+@pytest.mark.parametrize("val_name", ["val.parquet", "val.csv"])
+def test_a_large_table_is_read_as_a_small_one_is(tmp_path, monkeypatch, missing, val_name):
+    frame, val = numeric(), numeric(10, seed=1)
+    if missing != "error":
+        frame.loc[[3, 40], "a"] = [np.nan, np.inf]
+        frame["b"] = frame["b"].astype("UInt8").mask(frame.index == 11)
+        val.loc[2, "c"] = None
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=25)
+    val = val[["kind", "name", "d", "c", "b", "a"]]  # in another order
+    val.to_csv(tmp_path / "val.csv", index=False)
+    val.to_parquet(tmp_path / "val.parquet")
+    asked = {"label": "kind", "id": "name", "missing": missing, "val": tmp_path / val_name}
+    small = da.read(tmp_path / "t.parquet", **asked)
+    assert isinstance(small.shown, pd.DataFrame)
+    streamed(monkeypatch)
+    large = da.read(tmp_path / "t.parquet", **asked)
+    assert is_mapped(large.X)
+    assert large.X.dtype == np.float32
+    np.testing.assert_allclose(large.X, small.X, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(large.X_val, small.X_val, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(large.shown, small.shown.to_numpy(np.float64, na_value=np.nan))
+    assert large.columns == small.columns
+    assert large.encoding == small.encoding
+    for field in ("ids", "y", "dropped", "y_val", "kept", "kept_val"):
+        assert getattr(large, field).tolist() == getattr(small, field).tolist()
+    assert large.source == small.source
+    values = [
+        da.Values(method="cg-score", ids=d.ids, scores=np.arange(len(d)) / 9, flagged=np.arange(len(d)) < 5, columns={})
+        for d in (small, large)
+    ]
+    for data, found in zip((small, large), values, strict=True):
+        da.report(found, data, tmp_path / f"{data.X.dtype}.html", top=8)
+    one, other = (
+        [[c for c in s["cells"] if c["column"] != "c"] for s in json.loads((tmp_path / f"{t}.json").read_text())["suspects"]]
+        for t in ("float64", "float32")
+    )
+    assert [[c["value"] for c in cells] for cells in one] == [[c["value"] for c in cells] for cells in other]
+
+
+def test_a_large_table_of_one_small_type_stays_small(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.integers(0, 256, (40, 3), dtype=np.uint8), columns=list("abc"))
+    frame["y"] = rng.integers(0, 2, 40)
+    frame.to_parquet(tmp_path / "t.parquet")
+    gaps = frame.assign(b=frame["b"].astype("UInt8").mask(frame.index == 5))
+    gaps.to_parquet(tmp_path / "gaps.parquet")
+    frame.astype({"b": str}).to_parquet(tmp_path / "text.parquet")
+    frame.set_index("a").to_parquet(tmp_path / "index.parquet")
+    streamed(monkeypatch)
+    data = da.read(tmp_path / "t.parquet", label="y")
+    assert data.shown.dtype == np.uint8
+    np.testing.assert_array_equal(data.shown, frame[list("abc")])
+    assert da.read(tmp_path / "gaps.parquet", label="y", missing="mean").shown.dtype == np.float32
+    assert isinstance(da.read(tmp_path / "text.parquet", label="y").shown, pd.DataFrame)  # the ordinary way
+    assert da.read(tmp_path / "index.parquet", label="y").columns == ["b", "c"]
+    assert da.read(tmp_path / "t.parquet", label="y", drop=["b"]).columns == ["a", "c"]
+
+
+def test_errors_of_large_tables_are_those_of_small_ones(tmp_path, monkeypatch):
+    frame, val = numeric(), numeric(10, seed=1)
+    frame.loc[33, "a"] = None
+    frame.to_parquet(tmp_path / "t.parquet")
+    numeric().to_parquet(tmp_path / "whole.parquet")
+    val.drop(columns="c").to_parquet(tmp_path / "less.parquet")
+    val.astype({"c": str}).to_parquet(tmp_path / "text.parquet")
+    val.drop(columns="c").to_csv(tmp_path / "less.csv")
+    val.assign(c="w").to_csv(tmp_path / "text.csv")
+    cases = [
+        ("t", {"label": "kind", "id": "name"}, r"nan in row 33 \(id 'r33'\), column 'a' \(1 such cells\)"),
+        ("whole", {"label": "knd"}, r"no column 'knd' \(label\); it has name, a, kind, b, c, d; did you mean 'kind'\?"),
+        ("whole", {"label": "kind", "id": "nme"}, r"no column 'nme' \(id\)"),
+        ("whole", {}, "needs the name of its label column"),
+    ]
+    alone = [
+        ("less.parquet", "validation rows in .*less.parquet have no column 'c'"),
+        ("less.csv", "validation rows in .*less.csv have no column 'c'"),
+        ("text.parquet", "column 'c' is numbers in the training rows, but not in .*text.parquet"),
+        ("text.csv", "column 'c' is numbers in the training rows, but not in .*text.csv"),
+    ]
+    for large in (False, True):
+        if large:
+            streamed(monkeypatch)
+            cases += [("whole", {"label": "kind", "id": "name", "val": tmp_path / name}, says) for name, says in alone]
+        for name, options, says in cases:
+            with pytest.raises(DataError, match=says) as caught:
+                da.read(tmp_path / f"{name}.parquet", **options)
+            assert "\n" not in str(caught.value)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3))
+    with pytest.raises(DataError, match=r"90 rows x 4 columns need .* for a temporary file.*TMPDIR"):
+        da.read(tmp_path / "whole.parquet", label="kind", id="name")
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("kind", ["fixed", "list", "large"])
+def test_a_column_of_lists_is_an_array(tmp_path, monkeypatch, large, kind):
+    rng = np.random.default_rng(0)
+    y = np.arange(30) % 3
+    shapes = {"fixed": lambda t: pa.list_(t, 4), "list": pa.list_, "large": pa.large_list}
+    if large:
+        streamed(monkeypatch)
+    for dtype, kept in [("f4", "f4"), ("u1", "u1"), ("f8", "f4" if large else "f8"), ("i8", "f4" if large else "f8")]:
+        F = rng.normal(100, 30, size=(30, 4)).astype(dtype)
+        lists = pa.array(list(F), shapes[kind](pa.from_numpy_dtype(np.dtype(dtype))))
+        pq.write_table(
+            pa.table({"id": pa.array(range(50, 80)), "v": lists, "y": y}), tmp_path / "v.parquet", row_group_size=11
+        )
+        data = da.read(tmp_path / "v.parquet", label="y", id="id", val=tmp_path / "v.parquet")
+        assert data.X.dtype == kept
+        assert is_mapped(data.X) == large
+        for matrix in (data.X, data.X_val, data.shown):  # as it is: not standardised
+            np.testing.assert_array_equal(matrix, F.astype(kept))
+        assert list(data.ids) == list(range(50, 80))
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_lists_with_gaps(tmp_path, monkeypatch, large):
+    if large:
+        streamed(monkeypatch, rows=2)
+    rows = [[1, 2], None, [3, None], [5, 6], [7, 8], [9, 10]]
+    table = {"v": pa.array(rows, pa.list_(pa.int16())), "y": [0, 1, 0, 1, 0, 1]}
+    pq.write_table(pa.table(table), tmp_path / "v.parquet")
+    with pytest.raises(DataError, match=r"nan in row 1 \(id 1\), column 'x0' \(3 such cells\)"):
+        da.read(tmp_path / "v.parquet", label="y")
+    dropped = da.read(tmp_path / "v.parquet", label="y", missing="drop")
+    np.testing.assert_array_equal(dropped.X, [[1, 2], [5, 6], [7, 8], [9, 10]])
+    assert dropped.X.dtype == np.float32
+    filled = da.read(tmp_path / "v.parquet", label="y", missing="mean")
+    np.testing.assert_array_equal(filled.X[1], [5, 6.5])
+    np.testing.assert_array_equal(filled.X[2], [3, 6.5])
+
+
+def test_lists_that_make_no_rows(tmp_path):
+    y = [0, 1, 0, 1]
+    for name, table, says in [
+        (
+            "ragged",
+            {"v": [[1, 2], None, [3, 4], [5]], "y": y},
+            "lists of several lengths, 2 numbers in its first and 1 in row 3",
+        ),
+        ("empty", {"v": [[], [], [], []], "y": y}, "holds no numbers"),
+        ("beside", {"v": [[1, 2]] * 4, "a": y, "y": y}, r"'v' of .* holds lists beside other columns \(a\).*leave out"),
+        ("text", {"v": [["a"], ["b"]] * 2, "y": y}, "'v' of .* holds lists, but not of numbers"),
+    ]:
+        if name == "empty":
+            table["v"] = pa.array(table["v"], pa.list_(pa.int64()))
+        pq.write_table(pa.table(table), tmp_path / f"{name}.parquet")
+        with pytest.raises(DataError, match=says) as caught:
+            da.read(tmp_path / f"{name}.parquet", label="y")
+        assert "\n" not in str(caught.value)
+    assert da.read(tmp_path / "beside.parquet", label="y", drop=["a"]).X.shape == (4, 2)
+
+
+def test_large_features_stay_in_their_file(tmp_path, monkeypatch):
+    path, F = write(tmp_path, CSV), np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    np.save(tmp_path / "F.npy", F)
+    pq.write_table(pa.table({"v": list(F)}), tmp_path / "lists.parquet")
+    pd.DataFrame(F, columns=list("abc")).to_parquet(tmp_path / "F.parquet")
+    asked = {"label": "kind", "id": "name"}
+    expected = da.read(path, **asked, features=tmp_path / "F.npy")
+    assert not is_mapped(expected.X)
+    assert da.read(path, **asked, features=tmp_path / "lists.parquet").hash == expected.hash
+    streamed(monkeypatch)
+    monkeypatch.setattr("datassay.readers.LARGE", 0)
+    for name in ("F.npy", "lists.parquet", "F.parquet"):
+        data = da.read(path, **asked, features=tmp_path / name)
+        assert is_mapped(data.X)
+        assert data.hash == expected.hash
+
+
+def test_npy_is_read_where_it_lies(tmp_path, monkeypatch):
+    X = np.random.default_rng(0).integers(0, 256, (6, 5), dtype=np.uint8)
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "X.npy", X)
+    np.save(tmp_path / "in" / "y.npy", np.array(list("ababab")))
+    np.save(tmp_path / "ids.npy", np.arange(10, 16))
+    monkeypatch.chdir(tmp_path)
+    data = da.read("in/X.npy", label="y.npy", id="ids.npy")  # beside X.npy; and from here
+    assert is_mapped(data.X)
+    assert data.X.dtype == np.uint8
+    np.testing.assert_array_equal(data.X, X)
+    assert data.classes == ["a", "b"]
+    assert list(data.ids) == list(range(10, 16))
+    assert data.source["label"] == str(tmp_path / "in" / "y.npy")
+    source = {name: data.source[name] for name in ("path", "label", "id")}
+    assert da.read(source.pop("path"), **source).hash == data.hash
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 4, 4), dtype=np.uint8)
+    np.save(tmp_path / "pictures.npy", pictures)
+    seen = da.read("pictures.npy", label="in/y.npy")
+    assert is_mapped(seen.shown)
+    np.testing.assert_allclose(seen.X, pictures.reshape(6, -1) / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "says"),
+    [
+        ("X.npy", {}, r"X.npy has no labels: name the .npy file"),
+        ("X.npy", {"label": "z.npy"}, r"X.npy needs its labels in another .npy file, and '.*z.npy' is none"),
+        ("X.npy", {"label": "kind"}, "needs its labels in another .npy file, and '.*kind' is none"),
+        ("X.npy", {"label": "y.npy", "id": "ids"}, "needs its ids in another .npy file"),
+        ("X.npy", {"label": "y.npy", "drop": ["a"]}, "no column 'a' to leave out"),
+        ("X.npy", {"label": "y.npy", "val": "X.npy"}, r"validation rows have no place beside X.npy: use npz"),
+        ("pets.csv", {"label": "kind", "val": "X.npy"}, "X.npy has no labels, which validation rows need"),
+        ("X.npy", {"label": "objects.npy"}, "objects.npy holds Python objects"),
+        ("objects.npy", {"label": "y.npy"}, "objects.npy holds Python objects"),
+        ("broken.npy", {"label": "y.npy"}, "broken.npy can't be read as npy"),
+        ("empty.npy", {"label": "y.npy"}, "empty.npy is empty"),
+        ("X.npy", {"label": "empty.npy"}, "empty.npy can't be read as npy"),
+        ("X.npy", {"label": "short.npy"}, "X.npy: X has 4 rows but y has 3 labels"),
+        ("gaps.npy", {"label": "y.npy"}, r"gaps.npy: X has nan in row 1 \(id 1\), column 'x0'"),
+        ("Y.npy", {"label": "y.npy"}, "no file or folder 'Y.npy'"),
+        ("pets.csv", {"label": "kind", "id": "name", "features": "empty.npy"}, "empty.npy can't be read as an array"),
+    ],
+)
+def test_bad_npy_is_one_sentence(tmp_path, monkeypatch, path, options, says):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, CSV)
+    np.save("X.npy", np.arange(8.0).reshape(4, 2))
+    np.save("gaps.npy", np.array([[0, 1], [np.nan, 2], [3, 4], [5, 6]]))
+    np.save("y.npy", np.array([0, 1, 0, 1]))
+    np.save("short.npy", np.array([0, 1, 0]))
+    np.save("objects.npy", np.array([0, "a", None, 1], object))
+    write(tmp_path, "no array", "broken.npy")
+    write(tmp_path, "", "empty.npy")
+    with pytest.raises(DataError, match=says) as caught:
+        da.read(path, **options)
+    assert "\n" not in str(caught.value)

@@ -197,7 +197,7 @@ def methods() -> None:
 
     table = Table(show_lines=True)
     for column in ("method", "a low score says", "needs", "cost", "the paper's sign", "paper"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "method")
     for name, m in METHODS.items():
         table.add_row(name, m.says, m.needs, m.cost, m.sign, m.paper)
     out.print(table)

@@ -1,7 +1,8 @@
 """Dataset: rows that keep their ids, checked once at the door.
 
-Everything behind this door may rely on: X is a finite 2-D array of numbers (or scipy CSR), y has one label a row, ids are
-unique, every class has at least two rows.
+Everything behind this door may rely on: X is a finite 2-D array of real numbers (or scipy CSR), y has one label a row, ids
+are unique, every class has at least two rows. X is float64 or the smaller type in which it came, and it may lie in a file:
+what calculates with it turns blocks of rows into floats.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import scipy.sparse as sp
 
 from datassay.encoding import Encoder, Missing, plain
 from datassay.errors import DataError
+from datassay.large import Table, blocks, taken
 
 Task = Literal["classification", "regression"]
 
@@ -29,7 +31,9 @@ class Dataset:
     X
         (n, d) numbers: numpy, torch, scipy sparse; or (n, height, width[, channels]) images; or a pandas or polars frame,
         whose numeric columns are standardised and whose text, boolean and categorical columns become one-hot columns
-        (``encoding`` records how).
+        (``encoding`` records how). Arrays of float32, float16 and integers of at most two bytes keep their type, memory
+        maps any, and both are used where they lie: don't change them afterwards. All else becomes float64; only uint8
+        images become float32, divided by 255.
     y
         (n,) labels of any hashable kind, or numbers for regression.
     X_val, y_val
@@ -59,7 +63,7 @@ class Dataset:
     ['cat', 'dog']
     """
 
-    X: Any  #: (n, d) float array or CSR array
+    X: Any  #: (n, d) real array or CSR array; float64, or the smaller type in which it came
     y: np.ndarray  #: (n,) the labels as they came
     ids: np.ndarray  #: (n,) unique
     codes: np.ndarray  #: (n,) int64 index into ``classes``; regression: float64 targets
@@ -112,18 +116,19 @@ class Dataset:
 
         if shown_val is not None and shown_val.shape[0] == 0:
             raise DataError("X_val has no rows: leave the validation rows out, or give some.")
-        encoder = Encoder(shown, names, missing, standardise)
+        encoder = Encoder(shown, names, missing, standardise, X.columns if isinstance(X, Table) else None)
         matrix, keep = encoder.fit()
         self.dropped, self.kept, self.kept_val = names[~keep], keep, None
-        if not keep.all():
-            shown, labels, names = shown[keep], labels[keep], names[keep]
         self.X, self.columns, self.encoding = _read_only(matrix), encoder.columns, encoder.encoding
-        self.shown, self.ids, self.source = shown, names, {}
+        self.shown = self.X if encoder.shows(matrix) else _chosen(shown, keep)
+        if not keep.all():
+            labels, names = labels[keep], names[keep]
+        self.ids, self.source = names, {}
         self.X_val = self.shown_val = self.y_val = self.codes_val = None
         self._set_labels(labels, task)
         if shown_val is not None and labels_val is not None:
             matrix_val, keep_val = encoder.transform(shown_val)
-            self.X_val, self.shown_val = _read_only(matrix_val), shown_val[keep_val]
+            self.X_val, self.shown_val = _read_only(matrix_val), _chosen(shown_val, keep_val)
             self.y_val, self.kept_val = labels_val[keep_val], keep_val
             self.codes_val = self._codes_of(self.y_val)
 
@@ -201,7 +206,10 @@ class Dataset:
         _unique(self.ids[rows])
         new = copy.copy(self)
         new.X, new.ids = _read_only(self.X[rows]), self.ids[rows]
-        new.shown = self.shown.iloc[rows] if isinstance(self.shown, pd.DataFrame) else self.shown[rows]
+        if self.shown is self.X:
+            new.shown = new.X
+        else:
+            new.shown = self.shown.iloc[rows] if isinstance(self.shown, pd.DataFrame) else self.shown[rows]
         new._set_labels(self.y[rows], self.task)
         if self.y_val is not None:
             new.codes_val = new._codes_of(self.y_val)
@@ -252,7 +260,8 @@ class Dataset:
             for array in arrays:
                 if array is not None:
                     digest.update(f"{array.shape}{array.dtype}".encode())
-                    digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+                    for rows in blocks(array):
+                        digest.update(np.ascontiguousarray(array[rows]).view(np.uint8).data)
         for labels in (self.y, self.y_val, self.ids):
             if labels is not None:
                 digest.update(repr(labels.tolist()).encode())
@@ -290,6 +299,8 @@ def is_images(shown: Any) -> bool:
 
 def _rows(X: Any, name: str) -> Any:
     """What came, as a frame, a CSR array, or a numpy array with at least two axes."""
+    if isinstance(X, Table):
+        return X.values
     if hasattr(X, "detach"):  # torch, without importing it
         X = X.detach().cpu()
         X = (X.float() if "bfloat16" in str(X.dtype) else X).numpy()
@@ -304,7 +315,7 @@ def _rows(X: Any, name: str) -> Any:
             raise DataError(f"{name} has two columns named {X.columns[X.columns.duplicated()][0]!r}: rename one.")
         return X.reset_index(drop=True)
     try:
-        X = np.asarray(X)
+        X = X if isinstance(X, np.memmap) else np.asarray(X)
     except ValueError:
         raise DataError(f"the rows of {name} are not all of one length: a table with equal rows is needed.") from None
     if X.ndim == 1:
@@ -365,6 +376,13 @@ def _number(labels: np.ndarray) -> tuple[np.ndarray, list[Hashable]]:
     rank = np.empty(len(classes), np.int64)
     rank[order] = np.arange(len(classes))
     return rank[codes], [classes[c] for c in order]
+
+
+def _chosen(shown: Any, keep: np.ndarray) -> Any:
+    """The rows in the mask, without a copy where that is all of them."""
+    if keep.all():
+        return shown
+    return taken(shown, keep) if isinstance(shown, np.ndarray) else shown[keep]
 
 
 def _read_only(X: Any) -> Any:

@@ -10,6 +10,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from datassay.errors import DataError
+from datassay.large import SMALL, blocks, is_large, is_mapped, room, taken
 
 Missing = Literal["error", "drop", "mean"]
 
@@ -17,11 +18,19 @@ Missing = Literal["error", "drop", "mean"]
 class Encoder:
     """From what is shown to the matrix that is valued; learned on the training rows, used again on validation rows."""
 
-    def __init__(self, shown: Any, ids: np.ndarray, missing: Missing, standardise: bool | None) -> None:
+    def __init__(
+        self,
+        shown: Any,
+        ids: np.ndarray,
+        missing: Missing,
+        standardise: bool | None,
+        columns: Sequence[str] | None = None,
+    ) -> None:
         self.shown, self.ids, self.missing = shown, ids, missing
         self.frame = isinstance(shown, pd.DataFrame)
-        self.standardise = self.frame if standardise is None else standardise
-        self.columns: list[str] = []
+        self.standardise = (self.frame or columns is not None) if standardise is None else standardise
+        self.named = columns is not None
+        self.columns: list[str] = list(columns or [])
         self.encoding: dict[str, str] = {}
 
     def fit(self) -> tuple[Any, np.ndarray]:
@@ -30,16 +39,29 @@ class Encoder:
         if self.frame:
             return self._fit_frame(self.shown)
         flat = _numbers(self.shown, "X")
-        self.columns = [f"x{j}" for j in range(flat.shape[1])]
+        self.columns = self.columns or [f"x{j}" for j in range(flat.shape[1])]
         self.mean, self.scale = np.zeros(flat.shape[1]), np.ones(flat.shape[1])
         flat, keep = self._finite(flat, self.columns, "X", self.ids, fill=None)
         if self.standardise:
-            self.mean, self.scale = flat.mean(axis=0, dtype=np.float64), flat.std(axis=0, dtype=np.float64)
-            self.scale[self.scale == 0] = 1.0
-            flat = (flat - self.mean) / self.scale
+            self.mean, self.scale = self._moments(flat)
+            flat = self._standardised(flat)
         elif self.missing == "mean":
-            self.mean = flat.mean(axis=0, dtype=np.float64)
+            self.mean, _ = self._moments(flat)
+        if self.named:
+            for c, mean, scale in zip(self.columns, self.mean, self.scale, strict=True):
+                self.encoding[c] = _how(mean, scale) if self.standardise else "number, as it is"
         return flat, keep
+
+    def shows(self, matrix: Any) -> bool:
+        """Whether the matrix holds what is shown, cell by cell, so that it need not be kept beside it."""
+        came = self.shown
+        return (
+            isinstance(came, np.ndarray)
+            and came.ndim == 2
+            and came.dtype == matrix.dtype
+            and not self.standardise
+            and self.missing != "mean"
+        )
 
     def transform(self, shown: Any) -> tuple[Any, np.ndarray]:
         """Validation rows; the same columns are needed."""
@@ -57,7 +79,36 @@ class Encoder:
         if sp.issparse(shown):
             return self._sparse(shown, "X_val", names)
         flat, keep = self._finite(_numbers(shown, "X_val"), self.columns, "X_val", names, fill=self.mean)
-        return ((flat - self.mean) / self.scale if self.standardise else flat), keep
+        return (self._standardised(flat) if self.standardise else flat), keep
+
+    def _moments(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each column; 1 where a column holds one number."""
+        if not _blockwise(X):
+            mean, scale = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
+            scale[scale == 0] = 1.0
+            return mean, scale
+        mean, squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            for rows in blocks(X):
+                mean += X[rows].sum(axis=0, dtype=np.float64)
+            mean /= len(X)
+            for rows in blocks(X):
+                away = X[rows] - mean
+                squares += np.einsum("nd,nd->d", away, away)
+            scale = np.sqrt(squares / len(X))
+        if len(bad := np.flatnonzero(~np.isfinite(scale))):
+            largest = max(float(abs(X[rows, bad[0]]).max()) for rows in blocks(X))
+            raise DataError(f"column {self.columns[bad[0]]!r} holds numbers too large to standardise, up to {largest:g}.")
+        scale[scale <= len(X) * np.finfo(np.float64).eps * abs(mean)] = 1.0  # what rounding the mean leaves of one number
+        return mean, scale
+
+    def _standardised(self, X: np.ndarray) -> np.ndarray:
+        if not _blockwise(X):
+            return (X - self.mean) / self.scale
+        out = room(X.shape, np.float32)
+        for rows in blocks(X):
+            out[rows] = (X[rows] - self.mean) / self.scale
+        return out
 
     def _sparse(self, X: Any, name: str, ids: np.ndarray) -> tuple[Any, np.ndarray]:
         X = sp.csr_array(X, dtype=np.float64)
@@ -73,28 +124,39 @@ class Encoder:
         self, X: np.ndarray, columns: Sequence[str], name: str, ids: np.ndarray, fill: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """X without NaN and infinity, and which rows stayed."""
-        good = np.isfinite(X)
         keep = np.ones(len(X), bool)
-        if good.all():
+        if X.dtype.kind != "f":
+            return X, keep
+        gaps, first = 0, (0, 0)
+        for rows in blocks(X):
+            good = np.isfinite(X[rows])
+            if not good.all():
+                if gaps == 0:
+                    row, column = (int(i) for i in np.argwhere(~good)[0])
+                    first = (rows.start + row, column)
+                gaps += int(good.size - good.sum())
+                keep[rows] = good.all(axis=1)
+        if gaps == 0:
             return X, keep
         if self.missing == "error":
-            row, column = (int(i) for i in np.argwhere(~good)[0])
             raise DataError(
-                f"{name} has {X[row, column]} in row {row} (id {plain(ids[row])!r}), column {columns[column]!r} "
-                f"({int((~good).sum())} such cells): pass missing='drop' or missing='mean', or mend them."
+                f"{name} has {X[first]} in row {first[0]} (id {plain(ids[first[0]])!r}), column {columns[first[1]]!r} "
+                f"({gaps} such cells): pass missing='drop' or missing='mean', or mend them."
             )
         if self.missing == "drop":
-            keep = good.all(axis=1)
             if not keep.any():
                 raise DataError(
                     f"every row of {name} has a missing cell, so missing='drop' leaves none: use missing='mean'."
                 )
-            return X[keep], keep
+            return taken(X, keep), keep
         if fill is None:
-            if len(empty := np.flatnonzero(~good.any(axis=0))):
+            fill = _present_mean(X)
+            if len(empty := np.flatnonzero(np.isnan(fill))):
                 raise DataError(f"column {columns[empty[0]]!r} of {name} has no value at all: drop the column.")
-            fill = np.nanmean(np.where(good, X, np.nan), axis=0)
-        return np.where(good, X, fill).astype(X.dtype), keep
+        out = room(X.shape, X.dtype)
+        for rows in blocks(X):
+            out[rows] = np.where(np.isfinite(X[rows]), X[rows], fill)
+        return out, np.ones(len(X), bool)
 
     def _fit_frame(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.compose import ColumnTransformer
@@ -121,7 +183,7 @@ class Encoder:
             how = "number, as it is"
             if self.standardise:
                 scaler = self.transformer.named_transformers_["number"]
-                how = f"number, mean {scaler.mean_[j]:.6g}, standard deviation {scaler.scale_[j]:.6g}"
+                how = _how(scaler.mean_[j], scaler.scale_[j])
             self.encoding[self.names[c]] = how
         for j, c in enumerate(self.text):
             values = self.transformer.named_transformers_["text"].categories_[j]
@@ -237,8 +299,27 @@ def _is_numeric(column: pd.Series, name: str) -> bool:
     return False
 
 
+def _how(mean: float, scale: float) -> str:
+    return f"number, mean {mean:.6g}, standard deviation {scale:.6g}"
+
+
+def _blockwise(X: np.ndarray) -> bool:
+    """Whether X is worked on in blocks; what fits the memory in float64 already is not, nor is what is small."""
+    return is_large(X.shape) and (is_mapped(X) or X.dtype != np.float64)
+
+
+def _present_mean(X: np.ndarray) -> np.ndarray:
+    """Means of the finite numbers of the columns; NaN where there are none."""
+    total, present = np.zeros(X.shape[1]), np.zeros(X.shape[1], np.int64)
+    for rows in blocks(X) if _blockwise(X) else [slice(None)]:
+        good = np.isfinite(X[rows])
+        total += np.where(good, X[rows], 0).sum(axis=0, dtype=np.float64)
+        present += good.sum(axis=0)
+    return np.divide(total, present, out=np.full(X.shape[1], np.nan), where=present > 0)
+
+
 def _numbers(X: np.ndarray, name: str) -> np.ndarray:
-    """(n, d) floats; float32 stays, 8-bit images become float32 in 0 ... 1."""
+    """(n, d) numbers; small types and what lies in a file stay as they are, 8-bit images become float32 in 0 ... 1."""
     if X.dtype.kind in "OUS":
         flat = X.reshape(len(X), -1)
         for row, column in np.ndindex(*flat.shape):
@@ -252,10 +333,18 @@ def _numbers(X: np.ndarray, name: str) -> np.ndarray:
         return flat.astype(np.float64)
     if X.dtype.kind not in "fiub":
         raise DataError(f"{name} needs real numbers, but came with dtype {X.dtype}.")
+    flat = X.reshape(len(X), -1)
     if X.dtype == np.uint8 and X.ndim > 2:
-        return (X.reshape(len(X), -1) / np.float32(255)).astype(np.float32)
+        out = room(flat.shape, np.float32)
+        for rows in blocks(flat):
+            np.divide(flat[rows], np.float32(255), out=out[rows])
+        return out
+    if is_mapped(flat) and X.dtype.isnative and X.dtype.itemsize <= 8:
+        return flat.view(np.uint8) if X.dtype == bool else flat
+    if X.dtype in SMALL and flat.flags.c_contiguous:
+        return flat
     # a copy, so that the data does not change when the caller's array does
-    return np.array(X.reshape(len(X), -1), dtype=np.float32 if X.dtype == np.float32 else np.float64, order="C")
+    return np.array(flat, dtype=X.dtype if X.dtype in SMALL else np.float64, order="C")
 
 
 def plain(value: Any) -> Any:

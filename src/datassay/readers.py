@@ -1,4 +1,4 @@
-"""`read`: a file or a folder becomes a Dataset. CSV, Parquet, npz, a folder of images with a sub-folder for each class."""
+"""`read`: a file or a folder becomes a Dataset. CSV, Parquet, npy, npz, a folder of images with a sub-folder a class."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import compute as pc
 from pyarrow import csv
 
+from datassay import parquet
 from datassay.data import DataError, Dataset, Missing, Task
+from datassay.large import LARGE, Table
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-_TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".npz"}
+_TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".npy", ".npz"}
 
 
 def read(
@@ -40,14 +41,15 @@ def read(
     Parameters
     ----------
     path
-        CSV (also .tsv, .csv.gz; the separator is found), Parquet (also with a column of encoded images), npz with arrays
-        X and y (and optionally X_val, y_val, ids), or a folder with a sub-folder of images for each class.
+        CSV (also .tsv, .csv.gz; the separator is found), Parquet (also with a column of encoded images, or of lists of
+        numbers), npz with arrays X and y (and optionally X_val, y_val, ids), npy with X alone, or a folder with a
+        sub-folder of images for each class.
     label
-        The column of labels; not for npz and folders.
+        The column of labels; for npy the file of labels, another npy; not for npz and folders.
     id
-        The column of ids; default: the row number (folders: the path below the folder).
+        The column of ids; default: the row number (folders: the path below the folder). For npy another npy file.
     val
-        A file of the same form with the validation rows.
+        A file of the same form with the validation rows; not for npy.
     features, val_features
         .npy or .parquet with one row of numbers for each row: value the rows on these, show the originals.
     drop
@@ -83,10 +85,18 @@ def read(
         raise DataError(f"column {id!r} is the id: it can't be left out as well.")
     if val_features is not None and features is None:
         raise DataError("val_features (--val-features) goes with features (--features), which was not given.")
+    if _is_npy(path):
+        label, id = _beside(path, label), _beside(path, id)
+        if val is not None:
+            raise DataError(f"validation rows have no place beside {path}: use npz (X, y, X_val, y_val), or da.Dataset.")
+    elif val is not None and _is_npy(val):
+        raise DataError(f"{val} has no labels, which validation rows need: use npz (X, y), or da.Dataset.")
     X, y, ids, inner = _parts(Path(path), label, id, tuple(drop), image_size, encoding)
     X_val, y_val = inner
     if val is not None:
-        X_val, y_val, _, _ = _parts(Path(val), label, id, tuple(drop), image_size, encoding, is_val=True)
+        X_val, y_val, _, _ = _parts(Path(val), label, id, tuple(drop), image_size, encoding, like=X)
+        if isinstance(X, Table) and isinstance(X_val, pd.DataFrame):
+            X_val = _as_table(X_val, X.columns, val)
     if isinstance(X, np.ndarray) and isinstance(X_val, np.ndarray) and X.shape[1:] != X_val.shape[1:] and val is not None:
         raise DataError(f"a row of {val} has shape {X_val.shape[1:]}, a row of {path} has {X.shape[1:]}: they must agree.")
     try:
@@ -121,9 +131,9 @@ def _parts(
     drop: tuple[str, ...],
     size: int | None,
     encoding: str,
-    is_val: bool = False,
+    like: Any = None,
 ) -> tuple[Any, Any, Any, tuple[Any, Any]]:
-    """X, y, ids and (X_val, y_val) of one file."""
+    """X, y, ids and (X_val, y_val) of one file; ``like`` is the X of the training rows where these are validation rows."""
     if path.is_dir():
         return *_folder(path, size), (None, None)
     if not path.exists():
@@ -134,8 +144,15 @@ def _parts(
     kind = "".join(s for s in path.suffixes[-2:] if s != ".gz").lower().split(".")[-1]
     if kind == "npz":
         return _npz(path)
+    if kind == "npy":
+        return _npy(path, label, id, drop)
     if kind in ("parquet", "pq"):
-        table = _parquet(path)
+        names = parquet.names_of(path)
+        _check_columns(path, names, label, id, drop, like)
+        if (X := parquet.read_numbers(path, [label, id, *drop], like)) is not None:
+            beside = parquet.read_columns(path, [c for c in (label, id) if c is not None and c in names])
+            return X, beside[label], beside[id].to_numpy() if id in beside else None, (None, None)
+        table = parquet.read_all(path)
     elif kind in ("csv", "tsv", "txt"):
         table = _csv(path, label, id, encoding)
     else:
@@ -145,11 +162,7 @@ def _parts(
         raise DataError(f"{path} has column names but no rows.")
     names = [str(c) for c in frame.columns]
     frame.columns = names
-    if label is None:
-        raise DataError(f"{path} needs the name of its label column (label=..., or --label); it has {_listed(names)}.")
-    for what, column in [("label", label), ("id", id)] + [("drop", d) for d in drop]:
-        if column is not None and column not in names and not (is_val and what != "label"):
-            raise DataError(f"{path} has no column {column!r} ({what}); it has {_listed(names)}{_near(column, names)}")
+    _check_columns(path, names, label, id, drop, like)
     y = frame.pop(label)
     ids = frame.pop(id).to_numpy() if id is not None and id in frame else None
     frame = frame.drop(columns=[d for d in drop if d in frame])
@@ -159,11 +172,39 @@ def _parts(
     for c, cell in firsts.items():
         if isinstance(cell, dict) and "bytes" not in cell:
             raise DataError(f"column {c!r} of {path} holds records: leave it out (drop), or give its fields as columns.")
+        if isinstance(cell, list | np.ndarray) and not any(isinstance(other, bytes | dict) for other in firsts.values()):
+            others = [name for name in firsts if name != c]
+            beside = f" beside other columns ({_listed(others)})" if others else ", but not of numbers"
+            raise DataError(
+                f"column {c!r} of {path} holds lists{beside}: lists of numbers make the rows where they are the only column, "
+                "so leave out (drop) it or the others."
+            )
     pictures = [c for c, cell in firsts.items() if isinstance(cell, (bytes, dict))]
     if pictures:
         images = [cell["bytes"] if isinstance(cell, dict) else cell for cell in frame[pictures[0]]]
         return _decode(images, lambda i: f"{path}, row {i}, column {pictures[0]!r}", size), y, ids, (None, None)
     return frame, y, ids, (None, None)
+
+
+def _as_table(frame: pd.DataFrame, columns: list[str], path: str | Path) -> Table:
+    """Validation rows from a small file for training rows from a large one."""
+    for c in columns:
+        if c not in frame:
+            raise DataError(f"the validation rows in {path} have no column {c!r}; they have {_listed(list(frame))}.")
+        if not pd.api.types.is_numeric_dtype(frame[c]):
+            raise DataError(f"column {c!r} is numbers in the training rows, but not in {path}.")
+    return Table(frame[columns].to_numpy(np.float64, na_value=np.nan), columns)
+
+
+def _check_columns(
+    path: Path, names: list[str], label: str | None, id: str | None, drop: tuple[str, ...], like: Any
+) -> None:
+    """What was named is there; validation rows need the label alone."""
+    if label is None:
+        raise DataError(f"{path} needs the name of its label column (label=..., or --label); it has {_listed(names)}.")
+    for what, column in [("label", label), ("id", id)] + [("drop", d) for d in drop]:
+        if column is not None and column not in names and (like is None or what == "label"):
+            raise DataError(f"{path} has no column {column!r} ({what}); it has {_listed(names)}{_near(column, names)}")
 
 
 def _csv(path: Path, label: str | None, id: str | None, encoding: str) -> pa.Table:
@@ -227,11 +268,39 @@ def _as_number(column: pa.ChunkedArray, whole: bool) -> pa.ChunkedArray:
     return column
 
 
-def _parquet(path: Path) -> pa.Table:
+def _is_npy(path: str | Path) -> bool:
+    return Path(path).suffix.lower() == ".npy"
+
+
+def _beside(path: str | Path, name: str | None) -> str | None:
+    """Where the file with the labels or ids of an npy file is: as it is named, else in the same folder."""
+    if name is None:
+        return None
+    near = Path(path).parent / name
+    return str((near if near.is_file() and not Path(name).is_file() else Path(name)).resolve())
+
+
+def _npy(
+    path: Path, label: str | None, id: str | None, drop: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, Any, tuple[None, None]]:
+    """The rows where they lie, read when needed; labels and ids from files of their own."""
+    if label is None:
+        raise DataError(f"{path} has no labels: name the .npy file that has them (label='y.npy', or --label y.npy).")
+    if drop:
+        raise DataError(f"{path} has no column {drop[0]!r} to leave out: the columns of an array have no names.")
+    for name, holds in ((label, "labels"), (id, "ids")):
+        if name is not None and not (_is_npy(name) and Path(name).is_file()):
+            raise DataError(f"{path} needs its {holds} in another .npy file, and {name!r} is none.")
+    return _array(path, mapped=True), _array(Path(label)), None if id is None else _array(Path(id)), (None, None)
+
+
+def _array(path: Path, mapped: bool = False) -> np.ndarray:
     try:
-        return pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} can't be read as Parquet: {str(error).splitlines()[0]}.") from None
+        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        if "Python objects" in str(error) or "Object arrays" in str(error):
+            raise DataError(f"{path} holds Python objects, which can run code when opened: save numbers or text.") from None
+        raise DataError(f"{path} can't be read as npy: it is no array.") from None
 
 
 def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
@@ -296,7 +365,7 @@ def _features(path: Path, kept: np.ndarray | None) -> Any:
     F = _feature_file(path)
     if kept is not None and len(F) != len(kept):
         raise DataError(f"{path} has {len(F)} rows of features, and the data {len(kept)} rows: there must be one for each.")
-    return F if kept is None else F[kept]
+    return F if kept is None or kept.all() else F[kept]
 
 
 def _feature_file(path: Path) -> Any:
@@ -304,11 +373,13 @@ def _feature_file(path: Path) -> Any:
         raise DataError(f"there is no features file {str(path)!r}.")
     if path.suffix == ".npy":
         try:
-            return np.load(path, allow_pickle=False)
-        except (ValueError, OSError):
+            return np.load(path, mmap_mode="r" if path.stat().st_size > LARGE else None, allow_pickle=False)
+        except (ValueError, OSError, EOFError):
             raise DataError(f"{path} can't be read as an array of numbers.") from None
     if path.suffix in (".parquet", ".pq"):
-        frame = _parquet(path).to_pandas()
+        if (numbers := parquet.read_numbers(path, [])) is not None:
+            return numbers.values if isinstance(numbers, Table) else numbers
+        frame = parquet.read_all(path).to_pandas()
         text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
         if text:
             raise DataError(f"{path} must hold numbers only, and column {text[0]!r} does not.")

@@ -5,6 +5,7 @@ H_ij = x_i'x_j (pi - arccos x_i'x_j) / (2 pi),  |x_i| = 1,  so H_ii = 1/2       
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -43,65 +44,80 @@ def unit_rows(X: Any, *, bias: bool = False, dtype: Any = np.float64) -> Any:
     return U
 
 
-def equal_rows(U: Any) -> Int[ndarray, "n"]:
-    """For each unit row (float64), the first row that points in the same direction; itself if there is none before it.
+def equal_rows(X: Any, *, bias: bool = False) -> Int[ndarray, "n"]:
+    """For each row of X, the first that points in the same direction (with ``bias``: equals it); itself if none before it does.
 
-    Sorting by a random projection brings equal rows together: n d operations, no n x n matrix.
+    Sorting by a random projection brings equal rows together: n d operations, a block of rows at a time, no n x n matrix.
 
-    >>> equal_rows(np.array([[1., 0.], [0., 1.], [1., 0.]]))
+    >>> equal_rows(np.array([[1., 0.], [0., 1.], [2., 0.]]))
     array([0, 1, 0])
     """
-    n, p = U.shape
-    direction = np.random.default_rng(0).normal(size=p) / np.sqrt(p)
-    along = np.asarray(U @ direction.astype(U.dtype), np.float64)
+    n, p = X.shape
+    direction = np.random.default_rng(0).normal(size=p + bias) / np.sqrt(p)
+    along = np.concatenate([np.asarray(unit_rows(X[rows], bias=bias) @ direction) for rows in blocks(n, 4096)])
     order = np.argsort(along, kind="stable")
     close = np.diff(along[order], prepend=-np.inf, append=np.inf) <= 1e-11
     begins, ends = np.flatnonzero(~close[:-1] & close[1:]), np.flatnonzero(close[:-1] & ~close[1:]) + 1
     first = np.arange(n)
     for begin, end in zip(begins, ends, strict=True):  # runs of two rows or more
         rest = np.sort(order[begin:end])
+        U = unit_rows(X[rest], bias=bias)
         while len(rest) > 1:
-            gap = U[rest] - U[[rest[0]] * len(rest)] if sp.issparse(U) else U[rest] - U[rest[0]]
+            gap = U - U[[0] * len(rest)] if sp.issparse(U) else U - U[0]
             same = (
                 np.asarray(abs(gap).max(axis=1).todense()).ravel() < 1e-9 if sp.issparse(U) else abs(gap).max(axis=1) < 1e-9
             )
             first[rest[same]] = rest[0]
-            rest = rest[~same]
+            rest, U = rest[~same], U[~same]
     return first
 
 
-def arc_cosine(U: Any, V: Any = None, *, report: Callable[[float], Any] | None = None) -> Float[ndarray, "n m"]:
-    """H between unit rows U (n, d) and V (m, d), default U itself; Fortran order, so that LAPACK can work in place.
+def arc_cosine(U: Any, V: Any = None) -> Float[ndarray, "n m"]:
+    """H between unit rows U (n, d) and V (m, d), default U itself, of which only one triangle is computed; C order.
 
-    For U itself only one triangle is computed, tile by tile on as many threads as BLAS has.
+    Tile by tile on as many threads as BLAS has.
     """
     if V is not None:
         H = _product(U, V)
-        for _ in _over_threads(lambda rows: _transform(H[rows]), blocks(len(H))):
-            pass
+        deque(_over_threads(lambda rows: _transform(H[rows]), blocks(len(H), max(1, 2**17 // max(1, H.shape[1])))), maxlen=0)
         return H
     n = U.shape[0]
-    H = _product(U, U) if sp.issparse(U) else _gram_upper(U)
+    H = _product(U, U) if sp.issparse(U) else _gram_lower(U)
 
-    def tile(at: tuple[slice, slice]) -> float:
+    def tile(at: tuple[slice, slice]) -> None:
         rows, columns = at
         block = np.array(H[rows, columns])
         if rows == columns:
-            block = np.triu(block) + np.triu(block, 1).T
+            block = np.tril(block) + np.tril(block, -1).T
         _transform(block)
         if rows == columns:
             np.fill_diagonal(block, 0.5)
         else:
             H[columns, rows] = block.T
         H[rows, columns] = block
-        return (rows.stop - rows.start) * (columns.stop - columns.start) * (1 if rows == columns else 2) / n**2
 
     size = max(64, min(512, n // 16))  # a core's cache holds a tile and its temporaries, and all threads' are a tenth of H
-    tiles = [(r, c) for c in blocks(n, size) for r in blocks(n, size) if r.start <= c.start]
-    for share in _over_threads(tile, tiles):
-        if report:
-            report(share)
+    deque(_over_threads(tile, [(r, c) for r in blocks(n, size) for c in blocks(n, size) if r.start >= c.start]), maxlen=0)
     return H
+
+
+def part(U: Any, rows: slice, columns: slice) -> Float[ndarray, "some few"]:
+    """H[rows, columns] of unit rows U; where both begin at one row, the square on the diagonal is symmetric to the bit."""
+    if rows.start != columns.start:
+        return arc_cosine(U[rows], U[columns])
+    square = arc_cosine(U[columns])
+    if rows.stop == columns.stop:
+        return square
+    H = np.empty((rows.stop - rows.start, len(square)), square.dtype)
+    H[: len(square)] = square
+    H[len(square) :] = arc_cosine(U[columns.stop : rows.stop], U[columns])
+    return H
+
+
+def arc_cosine_values(G: np.ndarray) -> np.ndarray:
+    """Kernel values of cosines of any shape, in place."""
+    _transform(G)
+    return G
 
 
 def row_lengths(X: Any) -> Float[ndarray, "n"]:
@@ -129,18 +145,18 @@ def _transform(G: np.ndarray) -> None:
 
 
 def _product(U: Any, V: Any) -> np.ndarray:
-    """U V' dense in Fortran order."""
+    """U V' dense."""
     if sp.issparse(U) or sp.issparse(V):
-        return np.asfortranarray(sp.csr_array(U) @ sp.csr_array(V).T.tocsr().toarray())
-    return np.asarray(np.asarray(V @ U.T).T)
+        return np.asarray((sp.csr_array(U) @ sp.csr_array(V).T.tocsr()).toarray())
+    return np.asarray(U @ V.T)
 
 
-def _gram_upper(U: np.ndarray) -> np.ndarray:
-    """U U', upper triangle, by BLAS's symmetric product: half the work of a full one."""
+def _gram_lower(U: np.ndarray) -> np.ndarray:
+    """U U', lower triangle, by BLAS's symmetric product: half the work of a full one."""
     n = len(U)
     (syrk,) = get_blas_funcs(("syrk",), (U,))
     H = np.empty((n, n), U.dtype, order="F")
-    return np.asarray(syrk(1.0, U.T, beta=0.0, c=H, trans=1, lower=0, overwrite_c=1))
+    return np.asarray(syrk(1.0, U.T, beta=0.0, c=H, trans=1, lower=0, overwrite_c=1)).T
 
 
 def blocks(n: int, size: int = 512) -> Iterator[slice]:

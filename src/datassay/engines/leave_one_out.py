@@ -2,35 +2,29 @@
 
 With K = H + ridge I, z = K^-1 y and d = diag(K^-1): the prediction of row i from all the others is f_i = y_i - z_i / d_i,
 its variance 1 / d_i, and y'K^-1 y falls by z_i^2 / d_i = d_i (y_i - f_i)^2 when row i leaves.
-K is factorised in place: the lower triangle becomes L, then L^-1, while the upper triangle keeps H, so that the residual of
-the solve costs one product and no second matrix.
+engines/panels.py has the factorisation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 from numpy import ndarray
-from scipy.linalg import eigh, get_blas_funcs, get_lapack_funcs
+from scipy.linalg import eigh, get_lapack_funcs
 from scipy.optimize import minimize_scalar
 from threadpoolctl import threadpool_limits
 
-from datassay.engines.blocked import cholesky, invert_lower
-from datassay.engines.gram import arc_cosine, blocks, equal_rows, unit_rows
+from datassay.engines import panels
+from datassay.engines.gram import arc_cosine, blocks, equal_rows, part, unit_rows
+from datassay.engines.machine import available_memory
+from datassay.engines.panels import Kernel, Panels, SingularGramError, cholesky
 
 Report = Callable[[float], Any]  #: called with the share of the work that has just been done
-
-
-class SingularGramError(np.linalg.LinAlgError):
-    """The Gram matrix has no inverse in this precision; ``row`` is where the factorisation stopped."""
-
-    def __init__(self, row: int) -> None:
-        super().__init__(f"the Gram matrix has no inverse in this precision: the factorisation stopped at row {row}.")
-        self.row = row
 
 
 class Solved(NamedTuple):
@@ -58,40 +52,47 @@ class Trusted(NamedTuple):
     ridge: float
 
 
-def solve(H: Float[ndarray, "n n"], Y: Float[ndarray, "n k"], *, ridge: float = 0.0, report: Report | None = None) -> Solved:
-    """z, d of K = H + ridge I for all columns of Y from one Cholesky factorisation; **destroys H** (see the file's head).
+def solve(
+    kernel: Kernel,
+    diagonal: float,
+    own: Float[ndarray, "n"],
+    Y: Float[ndarray, "n k"],
+    L: Panels,
+    *,
+    first: int = 0,
+    entry: float = 0.0,
+    report: Report | None = None,
+) -> Solved:
+    """z, d of K = H + diag(own) for the rows from ``first`` on and all columns of Y, from one Cholesky factorisation.
 
-    (2/3) n^3 + 3 k n^2 operations, no second n x n matrix. One step of iterative refinement where the residual asks for it.
+    (2/3) n^3 + 3 k n^2 operations. H, whose diagonal is constant, is made a panel at a time by ``kernel``; L holds the panels
+    and says where. One step of iterative refinement where the residual asks for it.
 
     Raises
     ------
     SingularGramError
         If K is not positive definite in its own precision.
     """
-    n = len(H)
-    H = np.asfortranarray(H)
-    (potrs,) = get_lapack_funcs(("potrs",), (H,))
-    (symm,) = get_blas_funcs(("symm",), (H,))
     half = (lambda share: report(share / 2)) if report else None
-    diagonal = H.diagonal() + np.asarray(ridge, H.dtype)
-    H[np.diag_indices(n)] = diagonal
-    if stopped := cholesky(H, half):
-        raise SingularGramError(stopped - 1)
-    Y = np.asfortranarray(Y, H.dtype)
-
-    def off(z: np.ndarray) -> np.ndarray:
-        # the upper triangle still holds H, only the diagonal has become L's
-        return Y - symm(1.0, H, z, lower=0) - (diagonal - H.diagonal())[:, None] * z
-
-    z, _ = potrs(H, Y, lower=1)
-    r = off(z)
-    if abs(r).max() > 100 * np.finfo(H.dtype).eps * abs(Y).max():
-        z += potrs(H, r, lower=1)[0]
-        r = off(z)
-    residual = float(abs(r).max() / abs(Y).max())
-    invert_lower(H, half)
-    d = np.fromiter((np.dot(c, c) for c in (H[j:, j] for j in range(n))), np.float64, n)
-    return Solved(np.asarray(z, np.float64), d, residual)
+    eps, Y = float(np.finfo(L.dtype).eps), np.asarray(Y, np.float64)
+    full = np.asarray(diagonal, L.dtype) + own.astype(L.dtype)
+    solved, diagonal_of = L.kept("solved"), L.kept("diagonal")
+    if solved and diagonal_of and diagonal_of["done"] == len(L.starts):
+        return Solved(np.asarray(solved["z"][first:], np.float64), diagonal_of["d"][first:], float(solved["residual"]))
+    cholesky(L, kernel, own, entry=entry, report=half)
+    if solved:
+        z, residual = solved["z"], float(solved["residual"])
+    else:
+        z = panels.solve(L, Y)
+        r = Y - panels.product(L, kernel, full, z)
+        if abs(r).max() > 100 * eps * abs(Y).max():
+            z = z + panels.solve(L, r)
+            r = Y - panels.product(L, kernel, full, z)
+        residual = float(abs(r).max() / abs(Y).max())
+        L.keep("solved", z=z, residual=residual)
+    d = panels.inverse_diagonal(L, first, half)
+    L.clear()
+    return Solved(np.asarray(z[first:], np.float64), d, residual)
 
 
 def solve_torch(U: Float[ndarray, "n d"], Y: Float[ndarray, "n k"], ridge: Float[ndarray, "n"], *, device: str) -> Solved:
@@ -129,16 +130,12 @@ def condition_on(
     matrix's leave-one-out over the n rows alone: the trusted rows are never left out, and n + m rows are factorised once.
     """
     potrf, potrs, trtrs = get_lapack_funcs(("potrf", "potrs", "trtrs"), (H,))
-    (syrk,) = get_blas_funcs(("syrk",), (H,))
     V[np.diag_indices(len(V))] += np.asarray(ridge, V.dtype)
     L, info = potrf(V, lower=1, clean=0)
     if info > 0:
         raise SingularGramError(info - 1)
     W, _ = trtrs(L, C.T, lower=1)  # (m, n)
-    H = syrk(-1.0, W, beta=1.0, c=H, trans=1, lower=0, overwrite_c=1)
-    for rows in blocks(len(H)):  # syrk writes one triangle
-        H[rows.stop :, rows] = H[rows, rows.stop :].T
-        H[rows, rows] = np.triu(H[rows, rows]) + np.triu(H[rows, rows], 1).T
+    H -= W.T @ W
     a, _ = potrs(L, np.asfortranarray(Y_v, H.dtype), lower=1)
     return np.asarray(C @ a)
 
@@ -175,6 +172,14 @@ class RidgePath:
         return (float(np.exp(found.x)), float(-found.fun)) if -found.fun > at[i] else (float(np.exp(grid[i])), at[i])
 
 
+class Work(NamedTuple):
+    """Where the factor of a large matrix is kept: see `panels.Panels`."""
+
+    folder: Path
+    in_memory: bool
+    run: str
+
+
 def leave_one_out(
     U: Any,
     Y: Float[ndarray, "n k"],
@@ -183,12 +188,14 @@ def leave_one_out(
     trusted: Trusted | None = None,
     *,
     device: str = "cpu",
+    work: Work | None = None,
     report: Report | None = None,
 ) -> Left:
     """Every unit row of U (n, d) predicted from all the others.
 
     At ridge 0 equal rows (``same``, from `equal_rows`) enter once, with the mean of their labels: the limit of a vanishing
     ridge. Then a row's copies predict it, e is 0 where they agree with it, and the row is `endless` where they do not.
+    Trusted rows come first in the joint matrix: what is behind them is the factor of their Schur complement.
     """
     n = len(Y)
     distinct, member = np.unique(same, return_inverse=True) if ridge == 0 else (np.arange(n), np.arange(n))
@@ -198,25 +205,42 @@ def leave_one_out(
         total = np.zeros((len(distinct), Y.shape[1]))
         np.add.at(total, member, Y)
         U, target = U[distinct], total / size[:, None]
+    own = np.full(len(distinct), float(ridge))
+    m = 0 if trusted is None else len(trusted.Y)
+    if trusted is not None:
+        U, target = _stack(trusted.X, U), np.r_[trusted.Y, target]
+        own = np.r_[np.full(m, float(trusted.ridge)), own]
     if device == "cpu":
-        # the kernel takes about a tenth of the time where the matrix is large enough for anyone to watch
-        H = arc_cosine(U, report=(lambda share: report(0.1 * share)) if report else None)
-        if trusted is not None:
-            target = target - condition_on(H, arc_cosine(U, trusted.X), arc_cosine(trusted.X), trusted.Y, trusted.ridge)
-        z, d, residual = solve(H, target, ridge=ridge, report=(lambda share: report(0.9 * share)) if report else None)
+        z, d, residual = _on_cpu(U, target, own, m, work, report)
     else:
-        own = np.full(len(distinct), ridge)
-        if trusted is not None:
-            U, target = _stack(U, trusted.X), np.r_[target, trusted.Y]
-            own = np.r_[own, np.full(len(trusted.Y), trusted.ridge)]
         z, d, residual = solve_torch(U.toarray() if sp.issparse(U) else U, target, own, device=device)
-        z, d = z[: len(distinct)], d[: len(distinct)]
+        z, d = z[m:], d[m:]
     e = (z / d[:, None])[member]
     copies = size[member] > 1
     if copies.any():
         others = (total[member] - Y)[copies] / (size[member] - 1)[copies, None]
         e[copies] = Y[copies] - others
     return Left(e, d[member], copies & (abs(e).max(axis=1) > 1e-12), residual)
+
+
+def _on_cpu(U: Any, Y: ndarray, own: ndarray, first: int, work: Work | None, report: Report | None) -> Solved:
+    n, p = U.shape
+    L = Panels(n, str(U.dtype), panels.width(n))
+    if work is not None:
+        L = Panels(n, str(U.dtype), panels.width(n), work.folder, in_memory=work.in_memory, run=work.run)
+    kept: dict[int, ndarray] = {}  # H for the residual, where there is room for it; else it is computed once more
+    roomy = (work is None or work.in_memory) and 2.0 * n * n * U.dtype.itemsize < available_memory()
+
+    def kernel(rows: slice, columns: slice) -> ndarray:
+        if rows.start != columns.start and columns.start in kept:
+            return kept[columns.start]
+        H = part(U, rows, columns)
+        if roomy and rows.start == columns.start and rows.stop > columns.stop:
+            kept[columns.start] = H[columns.stop - columns.start :].copy()
+        return H
+
+    # an entry of H takes a product of 2 p operations and an arcsine, as long as about 1500 operations of a product
+    return solve(kernel, 0.5, own, Y, L, first=first, entry=2.0 * p + 1500, report=report)
 
 
 def energy_terms(Y: Float[ndarray, "n k"], left: Left) -> dict[str, Float[ndarray, "n k"]]:
@@ -251,7 +275,7 @@ def choose(
 
     def tried(b: bool, own: float | None) -> Choice:
         U = unit_rows(X, bias=b)
-        distinct = np.unique(equal_rows(U))  # a copy would foretell a row without error, at a ridge near 0
+        distinct = np.unique(equal_rows(X, bias=b))  # a copy would foretell a row without error, at a ridge near 0
         U, target = U[distinct], Y[distinct]
         H = arc_cosine(U)
         if own is not None and known is not None:

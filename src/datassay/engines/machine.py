@@ -7,9 +7,14 @@ import importlib.util
 import os
 import re
 import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from threadpoolctl import threadpool_info
+from joblib import Parallel, effective_n_jobs
+from threadpoolctl import threadpool_info, threadpool_limits
 
 
 def available_memory() -> int:
@@ -49,6 +54,40 @@ def _windows_memory() -> int:
 def blas_threads() -> int:
     """Threads that BLAS uses now: OMP_NUM_THREADS, threadpoolctl's limits and joblib's workers all show here."""
     return max([pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"], default=1)
+
+
+def spread(n_jobs: int | None, tasks: Iterable[Any]) -> Iterator[Any]:
+    """joblib's delayed tasks, results in their order; the tasks are made as workers become free.
+
+    With ``n_jobs`` None and no `joblib.parallel_config` around: a thread for each that BLAS has. Each task keeps BLAS to one
+    thread, so that its bits don't depend on where it runs.
+    """
+    if n_jobs is None and effective_n_jobs() == 1:
+        yield from Parallel(n_jobs=blas_threads(), prefer="threads", return_as="generator")(tasks)
+    else:
+        yield from Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
+
+
+_inside = 0
+_lock = threading.Lock()
+_limit: Any = None
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """BLAS on one thread, until the last of the threads that asked for it has left."""
+    global _inside, _limit
+    with _lock:
+        _inside += 1
+        if _inside == 1:
+            _limit = threadpool_limits(1, "blas")
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _limit.restore_original_limits()
 
 
 def pick_device(device: str, *, worthwhile: bool = True) -> str:

@@ -21,6 +21,7 @@ class Method:
     function: str  #: name of the function, and of its module in this package
     says: str  #: what a low score means
     needs: str
+    validation: bool  #: whether it needs validation rows, X_val and y_val
     cost: str
     sign: str  #: the paper's own direction; `Values.scores` is always higher = keep
     paper: str
@@ -36,9 +37,19 @@ METHODS = {
         function="cg_score",
         says="the labels of all other rows speak against this one",
         needs="features and labels; no model, no validation rows (uses them if given)",
+        validation=False,
         cost="2/3 n^3 operations, n^2 numbers in memory",
         sign="high = suspicious",
         paper="Ki, Choi & Chung, ICLR 2023",
+    ),
+    "knn-shapley": Method(
+        function="knn_shapley",
+        says="with this row the nearest neighbours of the validation rows vote worse",
+        needs="features, labels and validation rows (or judge='rows'); no model",
+        validation=True,
+        cost="m n (p + log n) operations for m validation rows and p columns, 32 n numbers in memory",
+        sign="high = worth keeping",
+        paper="Jia et al., VLDB 2019",
     ),
 }
 

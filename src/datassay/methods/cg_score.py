@@ -8,13 +8,16 @@
 H knows no labels, so one Cholesky factorisation serves all classes at once. Differs from the paper by default, each for
 what it finds (docs/methods/cg-score.md has the measurements): a ridge on H, chosen by leave-one-out likelihood; the sum
 over all one-vs-rest columns; a bias where the likelihood asks for one; validation rows, where given, as trusted rows.
-``ridge=0, classes="own"`` is the paper's score, ``negatives=r`` its stochastic scheme.
+``ridge=0, classes="own"`` is the paper's score, ``negatives=r`` its stochastic scheme. Where n is too large for n^3,
+``approx`` names what replaces H: a low-rank matrix with exact blocks (engines/low_rank.py), or each row's neighbours
+(engines/local.py).
 """
 
 from __future__ import annotations
 
 import numbers
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +27,10 @@ from tqdm import tqdm
 from datassay.data import DataError, Dataset, plain
 from datassay.engines import gram, machine
 from datassay.engines.class_draws import draw, over_draws
-from datassay.engines.leave_one_out import Choice, SingularGramError, Trusted, choose, energy_terms, leave_one_out
+from datassay.engines.leave_one_out import Choice, SingularGramError, Trusted, Work, choose, energy_terms, leave_one_out
+from datassay.engines.panels import OtherRunError
+from datassay.methods.cg_score_approx import approximate
+from datassay.methods.cg_score_size import Way, factor_bytes, scheme_memory, way
 from datassay.values import Values
 
 SAMPLE = 1000  # rows on which ridge, bias and trusted are chosen, so that the choice costs the same for any n
@@ -42,7 +48,14 @@ def cg_score(
     inverse: bool = True,
     trusted: bool | Literal["auto"] = "auto",
     flag: Literal["loo", "sign"] = "loo",
-    dtype: Literal["float64", "float32"] = "float64",
+    approx: Literal["auto", "exact", "landmarks", "neighbours"] | None = "auto",
+    landmarks: int = 4096,
+    choice: Literal["uniform", "kmeans", "leverage"] = "uniform",
+    rank: int | Literal["auto"] = "auto",
+    block: int | Literal["auto"] = "auto",
+    k: int = 64,
+    checkpoint: str | Path | None = None,
+    dtype: Literal["auto", "float64", "float32"] = "auto",
     device: str = "auto",
     seed: int = 0,
     n_jobs: int | None = None,
@@ -75,8 +88,22 @@ def cg_score(
     flag
         "loo": the class predicted from all other rows is another one. "sign": the paper's rule, partial CG-score > 0.
         Regression knows "loo" only: the residual is beyond 3 robust standard deviations.
+    approx
+        "exact" (or None): one factorisation. "landmarks": low rank between blocks of ``block`` rows, exact within them; "neighbours":
+        each row against its ``k`` nearest; both in time and memory linear in n, and both need a ridge. "auto": exact up to
+        30,000 rows where memory allows, else landmarks; ``stats["way"]`` says which and why.
+    landmarks, choice, rank, block
+        Rows (M) that span the low-rank part, drawn "uniform", as "kmeans" centres or by "leverage"; its rank after they are cut down
+        to their leading directions; rows exact among each other (1: low rank plus diagonal). "auto": rank 2048 and blocks of 6000 up
+        to 100,000 rows, 1024 and 2000 above.
+    k
+        Neighbours of a row.
+    checkpoint
+        A folder for the finished panels of the exact factor: a run that was stopped goes on from there to the same bits, and where
+        memory is short they are read back from it. They are deleted when the run is done; a few small files stay, with which the
+        same call ends at once.
     dtype
-        "float32" halves time and memory.
+        "float32" halves time and memory. "auto": float64 up to 20,000 rows, then float32. Approximations are in float32.
     device
         "cpu", "cuda" (needs torch) or "auto".
     seed, n_jobs
@@ -112,25 +139,27 @@ def cg_score(
     start = time.perf_counter()
     options = {name: value for name, value in locals().items() if name not in ("data", "start")}
     options["classes"] = classes = ("sum" if negatives is None else "own") if classes is None else classes
+    options["approx"] = approx = "exact" if approx is None else approx
+    options["checkpoint"] = None if checkpoint is None else str(checkpoint)
     _check(data, options)
-    options = {name: plain(value) for name, value in options.items() if name not in ("n_jobs", "progress")}
+    options = {name: plain(value) for name, value in options.items() if name not in ("n_jobs", "progress", "checkpoint")}
     n, own = len(data), np.zeros(len(data), np.int64) if data.task == "regression" else data.codes
     Y, known = _targets(data)
+    known = None if trusted is False else known
     sizes = [n] if negatives is None else [min(n, c + round(negatives * c)) for c in np.bincount(own)]
     try:
         device = machine.pick_device(device, worthwhile=int(max(sizes)) >= 2000) if inverse else "cpu"
     except ValueError as error:
         raise DataError(f"cg_score: {error}") from None
-    if device == "cpu" and inverse:
-        at_once = 1 if negatives is None else effective_n_jobs(n_jobs)
-        _fits(
-            int(max(sizes)),
-            0 if known is None or trusted is False else len(known.Y),
-            at_once,
-            dtype,
-            scheme=negatives is not None,
-        )
-    for what, X in [("row", data.X), ("validation row", data.X_val if known is not None and trusted is not False else None)]:
+    if negatives is not None or not inverse or device != "cpu":
+        # the scheme's draws are small, CG' has no matrix, and a card's memory is another one
+        how = Way("exact", "float64" if dtype == "auto" else dtype, False, 0, 0, "")
+        if negatives is not None and device == "cpu":
+            scheme_memory(int(max(sizes)), 0 if known is None else len(known.Y), effective_n_jobs(n_jobs), how.dtype)
+    else:
+        m = 0 if known is None else len(known.Y)
+        how = way(n, m, data.X.shape[1], Y.shape[1], approx, dtype, rank, block, ridge == 0, checkpoint is not None)
+    for what, X in [("row", data.X), ("validation row", None if known is None else known.X)]:
         if X is not None and bias is not True and len(zero := gram.zero_rows(X)):
             name = f" (id {plain(data.ids[zero[0]])!r})" if what == "row" else ""
             raise DataError(
@@ -138,44 +167,65 @@ def cg_score(
                 "drop such rows, or pass bias=True, which gives every row one (a standardised column is zero at its mean)."
             )
     best = _choose(data, Y, known, ridge, bias, trusted, seed) if inverse else Choice(0.0, bias is True, None, -np.inf)
-    U = gram.unit_rows(data.X, bias=best.bias, dtype=dtype)
-    same = gram.equal_rows(U if dtype == "float64" else gram.unit_rows(data.X, bias=best.bias))
+    known = None if known is None or best.trusted_ridge is None else known._replace(ridge=best.trusted_ridge)
+    same = gram.equal_rows(data.X, bias=best.bias)
     stats: dict[str, Any] = {"bias": best.bias, "device": device}
     if inverse:
-        if best.trusted_ridge is None or known is None:
-            known = None
-        else:
-            known = Trusted(gram.unit_rows(known.X, bias=best.bias, dtype=dtype), known.Y, best.trusted_ridge)
+        title = f"{max(sizes)} x {max(sizes)} {how.dtype}" if how.approx == "exact" else f"{n} rows, {how.approx}"
         with tqdm(
             total=1.0,
-            desc=f"cg-score, {max(sizes)} x {max(sizes)} {dtype}",
+            desc=f"cg-score, {title}",
             bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} to go",
             disable=None if progress else True,
+            smoothing=0,
             leave=False,
         ) as bar:
             try:
-                if negatives is None:
-                    left = leave_one_out(U, Y, best.ridge, same, known, device=device, report=bar.update)
-                    terms, endless, residual = energy_terms(Y, left), left.endless, left.residual
+                if how.approx != "exact":
+                    left, found = approximate(
+                        data.X, Y, best.ridge, known, how, bias=best.bias, landmarks=landmarks, choice=choice, k=k, seed=seed,
+                        n_jobs=n_jobs, report=bar.update,
+                    )  # fmt: skip
+                    terms, endless, residual = energy_terms(Y, left), left.endless, None
+                    stats |= found
                 else:
-                    draws = draw(own, negatives, repeats, seed)
-                    terms, endless, residual = over_draws(
-                        draws, U, Y, best.ridge, same, known, device=device, n_jobs=n_jobs, report=bar.update
-                    )
+                    U = gram.unit_rows(data.X, bias=best.bias, dtype=how.dtype)
+                    if known is not None:
+                        known = known._replace(X=gram.unit_rows(known.X, bias=best.bias, dtype=how.dtype))
+                    if negatives is None:
+                        work = None
+                        if checkpoint is not None:
+                            run = f"{data.hash} {best.ridge} {best.bias} {best.trusted_ridge}"
+                            work = Work(Path(checkpoint), not how.on_disk, run)
+                        left = leave_one_out(U, Y, best.ridge, same, known, device=device, work=work, report=bar.update)
+                        terms, endless, residual = energy_terms(Y, left), left.endless, left.residual
+                    else:
+                        draws = draw(own, negatives, repeats, seed)
+                        terms, endless, residual = over_draws(
+                            draws, U, Y, best.ridge, same, known, device=device, n_jobs=n_jobs, report=bar.update
+                        )
             except SingularGramError as error:
                 raise DataError(
-                    f"the kernel matrix has no inverse in {dtype} at ridge {best.ridge:g} (it failed at its row {error.row}): some "
-                    f"rows are almost equal; pass ridge='auto', or a small ridge such as 1e-6{', or float64' * (dtype == 'float32')}."
+                    f"the kernel matrix has no inverse in {how.dtype} at ridge {best.ridge:g} (it failed at its row {error.row}): "
+                    "some rows are almost equal; pass ridge='auto', or a small ridge such as 1e-6"
+                    f"{', or float64' * (how.dtype == 'float32')}."
                 ) from None
+            except OtherRunError as error:
+                raise DataError(f"checkpoint: {error}: give another folder, or delete this one.") from None
         stats |= {
+            "way": how.why,
+            "approx": None if how.approx == "exact" else how.approx,
+            "dtype": how.dtype,
             "ridge": best.ridge,
             "loo_log_likelihood": best.log_likelihood if np.isfinite(best.log_likelihood) else None,
             "trusted_rows": 0 if known is None else len(known.Y),
             "trusted_ridge": best.trusted_ridge,
             "residual": residual,
-            "matrix_bytes": max(sizes) ** 2 * np.dtype(dtype).itemsize,
         }
+        if how.approx == "exact":
+            stats["matrix_bytes"] = int(factor_bytes(int(max(sizes)), how.dtype))
     else:
+        U = gram.unit_rows(data.X, bias=best.bias, dtype=how.dtype)
         terms, endless = _cg_prime(U, Y), np.zeros(n, bool)
     f = terms.pop("f")
     columns = {name: t.sum(axis=1) if classes == "sum" else t[np.arange(n), own] for name, t in terms.items()}
@@ -263,7 +313,8 @@ def _margin(f: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _conflicts(same: np.ndarray, codes: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """Groups of equal rows with different labels, and the rows in them whose label is not the group's strict majority."""
-    order = np.argsort(same, kind="stable")
+    copied = np.flatnonzero(np.bincount(same, minlength=len(same))[same] > 1)
+    order = copied[np.argsort(same[copied], kind="stable")]
     groups = np.split(order, np.flatnonzero(np.diff(same[order])) + 1)
     groups = [g for g in groups if len(g) > 1 and len(np.unique(codes[g])) > 1]
     outvoted = np.zeros(len(same), bool)
@@ -290,8 +341,23 @@ def _check(data: Dataset, options: dict[str, Any]) -> None:
         )
     for name in ("inverse", "progress"):
         need(isinstance(options[name], bool), f"{name} must be True or False, got {options[name]!r}")
-    for name, known in (("classes", ("sum", "own")), ("flag", ("loo", "sign")), ("dtype", ("float64", "float32"))):
-        need(options[name] in known, f"{name} must be {known[0]!r} or {known[1]!r}, got {options[name]!r}")
+    for name, known in (
+        ("classes", ("sum", "own")),
+        ("flag", ("loo", "sign")),
+        ("dtype", ("auto", "float64", "float32")),
+        ("approx", ("auto", "exact", "landmarks", "neighbours")),
+        ("choice", ("uniform", "kmeans", "leverage")),
+    ):
+        some = ", ".join(repr(k) for k in known[:-1]) + f" or {known[-1]!r}"
+        need(options[name] in known, f"{name} must be {some}, got {options[name]!r}")
+    for name in ("landmarks", "k", "rank", "block"):
+        value = options[name]
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
+        auto = "'auto' or " if name in ("rank", "block") else ""
+        need(
+            whole or (auto != "" and value == "auto"),
+            f"{name} must be {auto}a whole number from 1 on, got {value!r}",
+        )
     ridge, r, repeats, seed, n_jobs = (options[name] for name in ("ridge", "negatives", "repeats", "seed", "n_jobs"))
     need(ridge == "auto" or (number("ridge") and ridge >= 0), f"ridge must be 'auto' or a number >= 0, got {ridge!r}")
     need(
@@ -317,17 +383,14 @@ def _check(data: Dataset, options: dict[str, Any]) -> None:
         )
         need(options["classes"] == "own", "negatives needs classes='own': the scheme scores a row in its own class")
         need(options["inverse"], "negatives needs inverse=True: there is nothing to draw for CG'")
-
-
-def _fits(n: int, m: int, at_once: int, dtype: str, *, scheme: bool) -> None:
-    """Say so before the machine starts to swap: n rows, m trusted rows, and how many matrices at a time."""
-    need = (1.3 * n * n + 2 * n * m + m * m) * at_once * np.dtype(dtype).itemsize
-    have = machine.available_memory()
-    if have and need > have:
-        ways = ["dtype='float32' (half of it)"] if dtype == "float64" and need < 2 * have else []
-        ways += ["fewer jobs"] if at_once > 1 else []
-        ways += [] if scheme else ["negatives=1 (the paper's stochastic scheme, one class and as many others at a time)"]
-        raise DataError(
-            f"cg_score needs {need / 2**30:.1f} GiB for {n} x {n} numbers and this machine has {have / 2**30:.1f} GiB free: use "
-            f"{', or '.join([*ways, 'fewer rows'])}."
+    if options["approx"] in ("landmarks", "neighbours"):
+        need(r is None and options["inverse"], f"approx={options['approx']!r} goes with neither negatives nor inverse=False")
+        need(
+            options["ridge"] == "auto" or options["ridge"] > 0,
+            f"approx={options['approx']!r} needs a ridge: 'auto', or a number > 0",
+        )
+    if options["checkpoint"] is not None:
+        need(
+            r is None and options["inverse"] and options["approx"] in ("auto", "exact"),
+            "checkpoint is for the exact score: it goes with neither approx, negatives nor inverse=False",
         )

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from datassay.engines.gram import row_lengths
+from datassay.large import as_floats, blocks
 
 _ENTRIES = 16_000_000  # of one block of similarities: 128 MB
 
@@ -21,11 +22,20 @@ def similarities(X: Any, rows: np.ndarray) -> Iterator[np.ndarray]:
     step = max(1, min(256, _ENTRIES // n))
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
-        dots = X[block] @ X.T
-        dots = np.asarray(dots.toarray() if sp.issparse(dots) else dots, dtype=np.float64)
+        dots = _dots(X, block)
         cosines = dots / norms / norms[block, None]
         cosines[np.arange(len(block)), block] = -np.inf
         yield from cosines
+
+
+def _dots(X: Any, rows: np.ndarray) -> np.ndarray:
+    """(len(rows), n) products of some rows with all, as float64."""
+    if sp.issparse(X):
+        return np.asarray((X[rows] @ X.T).toarray(), dtype=np.float64)
+    out, some = np.empty((len(rows), len(X))), as_floats(X[rows])
+    for others in blocks(X):
+        out[:, others] = some @ as_floats(X[others]).T
+    return out
 
 
 def nearest(similarity: np.ndarray, among: np.ndarray, k: int) -> np.ndarray:

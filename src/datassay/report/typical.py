@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from datassay.data import Dataset
+from datassay.large import blocks
 from datassay.report.plain import plain
 
 _FAR = 3.0  # robust standard deviations
@@ -45,7 +46,9 @@ class Typical:
         self.codes = data.codes if data.task == "classification" else np.zeros(len(data), np.int64)
         self.texts: dict[int, tuple[np.ndarray, Any]] = {}  # column -> number of the text in every row, and the texts
         if frame is None:
-            self.numbers = np.asarray(data.shown, dtype=np.float64)
+            self.numbers = (
+                data.shown
+            )  # of any type, and perhaps in a file: `_at` makes float64 of the rows that are asked for
         else:
             self.numbers = np.full(frame.shape, np.nan)
             for j in range(frame.shape[1]):
@@ -54,27 +57,39 @@ class Typical:
                     self.numbers[:, j] = numbers
                 else:
                     self.texts[j] = pd.factorize(column.astype(object).map(str).where(column.notna(), None))
-        self.numbers = np.where(np.isfinite(self.numbers), self.numbers, np.nan)
         self._usual: dict[int, _Usual] = {}
-        everywhere = _quartiles(_thin(self.numbers))
+        sample = self._at(_thin(np.arange(len(data))))
+        everywhere = _quartiles(sample)
         middle = everywhere[2] - everywhere[0]
-        self.step = np.where(middle > 0, middle / 2, _mean_deviation(_thin(self.numbers), everywhere[1]))
+        self.step = np.where(middle > 0, middle / 2, _mean_deviation(sample, everywhere[1]))
+
+    def _at(self, rows: Any) -> np.ndarray:
+        """Rows as float64, NaN for what is missing."""
+        numbers = np.asarray(self.numbers[rows], dtype=np.float64)
+        return np.where(np.isfinite(numbers), numbers, np.nan)
+
+    def _missing(self, rows: np.ndarray) -> np.ndarray:
+        """(d,) share of the rows."""
+        count = np.zeros(self.numbers.shape[1])
+        for some in blocks(np.broadcast_to(0, (len(rows), len(count)))):
+            count += np.isnan(self._at(rows[some])).sum(axis=0)
+        return count / len(rows)
 
     def usual(self, code: int) -> _Usual:
         if code not in self._usual:
             rows = np.flatnonzero(self.codes == code)
-            sample = _thin(self.numbers[rows])
+            sample = self._at(_thin(rows))
             quartiles = _quartiles(sample)
             deviation = 1.4826 * np.diff(quartiles, axis=0)
             deviation = np.where(deviation > 0, deviation, 1.2533 * _mean_deviation(sample, quartiles[1]))
-            missing = np.isnan(self.numbers[rows]).mean(axis=0)
+            missing = self._missing(rows)
             texts = {j: np.bincount(codes[rows] + 1, minlength=len(kinds) + 1) for j, (codes, kinds) in self.texts.items()}
             self._usual[code] = _Usual(len(rows), quartiles, deviation, missing, texts)
         return self._usual[code]
 
     def severity(self, row: int) -> np.ndarray:
         """(d,) how unusual each cell of the row is among the rows of its given label: above 1 is unusual."""
-        usual, x = self.usual(int(self.codes[row])), self.numbers[row]
+        usual, x = self.usual(int(self.codes[row])), self._at(row)
         if usual.rows < _FEWEST:
             return np.zeros(len(x))
         away = x - usual.quartiles[1]
@@ -99,14 +114,14 @@ class Typical:
             common = "missing" if most == 0 else str(plain(kinds[most - 1]))
             share = counts[number[row] + 1] / usual.rows
             return f"{share:.1%} of {whose} have this; commonest: {common} ({counts[most] / usual.rows:.0%})"
-        if np.isnan(self.numbers[row, column]):
+        if np.isnan(self._at(row)[column]):
             return f"missing in {usual.missing[column]:.1%} of {whose}"
         low, _, high = usual.quartiles[:, column]
         return f"typical for {whose}: {low:.5g}" + (f" to {high:.5g}" if high > low else "")
 
     def differs(self, row: int, others: list[int]) -> np.ndarray:
         """(len(others), d) which cells of other rows differ: texts at all, numbers by half the interquartile range."""
-        here, there = self.numbers[row], self.numbers[others]
+        here, there = self._at(row), self._at(others)
         with np.errstate(invalid="ignore"):
             out = np.abs(there - here) > self.step
         out |= np.isnan(there) != np.isnan(here)
@@ -125,8 +140,8 @@ def _as_numbers(column: pd.Series) -> np.ndarray | None:
     return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _thin(numbers: np.ndarray) -> np.ndarray:
-    return numbers[:: max(1, -(-len(numbers) // _SAMPLE))]
+def _thin(rows: np.ndarray) -> np.ndarray:
+    return rows[:: max(1, -(-len(rows) // _SAMPLE))]
 
 
 def _quartiles(numbers: np.ndarray) -> np.ndarray:

@@ -1,0 +1,123 @@
+"""Which way the CG-score goes at what size: exact or approximate, in which precision, in memory or on disk, and why."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from datassay.engines import machine
+from datassay.engines.panels import width
+from datassay.errors import DataError
+
+EXACT = 30_000  # rows up to which "auto" is exact: two cores need about two minutes
+DOUBLE = 20_000  # rows up to which "auto" is float64
+FINE = 100_000  # rows up to which approximations can be fine; above, a minute for each 100,000 rows counts
+
+
+class Way(NamedTuple):
+    """What was chosen."""
+
+    approx: str  #: exact, landmarks or neighbours
+    dtype: str
+    on_disk: bool
+    rank: int
+    block: int
+    why: str
+
+
+def exact_memory(n: int, d: int, dtype: str, *, on_disk: bool = False) -> float:
+    """Bytes: the unit rows, half a matrix (all of it where it is one panel), and a few panels that are worked on."""
+    itemsize, panel = np.dtype(dtype).itemsize, width(n)
+    if panel == n:
+        return (1.3 * n * n + 1.0 * n * d) * itemsize
+    return ((0.0 if on_disk else factor_bytes(n, dtype) / itemsize) + 4.0 * n * panel + 1.0 * n * d) * itemsize
+
+
+def factor_bytes(n: int, dtype: str) -> float:
+    """Bytes of all panels, in memory or on disk."""
+    return n * (n + width(n)) / 2 * np.dtype(dtype).itemsize
+
+
+def approximate_memory(n: int, d: int, c: int, rank: int, block: int, jobs: int) -> float:
+    """Bytes: features that are kept from the first pass, what each worker holds of its blocks, and columns of results."""
+    return (
+        4.0 * n * (rank + 32)
+        + jobs * 4.0 * (3 * block * block + 16_384 * (rank + d))
+        + 4.0 * 4096 * (4096 + d)
+        + 60.0 * n * c
+    )
+
+
+def size(number: float) -> str:
+    """Bytes for people: 3 MB, 13.4 GB.
+
+    >>> size(3_000_000), size(13.44e9)
+    ('3 MB', '13.4 GB')
+    """
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(number / 1e6, 0):.0f} MB"
+
+
+def auto_rank(n: int) -> int:
+    return 2048 if n <= FINE else 1024
+
+
+def auto_block(n: int) -> int:
+    return 6000 if n <= FINE else 2000
+
+
+def way(
+    n: int, m: int, d: int, c: int, approx: str, dtype: str, rank: int | str, block: int | str, no_ridge: bool, folder: bool
+) -> Way:
+    """For n rows and m trusted ones of d columns, c classes, and the options as they were given.
+
+    Raises
+    ------
+    DataError
+        If the exact score was asked for, or ridge 0 leaves nothing else, and neither memory nor disk are enough.
+    """
+    r, b = int(auto_rank(n) if rank == "auto" else rank), int(auto_block(n) if block == "auto" else block)
+    if approx in ("landmarks", "neighbours"):
+        return Way(approx, "float32", False, r, b, f"{approx}, as asked for")
+    precision = ("float64" if n + m <= DOUBLE else "float32") if dtype == "auto" else dtype
+    have = machine.available_memory()
+    need, lean = exact_memory(n + m, d, precision), exact_memory(n + m, d, "float32")
+    if dtype == "auto" and precision == "float64" and have and need > have:
+        precision, need = "float32", lean
+    if approx == "auto" and not no_ridge and not folder:
+        if n > EXACT:
+            why = (
+                f"landmarks, because {n} rows are more than {EXACT}: the exact score would take "
+                f"{0.67 * (n + m) ** 3 / 1e15:.2g} x 10^15 operations and {size(lean)}; approx='exact' asks for it"
+            )
+            return Way("landmarks", "float32", False, r, b, why)
+        if have and need > have:
+            why = f"landmarks, because the exact score needs {size(need)} and {size(have)} are free"
+            return Way("landmarks", "float32", False, r, b, why)
+    if not have or need <= have:
+        return Way("exact", precision, False, 0, 0, f"exact in {precision}: {n + m} rows, {size(need)}")
+    disk = factor_bytes(n + m, precision)
+    if folder and exact_memory(n + m, d, precision, on_disk=True) <= have:
+        # where the folder is, is checked when it is written; here: what a disk can give at all
+        return Way("exact", precision, True, 0, 0, f"exact in {precision}, its {size(disk)} on disk: {size(have)} are free")
+    ways = ["dtype='float32' (half of it)"] if precision == "float64" and lean <= have else []
+    ways += [] if no_ridge else ["approx='landmarks'"]
+    ways += ["negatives=1 (the paper's stochastic scheme, one class and as many others at a time)"]
+    if not folder:
+        ways += [f"checkpoint='folder' ({size(disk)} on disk)"]
+    raise DataError(
+        f"cg_score needs {size(need)} for {n + m} x {n + m} numbers and this machine has {size(have)} free: use "
+        f"{', or '.join([*ways, 'fewer rows'])}."
+    )
+
+
+def scheme_memory(n: int, m: int, at_once: int, dtype: str) -> None:
+    """The stochastic scheme's largest draws, as many at a time as there are workers: do they fit?"""
+    need, have = exact_memory(n + m, 0, dtype) * at_once, machine.available_memory()
+    if have and need > have:
+        ways = ["dtype='float32' (half of it)"] if dtype == "float64" and need < 2 * have else []
+        ways += ["fewer jobs"] if at_once > 1 else []
+        raise DataError(
+            f"cg_score needs {size(need)} for {n} x {n} numbers and this machine has {size(have)} free: use "
+            f"{', or '.join([*ways, 'fewer rows'])}."
+        )
