@@ -81,6 +81,9 @@ def test_panels_factor_solve_and_invert(n, panel, dtype):
     np.testing.assert_allclose(Z, np.linalg.solve(K, Y), atol=100 * tight)
     KZ = panels.product(L, kernel_of(H), np.diag(H) + own, Z)
     np.testing.assert_allclose(KZ, K @ Z, atol=100 * tight)
+    for j, start in enumerate(L.starts):
+        some = panels.product_rows(L, kernel_of(H), np.diag(H) + own, Z, j)
+        np.testing.assert_allclose(some, (K @ Z)[start : start + panel], atol=100 * tight)
     for first in {0, n // 3}:
         again = panels.Panels(n, dtype, panel)
         panels.cholesky(again, kernel_of(H), own)

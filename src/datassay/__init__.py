@@ -4,9 +4,10 @@ from datassay import methods
 from datassay.data import Dataset
 from datassay.errors import DataError
 from datassay.methods import value
+from datassay.plan import plan
 from datassay.readers import read
 from datassay.report import report
 from datassay.values import Values
 
-__all__ = ["DataError", "Dataset", "Values", "methods", "read", "report", "value"]
+__all__ = ["DataError", "Dataset", "Values", "methods", "plan", "read", "report", "value"]
 __version__ = "0.1.0"

@@ -25,8 +25,10 @@ app = typer.Typer(
 )
 out = Console(soft_wrap=True, highlight=False, emoji=False)
 
-DataPath = Annotated[Path, typer.Argument(help="CSV, Parquet, npz, or a folder of images with a sub-folder for each class.")]
-Label = Annotated[str | None, typer.Option("--label", help="Column of labels.")]
+DataPath = Annotated[
+    Path, typer.Argument(help="CSV, Parquet, npz, npy, or a folder of images with a sub-folder for each class.")
+]
+Label = Annotated[str | None, typer.Option("--label", help="Column of labels; for npy the file of labels.")]
 Id = Annotated[str | None, typer.Option("--id", help="Column of ids; default: the row number.")]
 Val = Annotated[Path | None, typer.Option("--val", help="File of validation rows, of the same form.")]
 Features = Annotated[Path | None, typer.Option("--features", help=".npy or .parquet: value the rows on these numbers.")]
@@ -38,6 +40,10 @@ Missing = Annotated[
 Task = Annotated[str | None, typer.Option("--task", help="classification or regression; default: found from the labels.")]
 ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="Bring images to this many pixels a side.")]
 Encoding = Annotated[str, typer.Option("--encoding", help="Of CSV files, such as latin-1.")]
+Budget = Annotated[str | None, typer.Option("--budget", help="Time that may be spent, such as '10 min'.")]
+Memory = Annotated[
+    str | None, typer.Option("--memory", help="Memory that may be used, such as '8 GB'; default: what is free.")
+]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many suspects the report shows.")]
 
 
@@ -94,7 +100,9 @@ def demo(
 def value(
     data: DataPath,
     label: Label = None,
-    method: Annotated[str, typer.Option("--method", "-m", help="One of `datassay methods`.")] = "cg-score",
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="One of `datassay methods`; default: cg-score.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")] = Path("values.parquet"),
     id: Id = None,
     val: Val = None,
@@ -109,13 +117,20 @@ def value(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="An option of the method, as in --set ridge=0; may be repeated.")
     ] = None,
+    budget: Budget = None,
+    memory: Memory = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Workers; default: a thread for each core.")] = None,
+    backend: Annotated[str | None, typer.Option("--backend", help="joblib's: loky, threading, dask or ray.")] = None,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", help="Address of a running dask or ray cluster.")] = None,
     top: Annotated[int, typer.Option("--top", min=0, help="How many suspects to print.")] = 10,
     report: Annotated[Path | None, typer.Option("--report", help="Also write the report to this HTML file.")] = None,
 ) -> None:
     """Value every row of a file.
 
-    Prints the most suspicious rows and writes all values to a Parquet file.
+    Prints the most suspicious rows and writes all values to a Parquet file. With --budget or --memory, method and approximation
+    are those of `datassay plan`.
     """
+    from datassay.engines.machine import backend as workers
     from datassay.methods import value as value_rows
 
     _writable([output, report, report and report.with_suffix(".json")], [data, val, features, val_features])
@@ -124,7 +139,17 @@ def value(
     out.print(escape(f"{data}: {rows!r}"))
     if len(rows.dropped):
         out.print(f"{len(rows.dropped)} rows with missing cells were left out.")
-    values = value_rows(rows, method=method, seed=seed, **options)
+    if budget is not None or memory is not None:
+        from datassay.plan import plan as make
+
+        found = make(rows, method, budget=budget, memory=memory)
+        if found.method is None:
+            _table(found.shown(), title="what each would take on this machine")
+            _fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
+        method, options = found.method, found.options | options
+        out.print(escape(f"Planned: {method} {found.options}"))
+    with workers(backend, jobs, scheduler):
+        values = value_rows(rows, method=method or "cg-score", seed=seed, **options)
     values.stats["source"] = rows.source
     if doubled := values.stats.get("equal_rows"):
         groups = len(values.stats["conflicting_rows"])
@@ -185,6 +210,39 @@ def report(
     asked["missing"], asked["encoding"] = asked["missing"] or "error", asked["encoding"] or "utf-8"
     rows = _read(data, **asked)
     _report(found, rows, output, top)
+
+
+@app.command()
+def plan(
+    data: DataPath,
+    label: Label = None,
+    method: Annotated[str | None, typer.Option("--method", "-m", help="One of `datassay methods`; default: all.")] = None,
+    budget: Budget = None,
+    memory: Memory = None,
+    id: Id = None,
+    val: Val = None,
+    features: Features = None,
+    val_features: ValFeatures = None,
+    drop: Drop = None,
+    missing: Missing = "error",
+    task: Task = None,
+    image_size: ImageSize = None,
+    encoding: Encoding = "utf-8",
+) -> None:
+    """Predict time, memory and disk; nothing is valued.
+
+    For every method, from a probe of a few seconds; with a budget, which to take.
+    """
+    from datassay.plan import plan as make
+
+    rows = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
+    out.print(escape(f"{data}: {rows!r}"))
+    found = make(rows, method, budget=budget, memory=memory)
+    _table(found.shown(), title="what each would take on this machine")
+    if found.method is None:
+        _fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
+    options = "".join(f" --set {name}={chosen}" for name, chosen in found.options.items())
+    out.print(escape(f"Next: datassay value {data}{f' --label {label}' if label else ''} -m {found.method}{options}"))
 
 
 @app.command()

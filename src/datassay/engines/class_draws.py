@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from joblib import Parallel, delayed
 from numpy import ndarray
 
 from datassay.engines.leave_one_out import Left, Report, Trusted, energy_terms, leave_one_out
+from datassay.engines.machine import one_thread, spread, task
 
 
 class Draw(NamedTuple):
@@ -54,8 +54,9 @@ def over_draws(
     names = ("cg_score", "cross_term", "a2", "b2", "f")
     sums, count = {name: np.zeros((n, k)) for name in names}, np.zeros((n, k))
     endless, residual = np.zeros(n, bool), 0.0
-    one = delayed(_one)
-    runs = Parallel(n_jobs=n_jobs, return_as="generator")(one(d, U, Y, ridge, same, trusted, device) for d in draws)
+    known = [None if trusted is None else trusted._replace(Y=trusted.Y[:, [c]]) for c in range(k)]
+    tasks = (task(_one, U[d.rows], Y[d.rows][:, [d.c]], ridge, same[d.rows], known[d.c], device) for d in draws)
+    runs = spread(n_jobs, tasks)
     for (c, rows), left in zip(draws, runs, strict=True):
         for name, term in energy_terms(Y[rows][:, [c]], left).items():
             sums[name][rows, c] += term[:, 0]
@@ -66,6 +67,6 @@ def over_draws(
     return {s: np.divide(t, count, out=np.full((n, k), np.nan), where=count > 0) for s, t in sums.items()}, endless, residual
 
 
-def _one(d: Draw, U: Any, Y: ndarray, ridge: float, same: ndarray, trusted: Trusted | None, device: str) -> Left:
-    known = None if trusted is None else trusted._replace(Y=trusted.Y[:, [d.c]])
-    return leave_one_out(U[d.rows], Y[d.rows][:, [d.c]], ridge, same[d.rows], known, device=device)
+def _one(U: Any, Y: ndarray, ridge: float, same: ndarray, trusted: Trusted | None, device: str) -> Left:
+    with one_thread():
+        return leave_one_out(U, Y, ridge, same, trusted, device=device)

@@ -73,24 +73,33 @@ def solve(
     SingularGramError
         If K is not positive definite in its own precision.
     """
-    half = (lambda share: report(share / 2)) if report else None
+    n, m = L.n, L.n - first
     eps, Y = float(np.finfo(L.dtype).eps), np.asarray(Y, np.float64)
     full = np.asarray(diagonal, L.dtype) + own.astype(L.dtype)
+    steps = np.array([n**3 / 3 + entry * n**2 / 2, entry * n**2 / 2, m**3 / 3 + m**2]) / (
+        n**3 / 3 + m**3 / 3 + entry * n**2 + m**2
+    )
+
+    def told(step: int) -> Report | None:
+        return (lambda share: report(share * float(steps[step]))) if report else None
+
     solved, diagonal_of = L.kept("solved"), L.kept("diagonal")
     if solved and diagonal_of and diagonal_of["done"] == len(L.starts):
         return Solved(np.asarray(solved["z"][first:], np.float64), diagonal_of["d"][first:], float(solved["residual"]))
-    cholesky(L, kernel, own, entry=entry, report=half)
+    cholesky(L, kernel, own, entry=entry, report=told(0))
     if solved:
         z, residual = solved["z"], float(solved["residual"])
     else:
         z = panels.solve(L, Y)
-        r = Y - panels.product(L, kernel, full, z)
+        r = Y - panels.product(L, kernel, full, z, told(1))
         if abs(r).max() > 100 * eps * abs(Y).max():
             z = z + panels.solve(L, r)
-            r = Y - panels.product(L, kernel, full, z)
+            middle = len(L.starts) // 2  # of the refined solution in the rows of one panel: all would cost H once more
+            at = slice(L.starts[middle], L.starts[middle] + L[middle].shape[1])
+            r = Y[at] - panels.product_rows(L, kernel, full, z, middle)
         residual = float(abs(r).max() / abs(Y).max())
         L.keep("solved", z=z, residual=residual)
-    d = panels.inverse_diagonal(L, first, half)
+    d = panels.inverse_diagonal(L, first, told(2))
     L.clear()
     return Solved(np.asarray(z[first:], np.float64), d, residual)
 
@@ -232,7 +241,7 @@ def _on_cpu(U: Any, Y: ndarray, own: ndarray, first: int, work: Work | None, rep
     roomy = (work is None or work.in_memory) and 2.0 * n * n * U.dtype.itemsize < available_memory()
 
     def kernel(rows: slice, columns: slice) -> ndarray:
-        if rows.start != columns.start and columns.start in kept:
+        if columns.start in kept and rows == slice(columns.stop, n):
             return kept[columns.start]
         H = part(U, rows, columns)
         if roomy and rows.start == columns.start and rows.stop > columns.stop:

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from joblib import delayed
 from numpy import ndarray
 
 from datassay.engines.gram import arc_cosine_values, blocks
 from datassay.engines.low_rank import dense_unit_rows
-from datassay.engines.machine import one_thread, spread
+from datassay.engines.machine import one_thread, spread, task
 from datassay.engines.partition import partition, project
 
 BLOCK = 2048
@@ -48,7 +47,7 @@ def leave_one_out(
     def tasks() -> Iterator[Any]:
         for b, group in enumerate(groups):
             among = np.concatenate([groups[c] for c in [b, *(c for c in near[b] if c != b)][: near.shape[1]]])
-            yield delayed(_block)(take(among), Y[among], own[among], len(group), k, bias)
+            yield task(_block, take(among), Y[among], own[among], len(group), k, bias)
 
     e, d = np.empty(Y.shape), np.empty(n)
     for group, (e_b, d_b) in zip(groups, spread(n_jobs, tasks()), strict=True):

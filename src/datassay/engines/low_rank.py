@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
-from joblib import delayed
 from numpy import ndarray
 from scipy.linalg import cholesky, get_lapack_funcs, solve_triangular
 
 from datassay.engines.gram import arc_cosine, unit_rows
-from datassay.engines.machine import available_memory, one_thread, spread
+from datassay.engines.machine import available_memory, one_thread, spread, task
 from datassay.engines.panels import SingularGramError
 from datassay.engines.partition import partition, project
 
@@ -95,9 +94,8 @@ def leave_one_out(
 
     def tasks(of: Callable[..., Any], *last: Any) -> Iterator[Any]:
         for chunk in chunks:
-            yield delayed(of)(
-                [take(index) for index in chunk], [Y[i] for i in chunk], [own[i] for i in chunk], B, bias, *last
-            )
+            parts = [take(index) for index in chunk], [Y[index] for index in chunk], [own[index] for index in chunk]
+            yield task(of, *parts, B, bias, *last)
 
     A, b, kept = np.eye(r), np.zeros((r, k)), []
     for chunk, (A_part, b_part, each) in zip(chunks, spread(n_jobs, tasks(_sums, block > 1, keep)), strict=True):
@@ -110,7 +108,7 @@ def leave_one_out(
         g = solve_triangular(LA, solve_triangular(LA, b, lower=True), lower=True, trans=1)
         root = np.asarray(solve_triangular(LA, np.eye(r), lower=True).T, np.float32)  # A^-1 = root root'
     again = tasks(_again, block > 1, g, root)
-    seconds: Iterator[Any] = (delayed(_finish)(each, g, root) for each in kept) if keep else again
+    seconds: Iterator[Any] = (task(_finish, each, g, root) for each in kept) if keep else again
     e, d = np.empty((n, k)), np.empty(n)
     for chunk, found in zip(chunks, spread(n_jobs, seconds), strict=True):
         for index, (z_B, d_B) in zip(chunk, found, strict=True):

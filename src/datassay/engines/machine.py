@@ -1,4 +1,4 @@
-"""What this machine has to give: memory that is free now, threads BLAS may use, a CUDA card."""
+"""What this machine has to give: memory that is free now, threads, workers, a CUDA card, and how fast it is."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ import importlib.util
 import os
 import re
 import sys
+import tempfile
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from joblib import Parallel, effective_n_jobs
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_info, threadpool_limits
 
 
@@ -59,13 +66,83 @@ def blas_threads() -> int:
 def spread(n_jobs: int | None, tasks: Iterable[Any]) -> Iterator[Any]:
     """joblib's delayed tasks, results in their order; the tasks are made as workers become free.
 
-    With ``n_jobs`` None and no `joblib.parallel_config` around: a thread for each that BLAS has. Each task keeps BLAS to one
-    thread, so that its bits don't depend on where it runs.
+    With ``n_jobs`` None and no `joblib.parallel_config` around: a thread for each that BLAS has. BLAS itself has one thread
+    meanwhile, here and, by `one_thread` in the task, in other processes: so a task's bits don't depend on where it runs.
     """
-    if n_jobs is None and effective_n_jobs() == 1:
-        yield from Parallel(n_jobs=blas_threads(), prefer="threads", return_as="generator")(tasks)
+    jobs = workers(n_jobs)
+    with one_thread():
+        if n_jobs is None and effective_n_jobs() == 1:
+            yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)
+        elif get_active_backend()[0].supports_return_generator:
+            yield from Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
+        else:
+            rest = iter(
+                tasks
+            )  # Ray's backend hands out lists alone: a few tasks a worker at a time, so that memory has a bound
+            while group := list(islice(rest, 4 * jobs)):
+                yield from Parallel(n_jobs=n_jobs)(group)
+
+
+def task(work: Callable[..., Any], *arguments: Any) -> Any:
+    """For `spread`. The arguments travel with the task: as joblib's arguments, Dask would put the large ones on one worker,
+    and a run would not end if that worker was killed."""
+    return delayed(partial(work, *arguments))()
+
+
+def workers(n_jobs: int | None) -> int:
+    """How many tasks `spread` runs at a time."""
+    given = max(1, effective_n_jobs(n_jobs))
+    return blas_threads() if n_jobs is None and given == 1 else given
+
+
+@contextmanager
+def backend(name: str | None, n_jobs: int | None = None, scheduler: str | None = None) -> Iterator[None]:
+    """`joblib.parallel_config` with what the names need: a dask client or a ray that is connected, and closed at the end.
+
+    Raises
+    ------
+    ImportError
+        If the extra is not installed.
+    ValueError
+        If there is no such backend, or no cluster at that address.
+    """
+    if name is None:
+        if n_jobs is None:
+            yield
+        else:
+            with parallel_config(n_jobs=n_jobs):
+                yield
+    elif name in ("loky", "threading"):
+        with parallel_config(backend=name, n_jobs=-1 if n_jobs is None else n_jobs):
+            yield
+    elif name == "dask":
+        try:
+            from distributed import Client, LocalCluster
+        except ImportError as error:
+            raise ImportError("backend 'dask' needs dask: pip install 'datassay[dask]'") from error
+        with ExitStack() as stack:
+            try:
+                address = scheduler or stack.enter_context(LocalCluster(n_workers=n_jobs, threads_per_worker=1))
+                stack.enter_context(Client(address, timeout=10))
+            except OSError as error:
+                raise ValueError(f"no dask scheduler answers at {scheduler}: {error}") from None
+            stack.enter_context(parallel_config(backend="dask", wait_for_workers_timeout=60))
+            yield
+    elif name == "ray":
+        try:
+            import ray
+            from ray.util.joblib import register_ray
+        except ImportError as error:
+            raise ImportError("backend 'ray' needs ray: pip install 'datassay[ray]'") from error
+        ray.init(address=scheduler, num_cpus=None if scheduler else n_jobs, include_dashboard=False, log_to_driver=False)
+        try:
+            register_ray()
+            with parallel_config(backend="ray", n_jobs=-1 if n_jobs is None else n_jobs):
+                yield
+        finally:
+            ray.shutdown()
     else:
-        yield from Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
+        raise ValueError(f"backend must be 'loky', 'threading', 'dask' or 'ray', got {name!r}.")
 
 
 _inside = 0
@@ -75,7 +152,11 @@ _limit: Any = None
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """BLAS on one thread, until the last of the threads that asked for it has left."""
+    """BLAS on one thread, until the last that asked for it has left.
+
+    Where the libraries share one setting among all threads, threadpoolctl lets one thread change it, and `spread`, in the thread
+    that asked for the work, is that one; in a worker process it is the task.
+    """
     global _inside, _limit
     with _lock:
         _inside += 1
@@ -88,6 +169,65 @@ def one_thread() -> Iterator[None]:
             _inside -= 1
             if _inside == 0:
                 _limit.restore_original_limits()
+
+
+class Rates(NamedTuple):
+    """How fast this machine is, on all threads that BLAS has."""
+
+    threads: int
+    product32: float  #: operations a second of a product of float32 matrices
+    product64: float  #: of float64 matrices
+    values: float  #: entries a second of a few passes of numpy over float32 numbers, on all threads
+    sort: float  #: numbers a second in sorts of 100,000, on all threads
+    choice: float  #: seconds for eigenvectors of 1000 x 1000 on one thread
+    disk: float  #: bytes a second, written to the temporary folder
+
+
+def probe() -> Rates:
+    """Measure `Rates`: three seconds or so, the best of a few short runs each."""
+    rng, threads = np.random.default_rng(0), blas_threads()
+
+    def best(work: Callable[[], Any], times: int = 3) -> float:
+        took = []
+        for _ in range(times + 1):  # the first warms up
+            start = time.perf_counter()
+            work()
+            took.append(time.perf_counter() - start)
+        return min(took)
+
+    def on_threads(work: Callable[[], Any]) -> float:
+        with ThreadPoolExecutor(threads) as pool:
+            return best(lambda: [f.result() for f in [pool.submit(work) for _ in range(threads)]]) / threads
+
+    A, B = rng.random((4096, 1024)), rng.random((1024, 1024))
+    A32, B32 = A.astype(np.float32), B.astype(np.float32)
+    numbers, small = rng.random(100_000), rng.random(250_000).astype(np.float32)
+    S = B + B.T
+
+    def eigenvectors() -> None:
+        with one_thread():
+            np.linalg.eigh(S[:1000, :1000])
+
+    with tempfile.TemporaryFile() as file:
+        block = A.tobytes()
+
+        def write() -> None:
+            file.seek(0)
+            file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+
+        disk = len(block) / best(write, 1)
+    operations = 2.0 * A.shape[0] * A.shape[1] * B.shape[1]
+    return Rates(
+        threads,
+        operations / best(lambda: A32 @ B32),
+        operations / best(lambda: A @ B),
+        len(small) / on_threads(lambda: np.arcsin(small) * small + small),
+        len(numbers) / on_threads(lambda: np.sort(numbers)),
+        best(eigenvectors, 1),
+        disk,
+    )
 
 
 def pick_device(device: str, *, worthwhile: bool = True) -> str:

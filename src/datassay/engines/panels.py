@@ -206,6 +206,21 @@ def product(
     return out
 
 
+def product_rows(
+    L: Panels, kernel: Kernel, diagonal: Float[ndarray, "n"], Z: Float[ndarray, "n k"], j: int
+) -> Float[ndarray, "b k"]:
+    """The rows of K Z that belong to panel j."""
+    start, b = L.starts[j], L[j].shape[1]
+    own, S = slice(start, start + b), L[j][:b]
+    (symm,) = get_blas_funcs(("symm",), (S,))
+    out = symm(1.0, S.T, Z[own], lower=1) + (diagonal[own].astype(L.dtype) - S.diagonal())[:, None] * Z[own]
+    if start > 0:
+        out += kernel(own, slice(0, start)) @ Z[:start]
+    if start + b < L.n:
+        out += kernel(slice(start + b, L.n), own).T @ Z[start + b :]
+    return np.asarray(out)
+
+
 def inverse_diagonal(L: Panels, first: int = 0, report: Report | None = None) -> Float[ndarray, "rest"]:
     """diag((L L')^-1) from row ``first`` on; **destroys the panels** that are held in memory.
 

@@ -7,11 +7,22 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from datassay.data import Dataset
+from datassay.engines.machine import Rates
 from datassay.errors import DataError, OptionError
 from datassay.values import Values
+
+
+class Cost(NamedTuple):
+    """What a method takes on certain data with certain options, predicted."""
+
+    options: dict[str, Any]  #: to be given to `value`
+    seconds: float
+    memory: float  #: bytes beyond the data
+    disk: float  #: bytes
+    trainings: int  #: models that are fitted
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,11 @@ class Method:
         found: Callable[..., Values] = getattr(import_module(f"{__name__}.{self.function}"), self.function)
         return found
 
+    def costs(self, data: Dataset, rates: Rates) -> list[Cost]:
+        """What it takes on these data, in its several ways, the most exact first."""
+        found: list[Cost] = import_module(f"{__name__}.{self.function}_size").costs(data, rates)
+        return found
+
 
 METHODS = {
     "cg-score": Method(
@@ -38,7 +54,7 @@ METHODS = {
         says="the labels of all other rows speak against this one",
         needs="features and labels; no model, no validation rows (uses them if given)",
         validation=False,
-        cost="2/3 n^3 operations, n^2 numbers in memory",
+        cost="2/3 n^3 operations, n^2 / 2 numbers in memory; linear in n with approx",
         sign="high = suspicious",
         paper="Ki, Choi & Chung, ICLR 2023",
     ),
@@ -92,15 +108,16 @@ def value(data: Dataset, method: str = "cg-score", *, seed: int = 0, **options: 
             f"value needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
         )
     if method not in METHODS:
-        raise DataError(f"there is no method {method!r}{_meant(method, METHODS)} There are: {', '.join(METHODS)}.")
+        raise DataError(f"there is no method {method!r}{meant(method, METHODS)} There are: {', '.join(METHODS)}.")
     function = METHODS[method].load()
     known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for name in options:
         if name not in known:
-            raise OptionError(f"{method} has no option {name!r}{_meant(name, known)} It takes: {', '.join(known)}.")
+            raise OptionError(f"{method} has no option {name!r}{meant(name, known)} It takes: {', '.join(known)}.")
     return function(data, seed=seed, **options)
 
 
-def _meant(word: str, known: Any) -> str:
+def meant(word: str, known: Any) -> str:
+    """'; did you mean ...?' where a known name is near."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else "."

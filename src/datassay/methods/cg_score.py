@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from joblib import effective_n_jobs
 from tqdm import tqdm
 
 from datassay.data import DataError, Dataset, plain
@@ -155,7 +154,7 @@ def cg_score(
         # the scheme's draws are small, CG' has no matrix, and a card's memory is another one
         how = Way("exact", "float64" if dtype == "auto" else dtype, False, 0, 0, "")
         if negatives is not None and device == "cpu":
-            scheme_memory(int(max(sizes)), 0 if known is None else len(known.Y), effective_n_jobs(n_jobs), how.dtype)
+            scheme_memory(int(max(sizes)), 0 if known is None else len(known.Y), machine.workers(n_jobs), how.dtype)
     else:
         m = 0 if known is None else len(known.Y)
         how = way(n, m, data.X.shape[1], Y.shape[1], approx, dtype, rank, block, ridge == 0, checkpoint is not None)

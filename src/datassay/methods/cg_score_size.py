@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datassay.data import Dataset
 from datassay.engines import machine
-from datassay.engines.panels import width
+from datassay.engines.panels import WHOLE, width
 from datassay.errors import DataError
+from datassay.methods import Cost
 
 EXACT = 30_000  # rows up to which "auto" is exact: two cores need about two minutes
 DOUBLE = 20_000  # rows up to which "auto" is float64
@@ -121,3 +123,69 @@ def scheme_memory(n: int, m: int, at_once: int, dtype: str) -> None:
             f"cg_score needs {size(need)} for {n} x {n} numbers and this machine has {size(have)} free: use "
             f"{', or '.join([*ways, 'fewer rows'])}."
         )
+
+
+def costs(data: Dataset, rates: machine.Rates) -> list[Cost]:
+    """Exact, low rank with large blocks, with small ones, neighbours: where each makes sense."""
+    n, d = data.X.shape
+    c = 1 if data.task == "regression" else len(data.classes)
+    m = 0 if data.codes_val is None else len(data.codes_val)
+    # bias or not, then four ridges of the trusted rows; each an eigendecomposition and a likelihood at 40 ridges
+    chosen = (2 + 4 * (m > 0)) * 1.3 * rates.choice * (min(n, 1000) / 1000) ** 3
+    found = []
+    for dtype in ("float64", "float32") if n <= 2 * DOUBLE else ("float32",):
+        found.append(
+            Cost(
+                {"approx": "exact", "dtype": dtype},
+                chosen + exact_seconds(n, m, d, dtype, rates),
+                exact_memory(n + m, d, dtype),
+                0.0,
+                0,
+            )
+        )
+    if n >= 5000:
+        for rank, block in ((2048, 6000), (1024, 2000)):
+            seconds = chosen + landmarks_seconds(n + m, d, min(rank, n), min(block, n), rates)
+            memory = approximate_memory(n + m, d, c, min(rank, n), min(block, n), rates.threads)
+            found.append(Cost({"approx": "landmarks", "rank": rank, "block": block}, seconds, memory, 0.0, 0))
+        seconds = chosen + neighbours_seconds(n + m, d, 64, rates)
+        found.append(Cost({"approx": "neighbours"}, seconds, neighbours_memory(n + m, d, c, rates.threads), 0.0, 0))
+    return found
+
+
+def exact_seconds(n: int, m: int, d: int, dtype: str, rates: machine.Rates) -> float:
+    """The factor, the inverse's diagonal, and H twice (the solve's residual needs it again)."""
+    product, wide = (rates.product64, 2.0) if dtype == "float64" else (rates.product32, 1.0)
+    kernel = (n + m) ** 2 / 2 * (2 * d / product + 2 * wide / rates.values)
+    return (
+        ((n + m) ** 3 / 3 + n**3 / 3) / (0.85 * product)
+        + (2 if n > WHOLE else 1) * kernel
+        + 20.0 * n * d / rates.values
+        + 0.05
+    )
+
+
+def landmarks_seconds(n: int, d: int, r: int, b: int, rates: machine.Rates, M: int = 4096) -> float:
+    """Row by row: kernel values of landmarks and of half its block, features, the block's inverse, products of rank r."""
+    values = M + b / 2
+    operations = 2.0 * d * values + 2.0 * M * r + 2.0 * b * r + 0.67 * b * b + 4.0 * b * r + 4.0 * r * r
+    basis = 8.0 * min(M, n) ** 2 * r / rates.product64
+    sample = exact_seconds(4000, 0, d, "float32", rates) * 2
+    return (
+        n * (operations / (0.8 * rates.product32) + 2 * values / rates.values + 60.0 * d / rates.values)
+        + basis
+        + sample
+        + 0.5
+    )
+
+
+def neighbours_seconds(n: int, d: int, k: int, rates: machine.Rates) -> float:
+    """Row by row: cosines of the rows of eight blocks, the largest of them, and a small system."""
+    probed = min(n, 8 * 2048)
+    solve = (2 * k * k * d + 20 * k**3) / (0.3 * rates.product32) + 3 * k * k / rates.values
+    return n * (2.0 * d * probed / rates.product32 + 1.0 * probed / rates.values + solve + 60.0 * d / rates.values) + 1.0
+
+
+def neighbours_memory(n: int, d: int, c: int, jobs: int) -> float:
+    """Projected rows, columns of results, and what each worker holds: candidates, their cosines, neighbours."""
+    return 4.0 * n * 32 + 60.0 * n * c + jobs * 4.0 * (2 * 16_384 * d + 3 * 2**22 + 1024 * 16_384)

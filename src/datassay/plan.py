@@ -1,0 +1,173 @@
+"""`plan`: what each method would take on these data, before anything runs, and which fits a budget."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from datassay.data import Dataset
+from datassay.engines import machine
+from datassay.errors import DataError
+from datassay.methods import METHODS, Cost, meant, value
+from datassay.values import Values
+
+_SECONDS = {
+    "s": 1,
+    "sec": 1,
+    "second": 1,
+    "seconds": 1,
+    "min": 60,
+    "minute": 60,
+    "minutes": 60,
+    "h": 3600,
+    "hour": 3600,
+    "hours": 3600,
+}
+_BYTES = {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `plan` predicts and chooses."""
+
+    table: (
+        pd.DataFrame
+    )  #: a line for each method and way: method, options, seconds, memory and disk in bytes, trainings, fits
+    method: str | None  #: the first that fits; None if none does
+    options: dict[str, Any]  #: its options, for `value`
+    rates: machine.Rates  #: what the predictions rest on
+    data: Dataset
+
+    def value(self, *, seed: int = 0) -> Values:
+        """Value the rows by what was chosen.
+
+        Raises
+        ------
+        DataError
+            If nothing fits.
+        """
+        if self.method is None:
+            quickest = self.table.loc[self.table["seconds"].idxmin()]
+            raise DataError(
+                f"nothing fits: the quickest, {quickest['method']} {quickest['options']}, takes {duration(quickest['seconds'])} "
+                f"and {amount(quickest['memory'])}: give a larger budget or fewer rows."
+            )
+        return value(self.data, self.method, seed=seed, **self.options)
+
+    def shown(self) -> pd.DataFrame:
+        """The table for people: 2.5 h, 7.4 GB."""
+        t = self.table
+        return pd.DataFrame({
+            "method": t["method"], "options": [_written(o) for o in t["options"]], "time": [duration(s) for s in t["seconds"]],
+            "memory": [amount(b) for b in t["memory"]], "disk": [amount(b) for b in t["disk"]], "trainings": t["trainings"],
+            "fits": ["yes" if fits else "no" for fits in t["fits"]],
+        })  # fmt: skip
+
+    def __repr__(self) -> str:
+        chosen = "nothing fits" if self.method is None else f"chosen: {self.method} {_written(self.options)}".rstrip()
+        return f"{self.shown().to_string(index=False)}\n{chosen}"
+
+
+def plan(
+    data: Dataset,
+    method: str | None = None,
+    *,
+    budget: str | float | None = None,
+    memory: str | float | None = None,
+    rates: machine.Rates | None = None,
+) -> Plan:
+    """Predict time, memory and disk of every method on these data, from a probe of a few seconds; nothing is valued.
+
+    Parameters
+    ----------
+    data
+        The rows.
+    method
+        One of `METHODS`; default: all that these data allow.
+    budget
+        Time that may be spent: "10 min", "2 h", "90 s", or seconds.
+    memory
+        Memory that may be used beyond the data: "8 GB", "500 MiB", or bytes; default: what is free now.
+    rates
+        What `probe` measured before, if it was; the probe runs once in a process otherwise.
+
+    Returns
+    -------
+    Plan
+        The table; and the first line that fits: methods in the order of `METHODS`, each in its most exact way first.
+
+    Raises
+    ------
+    DataError
+        If there is no such method, or budget or memory is not an amount.
+
+    Examples
+    --------
+    >>> import datassay as da
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> found = da.plan(da.Dataset(X, y), budget="1 min", memory="2 GB")
+    >>> found.method, found.options["approx"], bool((found.table["seconds"] < 60).all())
+    ('cg-score', 'exact', True)
+    """
+    if not isinstance(data, Dataset):
+        raise DataError(f"plan needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path).")
+    if method is not None and method not in METHODS:
+        raise DataError(f"there is no method {method!r}{meant(method, METHODS)} There are: {', '.join(METHODS)}.")
+    limit = float("inf") if budget is None else _amount(budget, _SECONDS, "budget", "'10 min', '2 h' or seconds")
+    room = (
+        machine.available_memory() or float("inf")
+        if memory is None
+        else _amount(memory, _BYTES, "memory", "'8 GB' or bytes")
+    )
+    rates = rates or _probed()
+    lines: list[tuple[str, Cost]] = [
+        (name, cost) for name in ([method] if method else METHODS) for cost in METHODS[name].costs(data, rates)
+    ]
+    table = pd.DataFrame([{"method": name, **cost._asdict()} for name, cost in lines])
+    table["fits"] = (table["seconds"] <= limit) & (table["memory"] <= room)
+    first = next(((name, cost) for (name, cost), fits in zip(lines, table["fits"], strict=True) if fits), None)
+    return Plan(table, first[0] if first else None, first[1].options if first else {}, rates, data)
+
+
+@cache
+def _probed() -> machine.Rates:
+    return machine.probe()
+
+
+def _amount(given: str | float, units: Mapping[str, float], name: str, example: str) -> float:
+    """'10 min' or 600 to 600."""
+    if isinstance(given, (int, float)) and not isinstance(given, bool) and given > 0:
+        return float(given)
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]+)\s*", str(given))
+    if found is None or found[2].lower() not in units or float(found[1]) <= 0:
+        raise DataError(f"{name} must be an amount such as {example}, got {given!r}.")
+    return float(found[1]) * units[found[2].lower()]
+
+
+def duration(seconds: float) -> str:
+    """
+    >>> [duration(s) for s in (0.25, 42, 600, 9000, 2e6)]
+    ['0.2 s', '42 s', '10 min', '2.5 h', '23 days']
+    """
+    for limit, unit, size in ((1, "s", 1), (120, "s", 1), (7200, "min", 60), (200_000, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds:.1f} s" if limit == 1 else f"{seconds / size:.{0 if seconds / size >= 10 else 1}f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def amount(number: float) -> str:
+    """
+    >>> [amount(b) for b in (0, 2_500_000, 7.4e9)]
+    ['0', '3 MB', '7.4 GB']
+    """
+    return "0" if number == 0 else f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(number / 1e6, 1):.0f} MB"
+
+
+def _written(options: dict[str, Any]) -> str:
+    return " ".join(f"{name}={chosen}" for name, chosen in options.items())

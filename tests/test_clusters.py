@@ -1,0 +1,118 @@
+"""Real clusters on this machine: the same bits as in one process, also when a worker is killed."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from joblib import parallel_config
+from sklearn.datasets import load_digits
+
+import datassay as da
+from datassay.engines import local, low_rank, machine
+from datassay.methods import cg_score as module
+from datassay.methods.cg_score import cg_score
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of dask, distributed and ray
+
+FIXED = {"ridge": 0.2, "bias": True}
+WAYS = [
+    {"approx": "landmarks", "landmarks": 200, "rank": 100, "block": 120},
+    {"approx": "neighbours", "k": 12},
+    {"approx": "exact", "negatives": 1, "repeats": 3},
+]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    X, y = load_digits(return_X_y=True)
+    return da.Dataset(X, y)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_tasks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(low_rank, "CHUNK", 250)
+        patch.setattr(local, "BLOCK", 200)
+        yield
+
+
+@pytest.fixture(scope="module")
+def alone(rows, small_tasks):
+    """Each way in this process."""
+    return [cg_score(rows, **FIXED, **way).scores for way in WAYS]
+
+
+@pytest.fixture(scope="module")
+def dask_cluster():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("way", range(len(WAYS)))
+def test_dask_gives_the_same_bits(rows, alone, dask_cluster, way):
+    with parallel_config(backend="dask"):
+        values = cg_score(rows, **FIXED, **WAYS[way])
+    np.testing.assert_array_equal(values.scores, alone[way])
+
+
+@pytest.mark.parametrize("way", range(len(WAYS)))
+def test_a_killed_worker_costs_time_and_nothing_else(rows, alone, dask_cluster, way, monkeypatch):
+    dask_cluster.wait_for_workers(2, timeout=60)
+    pids = dask_cluster.run(os.getpid)
+    assert len(set(pids.values()) | {os.getpid()}) == 3  # two processes beside this one
+
+    class Bar:
+        """In the place of tqdm: at a third of the way it kills one of the workers."""
+
+        done, killed = 0.0, False
+
+        def __init__(self, **_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def update(self, share):
+            Bar.done += share
+            if Bar.done > 0.3 and not Bar.killed:
+                Bar.killed = True
+                os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+    monkeypatch.setattr(module, "tqdm", Bar)
+    with parallel_config(backend="dask"):
+        values = cg_score(rows, **FIXED, **WAYS[way])
+    assert Bar.killed
+    np.testing.assert_array_equal(values.scores, alone[way])
+    dask_cluster.wait_for_workers(2, timeout=60)
+    assert set(dask_cluster.run(os.getpid).values()) != set(pids.values())
+
+
+def test_ray_gives_the_same_bits(rows, alone):
+    pytest.importorskip("ray")
+    with machine.backend("ray", 2):
+        np.testing.assert_array_equal(cg_score(rows, **FIXED, **WAYS[0]).scores, alone[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [1, 2])
+def test_ray_gives_the_same_bits_in_other_ways(rows, alone, way):
+    with machine.backend("ray", 2):
+        np.testing.assert_array_equal(cg_score(rows, **FIXED, **WAYS[way]).scores, alone[way])
+
+
+def test_backends_by_name(rows, alone):
+    for name in ("threading", "loky"):
+        with machine.backend(name, 2):
+            np.testing.assert_array_equal(cg_score(rows, **FIXED, **WAYS[0]).scores, alone[0])
+    with machine.backend(None, 2):
+        np.testing.assert_array_equal(cg_score(rows, **FIXED, **WAYS[0]).scores, alone[0])
+    with pytest.raises(ValueError, match="backend must be"), machine.backend("carrier pigeon"):
+        pass
