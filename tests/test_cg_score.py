@@ -311,6 +311,18 @@ def test_torch_path_agrees(known):
             cg_score(data, device="cuda")
 
 
+def test_a_card_that_is_too_small_is_passed_over_unless_it_was_asked_for(monkeypatch):
+    X, codes, _ = problem()
+    data = da.Dataset(X, codes)
+    monkeypatch.setattr("datassay.engines.machine.device_memory", lambda device: 16_000)
+    assert cg_score(data, device="cpu:0").stats["dtype"] == "float32"  # two matrices in float64 take 27 kB
+    monkeypatch.setattr("datassay.engines.machine.device_memory", lambda device: 9_000)
+    with pytest.raises(DataError, match="on cpu:0 for two matrices of 40 x 40"):
+        cg_score(data, device="cpu:0")
+    monkeypatch.setattr("datassay.engines.machine.pick_device", lambda device, worthwhile: "cpu:0")
+    assert cg_score(data).stats["device"] == "cpu"
+
+
 def test_regression_is_the_leave_one_out_residual():
     X, y = load_diabetes(return_X_y=True)
     X, y = X[:60], y[:60] + 0.5
@@ -386,6 +398,7 @@ def test_too_large_for_memory_says_what_to_use(monkeypatch):
         ({"repeats": 1.5}, "repeats must be"),
         ({"seed": -1}, "seed must be"),
         ({"n_jobs": 0}, "n_jobs must be"),
+        ({"device": "cpu:0", "approx": "landmarks"}, "run on the CPU"),
         ({"device": "abacus"}, "device must be"),
         ({"approx": "magic"}, "approx must be 'auto', 'exact', 'landmarks' or 'neighbours'"),
         ({"approx": "landmarks", "ridge": 0}, "needs a ridge"),

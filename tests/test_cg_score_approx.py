@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 import datassay as da
 import oracles
-from datassay.engines import gram, low_rank, partition
+from datassay.engines import gram, leave_one_out, low_rank, partition
 from datassay.evaluate import plant_wrong_labels
 from datassay.methods import cg_score_size
 from datassay.methods.cg_score import cg_score
@@ -150,6 +150,22 @@ def test_auto_goes_by_rows_and_memory_and_says_why(digits, monkeypatch):
     monkeypatch.setattr(cg_score_size, "DOUBLE", 1000)
     monkeypatch.setattr("datassay.engines.machine.available_memory", lambda: 10**12)
     assert cg_score(data).stats["dtype"] == "float32"
+
+
+def test_the_ridge_of_many_rows_is_that_of_their_blocks(digits, monkeypatch):
+    """With all rows in one block and all directions it is the exact likelihood, and the ridge its maximum."""
+    data, _ = digits
+    rows = data.take(np.arange(500))
+    monkeypatch.setattr(cg_score_size, "EXACT", 400)
+    found = cg_score(rows, approx="landmarks", bias=True)
+    grid = found.stats["ridge"] * np.array([0.6, 1.0, 1.7])
+    Y = np.where(rows.codes[:, None] == np.arange(10), 1.0, -1.0)
+    path = leave_one_out.RidgePath(gram.arc_cosine(gram.unit_rows(rows.X, bias=True)), Y)
+    below, here, above = (path.log_likelihood(float(ridge)) for ridge in grid)
+    assert below < here > above
+    assert found.stats["loo_log_likelihood"] == pytest.approx(here, abs=0.02)
+    monkeypatch.setattr(cg_score_size, "EXACT", 600)  # where the exact score is near, its own ridge is taken
+    assert cg_score(rows, approx="landmarks", bias=True).stats["ridge"] == cg_score(rows, bias=True).stats["ridge"]
 
 
 def test_a_stopped_exact_run_goes_on_from_its_folder(digits, tmp_path, monkeypatch):

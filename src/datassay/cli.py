@@ -133,7 +133,8 @@ def value(
     from datassay.engines.machine import backend as workers
     from datassay.methods import value as value_rows
 
-    _writable([output, report, report and report.with_suffix(".json")], [data, val, features, val_features])
+    labels = Path(label) if label and data.suffix == ".npy" else None
+    _writable([output, report, report and report.with_suffix(".json")], [data, labels, val, features, val_features])
     options = _options(set_ or [])
     rows = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
     out.print(escape(f"{data}: {rows!r}"))
@@ -160,6 +161,8 @@ def value(
     out.print(
         escape(f"{values.flagged.sum()} of {len(values)} rows ({share:.1%}) are flagged: {values.stats['flag_rule']}.")
     )
+    if "way" in values.stats:
+        out.print(escape(f"How: {values.stats['way']}."))
     if "warning" in values.stats:
         out.print(escape(f"Warning: {values.stats['warning']}."))
     if top:

@@ -55,7 +55,7 @@ class Plan:
             quickest = self.table.loc[self.table["seconds"].idxmin()]
             raise DataError(
                 f"nothing fits: the quickest, {quickest['method']} {quickest['options']}, takes {duration(quickest['seconds'])} "
-                f"and {amount(quickest['memory'])}: give a larger budget or fewer rows."
+                f"and {machine.size(quickest['memory'])}: give a larger budget or fewer rows."
             )
         return value(self.data, self.method, seed=seed, **self.options)
 
@@ -64,7 +64,7 @@ class Plan:
         t = self.table
         return pd.DataFrame({
             "method": t["method"], "options": [_written(o) for o in t["options"]], "time": [duration(s) for s in t["seconds"]],
-            "memory": [amount(b) for b in t["memory"]], "disk": [amount(b) for b in t["disk"]], "trainings": t["trainings"],
+            "memory": [machine.size(b) for b in t["memory"]], "disk": [machine.size(b) for b in t["disk"]], "trainings": t["trainings"],
             "fits": ["yes" if fits else "no" for fits in t["fits"]],
         })  # fmt: skip
 
@@ -159,14 +159,6 @@ def duration(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds:.1f} s" if limit == 1 else f"{seconds / size:.{0 if seconds / size >= 10 else 1}f} {unit}"
     return f"{seconds / 86400:.0f} days"
-
-
-def amount(number: float) -> str:
-    """
-    >>> [amount(b) for b in (0, 2_500_000, 7.4e9)]
-    ['0', '3 MB', '7.4 GB']
-    """
-    return "0" if number == 0 else f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(number / 1e6, 1):.0f} MB"
 
 
 def _written(options: dict[str, Any]) -> str:

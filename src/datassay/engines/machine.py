@@ -58,6 +58,24 @@ def _windows_memory() -> int:
     return int(status.f1)
 
 
+def device_memory(device: str) -> int:
+    """Bytes that are free on a torch device."""
+    if not device.startswith("cuda"):
+        return available_memory()
+    import torch
+
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
+def size(number: float | int) -> str:
+    """Bytes for people.
+
+    >>> size(0), size(3_000_000), size(13.44e9)
+    ('0', '3 MB', '13.4 GB')
+    """
+    return "0" if number <= 0 else f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(number / 1e6, 1):.0f} MB"
+
+
 def blas_threads() -> int:
     """Threads that BLAS uses now: OMP_NUM_THREADS, threadpoolctl's limits and joblib's workers all show here."""
     return max([pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"], default=1)
@@ -71,7 +89,7 @@ def spread(n_jobs: int | None, tasks: Iterable[Any]) -> Iterator[Any]:
     """
     jobs = workers(n_jobs)
     with one_thread():
-        if n_jobs is None and effective_n_jobs() == 1:
+        if n_jobs is None and effective_n_jobs(None) == 1:  # its own default is -1
             yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)
         elif get_active_backend()[0].supports_return_generator:
             yield from Parallel(n_jobs=n_jobs, return_as="generator")(tasks)

@@ -71,10 +71,12 @@ class Panels:
             if about.exists():
                 if json.loads(about.read_text()) != mine:
                     raise OtherRunError(f"{folder} holds a run on other rows or with other options")
-            elif any(folder.iterdir()):
+            elif any(not path.name.startswith(".") for path in folder.iterdir()):
                 raise OtherRunError(f"{folder} holds other files")
             else:
                 _replace(about, lambda path: path.write_text(json.dumps(mine)))
+            for path in folder.glob(".panel-*"):  # of a run that was killed while it wrote
+                path.unlink()
             while len(self.held) < len(self.starts) and self._path(len(self.held)).exists():
                 self.held.append(np.load(self._path(len(self.held)), mmap_mode=None if in_memory else "r"))
 

@@ -28,8 +28,9 @@ from datassay.engines import gram, machine
 from datassay.engines.class_draws import draw, over_draws
 from datassay.engines.leave_one_out import Choice, SingularGramError, Trusted, Work, choose, energy_terms, leave_one_out
 from datassay.engines.panels import OtherRunError
+from datassay.methods import cg_score_size
 from datassay.methods.cg_score_approx import approximate
-from datassay.methods.cg_score_size import Way, factor_bytes, scheme_memory, way
+from datassay.methods.cg_score_size import Way, factor_bytes, on_card, scheme_memory, way
 from datassay.values import Values
 
 SAMPLE = 1000  # rows on which ridge, bias and trusted are chosen, so that the choice costs the same for any n
@@ -70,7 +71,8 @@ def cg_score(
     ridge
         Added to H's diagonal (1/2); the paper has 0. "auto": from 0.01 to 100, of greatest mean leave-one-out log likelihood
         (scale profiled out) on the rows, or on a random 1000 if there are more: one 1000 x 1000 eigendecomposition, about
-        0.25 s, for each bias and each of four ridges of the trusted rows that is tried, whatever n is.
+        0.25 s, for each bias and each of four ridges of the trusted rows that is tried, whatever n is. Approximations of more than
+        30,000 rows find it again on 16,000 rows in blocks of neighbours, half a minute or so.
     bias
         Append a constant 1 to every row before it is scaled to unit length. "auto": by the same likelihood; none at ridge 0.
     classes
@@ -146,17 +148,22 @@ def cg_score(
     Y, known = _targets(data)
     known = None if trusted is False else known
     sizes = [n] if negatives is None else [min(n, c + round(negatives * c)) for c in np.bincount(own)]
+    m = 0 if known is None else len(known.Y)
+    if not inverse or checkpoint is not None or approx in ("landmarks", "neighbours"):
+        device = "cpu" if device == "auto" else device
+    asked = device
     try:
         device = machine.pick_device(device, worthwhile=int(max(sizes)) >= 2000) if inverse else "cpu"
     except ValueError as error:
         raise DataError(f"cg_score: {error}") from None
-    if negatives is not None or not inverse or device != "cpu":
-        # the scheme's draws are small, CG' has no matrix, and a card's memory is another one
+    if negatives is not None or not inverse:
         how = Way("exact", "float64" if dtype == "auto" else dtype, False, 0, 0, "")
-        if negatives is not None and device == "cpu":
-            scheme_memory(int(max(sizes)), 0 if known is None else len(known.Y), machine.workers(n_jobs), how.dtype)
+        if device == "cpu" and inverse:
+            scheme_memory(int(max(sizes)), m, machine.workers(n_jobs), how.dtype)
+    elif device != "cpu" and (card := on_card(n + m, data.X.shape[1], dtype, device, required=asked != "auto")):
+        how = card
     else:
-        m = 0 if known is None else len(known.Y)
+        device = "cpu"
         how = way(n, m, data.X.shape[1], Y.shape[1], approx, dtype, rank, block, ridge == 0, checkpoint is not None)
     for what, X in [("row", data.X), ("validation row", None if known is None else known.X)]:
         if X is not None and bias is not True and len(zero := gram.zero_rows(X)):
@@ -169,6 +176,7 @@ def cg_score(
     known = None if known is None or best.trusted_ridge is None else known._replace(ridge=best.trusted_ridge)
     same = gram.equal_rows(data.X, bias=best.bias)
     stats: dict[str, Any] = {"bias": best.bias, "device": device}
+    found: dict[str, Any] = {}
     if inverse:
         title = f"{max(sizes)} x {max(sizes)} {how.dtype}" if how.approx == "exact" else f"{n} rows, {how.approx}"
         with tqdm(
@@ -181,12 +189,12 @@ def cg_score(
         ) as bar:
             try:
                 if how.approx != "exact":
+                    tune = ridge == "auto" and n > cg_score_size.EXACT
                     left, found = approximate(
-                        data.X, Y, best.ridge, known, how, bias=best.bias, landmarks=landmarks, choice=choice, k=k, seed=seed,
-                        n_jobs=n_jobs, report=bar.update,
+                        data.X, Y, best.ridge, known, how, bias=best.bias, landmarks=landmarks, choice=choice, k=k, tune=tune,
+                        seed=seed, n_jobs=n_jobs, report=bar.update,
                     )  # fmt: skip
                     terms, endless, residual = energy_terms(Y, left), left.endless, None
-                    stats |= found
                 else:
                     U = gram.unit_rows(data.X, bias=best.bias, dtype=how.dtype)
                     if known is not None:
@@ -220,6 +228,7 @@ def cg_score(
             "trusted_rows": 0 if known is None else len(known.Y),
             "trusted_ridge": best.trusted_ridge,
             "residual": residual,
+            **found,
         }
         if how.approx == "exact":
             stats["matrix_bytes"] = int(factor_bytes(int(max(sizes)), how.dtype))
@@ -392,4 +401,9 @@ def _check(data: Dataset, options: dict[str, Any]) -> None:
         need(
             r is None and options["inverse"] and options["approx"] in ("auto", "exact"),
             "checkpoint is for the exact score: it goes with neither approx, negatives nor inverse=False",
+        )
+    if options["device"] not in ("auto", "cpu") and isinstance(options["device"], str):
+        need(
+            options["checkpoint"] is None and options["approx"] in ("auto", "exact"),
+            f"checkpoint and approximations run on the CPU: leave device={options['device']!r} out",
         )

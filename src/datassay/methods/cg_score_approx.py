@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from sklearn.cluster import MiniBatchKMeans
 from datassay.engines import gram, local, low_rank
 from datassay.engines.leave_one_out import Left, Trusted, energy_terms, leave_one_out
 from datassay.engines.machine import one_thread
+from datassay.engines.partition import partition, project
 from datassay.methods.cg_score_size import Way
 
+TUNED = 16_000  # rows on which the ridge is found again
 SAMPLE = 4000  # rows on which the approximation is compared with the exact score
 
 
@@ -29,14 +32,21 @@ def approximate(
     landmarks: int,
     choice: str,
     k: int,
+    tune: bool,
     seed: int,
     n_jobs: int | None,
     report: Callable[[float], Any],
 ) -> tuple[Left, dict[str, Any]]:
-    """Each row predicted from the others, approximately; and for `Values.stats`: what was used, and the error on a sample."""
-    seeds = np.random.SeedSequence(seed).spawn(3)
+    """Each row predicted from the others, approximately; and for `Values.stats`: what was used, and the error on a sample.
+
+    With ``tune`` the ridge, found on few rows far apart, is found again on whole blocks of neighbouring rows.
+    """
+    seeds = np.random.SeedSequence(seed).spawn(4)
+    n, likelihood = len(Y), None
+    if tune:
+        ridge, likelihood = _tuned(X, Y, ridge, bias, seeds[3], n_jobs)
     left, used = _run(X, Y, ridge, known, how, bias, landmarks, choice, k, seeds[1], n_jobs, lambda s: report(0.95 * s))
-    n = len(Y)
+    used |= {"ridge": ridge} | ({} if likelihood is None else {"loo_log_likelihood": likelihood})
     pick = np.sort(np.random.default_rng(seeds[2]).permutation(n)[: min(n, SAMPLE)])
     # the share of a row's information that an approximation keeps falls with n; on fewer rows it would look too good
     small = how._replace(
@@ -50,6 +60,38 @@ def approximate(
     a, b = (energy_terms(Y[pick], x)["cg_score"].sum(axis=1) for x in (exact, near))
     report(0.05)
     return left, used | {"sample_rows": len(pick), "sample_spearman": float(spearmanr(a, b).statistic)}
+
+
+def _tuned(
+    X: Any, Y: np.ndarray, ridge: float, bias: bool, seed: np.random.SeedSequence, n_jobs: int | None
+) -> tuple[float, float]:
+    """Ridge of greatest leave-one-out likelihood, and that likelihood, of a low-rank matrix with exact blocks on TUNED rows.
+
+    In steps of 2 from the ridge that was found on a random sample, until the likelihood falls, then the top of a parabola.
+    Rows of a sample of a million are further from each other than the million's, and their ridge was seen to be too small.
+    """
+    draws, n = np.random.default_rng(seed), len(Y)
+    Z = low_rank.dense_unit_rows(X[np.sort(draws.permutation(n)[: min(n, 2048)])], bias)
+    with one_thread():
+        T = project(n, lambda index: low_rank.dense_unit_rows(X[index], bias), Z)
+    groups = partition(T, 2000)
+    pick = np.sort(np.concatenate([groups[g] for g in draws.permutation(len(groups))[: max(1, TUNED // 2000)]]))
+
+    @cache
+    def at(step: int) -> float:
+        e, d = low_rank.leave_one_out(
+            lambda index: X[pick[index]], Y[pick], np.full(len(pick), ridge * 2.0**step), Z, rank=min(512, len(Z)), block=2000,
+            bias=bias, seed=0, n_jobs=n_jobs, report=lambda share: None,
+        )  # fmt: skip
+        return float(-0.5 * (np.log(2 * np.pi * np.mean(d[:, None] * e**2)) + 1 - np.mean(np.log(d))))
+
+    step = 0
+    for way in (1, -1):
+        while abs(step) < 8 and at(step + way) > at(step):
+            step += way
+    left, top, right = at(step - 1), at(step), at(step + 1)
+    bend = left - 2 * top + right
+    return float(ridge * 2.0 ** (step + (0.5 * (left - right) / bend if bend < 0 else 0.0))), top
 
 
 def _run(

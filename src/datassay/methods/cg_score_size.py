@@ -14,6 +14,7 @@ from datassay.methods import Cost
 
 EXACT = 30_000  # rows up to which "auto" is exact: two cores need about two minutes
 DOUBLE = 20_000  # rows up to which "auto" is float64
+BUFFERS = 150e6  # bytes that BLAS and numpy hold once they work on large matrices
 FINE = 100_000  # rows up to which approximations can be fine; above, a minute for each 100,000 rows counts
 
 
@@ -51,15 +52,6 @@ def approximate_memory(n: int, d: int, c: int, rank: int, block: int, jobs: int)
     )
 
 
-def size(number: float) -> str:
-    """Bytes for people: 3 MB, 13.4 GB.
-
-    >>> size(3_000_000), size(13.44e9)
-    ('3 MB', '13.4 GB')
-    """
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(number / 1e6, 0):.0f} MB"
-
-
 def auto_rank(n: int) -> int:
     return 2048 if n <= FINE else 1024
 
@@ -90,27 +82,55 @@ def way(
         if n > EXACT:
             why = (
                 f"landmarks, because {n} rows are more than {EXACT}: the exact score would take "
-                f"{0.67 * (n + m) ** 3 / 1e15:.2g} x 10^15 operations and {size(lean)}; approx='exact' asks for it"
+                f"{0.67 * (n + m) ** 3 / 1e15:.2g} x 10^15 operations and {machine.size(lean)}; approx='exact' asks for it"
             )
             return Way("landmarks", "float32", False, r, b, why)
         if have and need > have:
-            why = f"landmarks, because the exact score needs {size(need)} and {size(have)} are free"
+            why = f"landmarks, because the exact score needs {machine.size(need)} and {machine.size(have)} are free"
             return Way("landmarks", "float32", False, r, b, why)
     if not have or need <= have:
-        return Way("exact", precision, False, 0, 0, f"exact in {precision}: {n + m} rows, {size(need)}")
+        return Way("exact", precision, False, 0, 0, f"exact in {precision}: {n + m} rows, {machine.size(need)}")
     disk = factor_bytes(n + m, precision)
     if folder and exact_memory(n + m, d, precision, on_disk=True) <= have:
         # where the folder is, is checked when it is written; here: what a disk can give at all
-        return Way("exact", precision, True, 0, 0, f"exact in {precision}, its {size(disk)} on disk: {size(have)} are free")
+        return Way(
+            "exact",
+            precision,
+            True,
+            0,
+            0,
+            f"exact in {precision}, its {machine.size(disk)} on disk: {machine.size(have)} are free",
+        )
     ways = ["dtype='float32' (half of it)"] if precision == "float64" and lean <= have else []
     ways += [] if no_ridge else ["approx='landmarks'"]
     ways += ["negatives=1 (the paper's stochastic scheme, one class and as many others at a time)"]
     if not folder:
-        ways += [f"checkpoint='folder' ({size(disk)} on disk)"]
+        ways += [f"checkpoint='folder' ({machine.size(disk)} on disk)"]
     raise DataError(
-        f"cg_score needs {size(need)} for {n + m} x {n + m} numbers and this machine has {size(have)} free: use "
+        f"cg_score needs {machine.size(need)} for {n + m} x {n + m} numbers and this machine has {machine.size(have)} free: use "
         f"{', or '.join([*ways, 'fewer rows'])}."
     )
+
+
+def on_card(n: int, d: int, dtype: str, device: str, *, required: bool) -> Way | None:
+    """Exact on a torch device, where torch holds two matrices; None where they don't fit and nobody insists.
+
+    Raises
+    ------
+    DataError
+        If they don't fit and the device is ``required``.
+    """
+    have = machine.device_memory(device)
+    for precision in (["float64"] * (n <= DOUBLE) + ["float32"]) if dtype == "auto" else [dtype]:
+        need = (2.1 * n * n + n * d) * np.dtype(precision).itemsize
+        if not have or need <= have:
+            return Way("exact", precision, False, 0, 0, f"exact in {precision} on {device}: {n} rows, {machine.size(need)}")
+    if required:
+        raise DataError(
+            f"cg_score needs {machine.size(need)} on {device} for two matrices of {n} x {n} numbers, and {machine.size(have)} are "
+            "free there: use dtype='float32', device='cpu', or fewer rows."
+        )
+    return None
 
 
 def scheme_memory(n: int, m: int, at_once: int, dtype: str) -> None:
@@ -120,7 +140,7 @@ def scheme_memory(n: int, m: int, at_once: int, dtype: str) -> None:
         ways = ["dtype='float32' (half of it)"] if dtype == "float64" and need < 2 * have else []
         ways += ["fewer jobs"] if at_once > 1 else []
         raise DataError(
-            f"cg_score needs {size(need)} for {n} x {n} numbers and this machine has {size(have)} free: use "
+            f"cg_score needs {machine.size(need)} for {n} x {n} numbers and this machine has {machine.size(have)} free: use "
             f"{', or '.join([*ways, 'fewer rows'])}."
         )
 
@@ -131,7 +151,7 @@ def costs(data: Dataset, rates: machine.Rates) -> list[Cost]:
     c = 1 if data.task == "regression" else len(data.classes)
     m = 0 if data.codes_val is None else len(data.codes_val)
     # bias or not, then four ridges of the trusted rows; each an eigendecomposition and a likelihood at 40 ridges
-    chosen = (2 + 4 * (m > 0)) * 1.3 * rates.choice * (min(n, 1000) / 1000) ** 3
+    chosen = (2 + 4 * (m > 0)) * 1.8 * rates.choice * (min(n, 1000) / 1000) ** 3
     found = []
     for dtype in ("float64", "float32") if n <= 2 * DOUBLE else ("float32",):
         found.append(
@@ -146,7 +166,7 @@ def costs(data: Dataset, rates: machine.Rates) -> list[Cost]:
     if n >= 5000:
         for rank, block in ((2048, 6000), (1024, 2000)):
             seconds = chosen + landmarks_seconds(n + m, d, min(rank, n), min(block, n), rates)
-            memory = approximate_memory(n + m, d, c, min(rank, n), min(block, n), rates.threads)
+            memory = BUFFERS + approximate_memory(n + m, d, c, min(rank, n), min(block, n), rates.threads)
             found.append(Cost({"approx": "landmarks", "rank": rank, "block": block}, seconds, memory, 0.0, 0))
         seconds = chosen + neighbours_seconds(n + m, d, 64, rates)
         found.append(Cost({"approx": "neighbours"}, seconds, neighbours_memory(n + m, d, c, rates.threads), 0.0, 0))
@@ -157,12 +177,9 @@ def exact_seconds(n: int, m: int, d: int, dtype: str, rates: machine.Rates) -> f
     """The factor, the inverse's diagonal, and H twice (the solve's residual needs it again)."""
     product, wide = (rates.product64, 2.0) if dtype == "float64" else (rates.product32, 1.0)
     kernel = (n + m) ** 2 / 2 * (2 * d / product + 2 * wide / rates.values)
-    return (
-        ((n + m) ** 3 / 3 + n**3 / 3) / (0.85 * product)
-        + (2 if n > WHOLE else 1) * kernel
-        + 20.0 * n * d / rates.values
-        + 0.05
-    )
+    speed = (0.45 if n + m <= WHOLE else 0.8) * product  # one panel is LAPACK's, which gains less from threads
+    factor = ((n + m) ** 3 / 3 + n**3 / 3) / speed
+    return factor + (2 if n + m > WHOLE else 1) * kernel + 20.0 * n * d / rates.values + 0.3
 
 
 def landmarks_seconds(n: int, d: int, r: int, b: int, rates: machine.Rates, M: int = 4096) -> float:
@@ -183,7 +200,7 @@ def neighbours_seconds(n: int, d: int, k: int, rates: machine.Rates) -> float:
     """Row by row: cosines of the rows of eight blocks, the largest of them, and a small system."""
     probed = min(n, 8 * 2048)
     solve = (2 * k * k * d + 20 * k**3) / (0.3 * rates.product32) + 3 * k * k / rates.values
-    return n * (2.0 * d * probed / rates.product32 + 1.0 * probed / rates.values + solve + 60.0 * d / rates.values) + 1.0
+    return n * (2.0 * d * probed / rates.product32 + 0.35 * probed / rates.values + solve + 60.0 * d / rates.values) + 1.0
 
 
 def neighbours_memory(n: int, d: int, c: int, jobs: int) -> float:

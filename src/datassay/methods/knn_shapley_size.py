@@ -13,7 +13,7 @@ def costs(data: Dataset, rates: Rates) -> list[Cost]:
     rows = data.codes_val is None
     m = n if rows else len(data.codes_val)  # type: ignore[arg-type]
     c = 1 if data.task == "regression" else len(data.classes)
-    pair = 2.0 * p / (0.5 * rates.product64) + 1.0 / rates.sort + 12.0 / rates.values
+    pair = 2.0 * p / (0.7 * rates.product64) + 1.0 / rates.sort + 3.0 / rates.values
     # 32 distances a row, a few numbers a row for each thread, sums a class
-    memory = 8.0 * n * (32 + 8 * rates.threads + 2 * c) + 16e6
-    return [Cost({"judge": "rows"} if rows else {}, 0.1 + m * n * pair, memory, 0.0, 0)]
+    memory = 8.0 * n * (32 + 8 * rates.threads + 2 * c) + 64e6
+    return [Cost({"judge": "rows"} if rows else {}, 0.1 + m * (n * pair + 2e-4), memory, 0.0, 0)]
