@@ -5,11 +5,13 @@
     python benchmarks/full_scale.py picture --data mnist_train.parquet --values out/mnist_train-60000-planted.parquet --out mnist.png
     python benchmarks/full_scale.py quality --data mnist_train.parquet --data cifar10_train.parquet
     python benchmarks/full_scale.py linear --rows-at large
+    python benchmarks/full_scale.py serial --rows-at large
 
 ``exact`` values all rows with labels planted wrong, tells the rate beside that of one large product in the same run, and how well
 the bar foretold the end; ``--clean`` plants nothing and keeps the scores; ``--kill 0.4`` kills the run at 40 % and goes on from its
 folder. ``quality`` compares approximations with the exact score of the same 20,000 rows. ``linear`` takes the rows that
-``large_rows.py make`` wrote and values growing parts of them, each in a process of its own. Tables go to ``benchmarks/out/``.
+``large_rows.py make`` wrote and values growing parts of them, each in a process of its own; ``serial`` times
+what is not spread over workers. Tables go to ``benchmarks/out/``.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +32,7 @@ from scipy.linalg import get_blas_funcs
 from scipy.stats import spearmanr
 
 import datassay as da
-from datassay.engines import machine
+from datassay.engines import gram, low_rank, machine, partition
 from datassay.evaluate import detection, plant_wrong_labels
 from datassay.methods import cg_score as module
 from datassay.methods.cg_score import cg_score
@@ -245,6 +248,31 @@ def one(folder: Path, rows: int, options: dict[str, object]) -> None:
     print(json.dumps(line))
 
 
+def serial(folder: Path, rows: int) -> None:
+    """What one process does for all rows, while the workers of a cluster wait; and what travels with a task."""
+    X = np.load(folder / "X.npy", mmap_mode="r")[:rows]
+    data = da.Dataset(X, np.load(folder / "y.npy")[:rows])
+    Z = low_rank.dense_unit_rows(X[:: max(1, rows // 4096)][:4096], True)
+    line: dict[str, object] = {"rows": rows}
+
+    def timed(name: str, work: Callable[[], object]) -> object:
+        start = time.perf_counter()
+        result = work()
+        line[name] = time.perf_counter() - start
+        return result
+
+    timed("rows without direction, s", lambda: gram.zero_rows(X))
+    timed("equal rows, s", lambda: gram.equal_rows(X, bias=True))
+    T = timed("project, s", lambda: partition.project(rows, lambda index: low_rank.dense_unit_rows(X[index], True), Z))
+    timed("partition, s", lambda: partition.partition(T, 2000))
+    timed("hash, s", lambda: data.hash)
+    basis = timed("basis, s", lambda: low_rank.basis(Z, 1024, 0))
+    line["basis, MB"] = (basis.Z.nbytes + basis.R.nbytes) / 1e6
+    line["rows of a task, MB"] = low_rank.CHUNK * X.shape[1] * X.itemsize / 1e6
+    line["sums of a task, MB"] = 1024**2 * 8 / 1e6
+    write("full_scale_serial", [line])
+
+
 def write(name: str, lines: list[dict[str, object]]) -> None:
     OUT.mkdir(exist_ok=True)
     frame = pd.DataFrame(lines)
@@ -273,7 +301,7 @@ def main() -> None:
     d.add_argument("--data", type=Path, required=True, help="the images that were valued")
     d.add_argument("--values", type=Path, required=True, help="what `exact` wrote")
     d.add_argument("--out", type=Path, required=True, help="PNG; a table of all scores goes beside it")
-    for name in ("linear", "one"):
+    for name in ("linear", "one", "serial"):
         c = commands.add_parser(name)
         c.add_argument("--rows-at", type=Path, required=True, help="folder that large_rows.py make wrote")
         c.add_argument("--rows", type=int, nargs="+", default=[125_000, 250_000, 500_000, 1_000_000])
@@ -287,6 +315,8 @@ def main() -> None:
         picture(call.data, call.values, call.out)
     elif call.command == "quality":
         quality(call.data, call.rows)
+    elif call.command == "serial":
+        serial(call.rows_at, call.rows[-1])
     elif call.command == "linear":
         linear(call.rows_at, call.rows, call.options)
     else:

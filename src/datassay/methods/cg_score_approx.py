@@ -17,7 +17,7 @@ from datassay.engines.machine import one_thread
 from datassay.engines.partition import partition, project
 from datassay.methods.cg_score_size import Way
 
-TUNED = 16_000  # rows on which the ridge is found again
+TUNED = 8_000  # rows on which the ridge is found again
 SAMPLE = 4000  # rows on which the approximation is compared with the exact score
 
 

@@ -154,15 +154,8 @@ def costs(data: Dataset, rates: machine.Rates) -> list[Cost]:
     chosen = (2 + 4 * (m > 0)) * 1.8 * rates.choice * (min(n, 1000) / 1000) ** 3
     found = []
     for dtype in ("float64", "float32") if n <= 2 * DOUBLE else ("float32",):
-        found.append(
-            Cost(
-                {"approx": "exact", "dtype": dtype},
-                chosen + exact_seconds(n, m, d, dtype, rates),
-                exact_memory(n + m, d, dtype),
-                0.0,
-                0,
-            )
-        )
+        seconds, memory = exact_seconds(n, m, d, dtype, rates), BUFFERS + exact_memory(n + m, d, dtype)
+        found.append(Cost({"approx": "exact", "dtype": dtype}, chosen + seconds, memory, 0.0, 0))
     if n >= 5000:
         for rank, block in ((2048, 6000), (1024, 2000)):
             seconds = chosen + landmarks_seconds(n + m, d, min(rank, n), min(block, n), rates)
@@ -182,25 +175,33 @@ def exact_seconds(n: int, m: int, d: int, dtype: str, rates: machine.Rates) -> f
     return factor + (2 if n + m > WHOLE else 1) * kernel + 20.0 * n * d / rates.values + 0.3
 
 
-def landmarks_seconds(n: int, d: int, r: int, b: int, rates: machine.Rates, M: int = 4096) -> float:
-    """Row by row: kernel values of landmarks and of half its block, features, the block's inverse, products of rank r."""
+def landmarks_seconds(n: int, d: int, r: int, b: int, rates: machine.Rates) -> float:
+    """All rows, the basis, the sample on which the error is estimated; and above EXACT rows the ridge, found in some six steps."""
+    basis = 8.0 * min(4096, n) ** 2 * r / rates.product64
+    sample = exact_seconds(4000, 0, d, "float32", rates) * 2
+    return n * (_row(d, min(4096, n), r, b, rates) + 60.0 * d / rates.values) + basis + sample + _tuned(n, d, rates) + 0.5
+
+
+def _tuned(n: int, d: int, rates: machine.Rates) -> float:
+    return 6 * 8000 * _row(d, 2048, 512, 2000, rates) + n * 60.0 * d / rates.values if n > EXACT else 0.0
+
+
+def _row(d: int, M: int, r: int, b: int, rates: machine.Rates) -> float:
+    """Kernel values of landmarks and of half the row's block, features, the block's inverse, products of rank r."""
     values = M + b / 2
     operations = 2.0 * d * values + 2.0 * M * r + 2.0 * b * r + 0.67 * b * b + 4.0 * b * r + 4.0 * r * r
-    basis = 8.0 * min(M, n) ** 2 * r / rates.product64
-    sample = exact_seconds(4000, 0, d, "float32", rates) * 2
-    return (
-        n * (operations / (0.8 * rates.product32) + 2 * values / rates.values + 60.0 * d / rates.values)
-        + basis
-        + sample
-        + 0.5
-    )
+    return operations / (0.8 * rates.product32) + 2 * values / rates.values
 
 
 def neighbours_seconds(n: int, d: int, k: int, rates: machine.Rates) -> float:
     """Row by row: cosines of the rows of eight blocks, the largest of them, and a small system."""
     probed = min(n, 8 * 2048)
     solve = (2 * k * k * d + 20 * k**3) / (0.3 * rates.product32) + 3 * k * k / rates.values
-    return n * (2.0 * d * probed / rates.product32 + 0.35 * probed / rates.values + solve + 60.0 * d / rates.values) + 1.0
+    return (
+        n * (2.0 * d * probed / rates.product32 + 0.35 * probed / rates.values + solve + 60.0 * d / rates.values)
+        + _tuned(n, d, rates)
+        + 1.0
+    )
 
 
 def neighbours_memory(n: int, d: int, c: int, jobs: int) -> float:
