@@ -156,6 +156,12 @@ def costs(data: Dataset, rates: machine.Rates) -> list[Cost]:
     for dtype in ("float64", "float32") if n <= 2 * DOUBLE else ("float32",):
         seconds, memory = exact_seconds(n, m, d, dtype, rates), BUFFERS + exact_memory(n + m, d, dtype)
         found.append(Cost({"approx": "exact", "dtype": dtype}, chosen + seconds, memory, 0.0, 0))
+    have = machine.available_memory()
+    if have and exact_memory(n + m, d, "float32") > have:  # then panels are read back from the folder, n / 1024 times over
+        read = 2 * factor_bytes(n + m, "float32") * (n + m) / (3 * width(n + m)) / rates.disk
+        memory = BUFFERS + exact_memory(n + m, d, "float32", on_disk=True)
+        options = {"approx": "exact", "dtype": "float32", "checkpoint": "cg-score-panels"}
+        found.append(Cost(options, chosen + seconds + read, memory, factor_bytes(n + m, "float32"), 0))
     if n >= 5000:
         for rank, block in ((2048, 6000), (1024, 2000)):
             seconds = chosen + landmarks_seconds(n + m, d, min(rank, n), min(block, n), rates)
