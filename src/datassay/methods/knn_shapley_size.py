@@ -15,5 +15,5 @@ def costs(data: Dataset, rates: Rates) -> list[Cost]:
     c = 1 if data.task == "regression" else len(data.classes)
     pair = 2.0 * p / (0.7 * rates.product64) + 1.0 / rates.sort + 3.0 / rates.values
     # 32 distances a row, a few numbers a row for each thread, sums a class
-    memory = 8.0 * n * (32 + 8 * rates.threads + 2 * c) + 64e6
+    memory = 8.0 * n * (32 + 8 * rates.threads + 2 * c) + 90e6
     return [Cost({"judge": "rows"} if rows else {}, 0.1 + m * (n * pair + 2e-4), memory, 0.0, 0)]
