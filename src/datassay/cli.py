@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -149,7 +150,11 @@ def value(
             _fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
         method, options = found.method, found.options | options
         out.print(escape(f"Planned: {method} {found.options}"))
-    with workers(backend, jobs, scheduler):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(workers(backend, jobs, scheduler))
+        except ValueError as error:
+            raise DataError(f"--backend, --scheduler: {error}") from None
         values = value_rows(rows, method=method or "cg-score", seed=seed, **options)
     values.stats["source"] = rows.source
     if doubled := values.stats.get("equal_rows"):

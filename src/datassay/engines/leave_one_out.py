@@ -184,7 +184,7 @@ class RidgePath:
 class Work(NamedTuple):
     """Where the factor of a large matrix is kept: see `panels.Panels`."""
 
-    folder: Path
+    folder: Path | None
     in_memory: bool
     run: str
 
@@ -234,11 +234,10 @@ def leave_one_out(
 
 def _on_cpu(U: Any, Y: ndarray, own: ndarray, first: int, work: Work | None, report: Report | None) -> Solved:
     n, p = U.shape
-    L = Panels(n, str(U.dtype), panels.width(n))
-    if work is not None:
-        L = Panels(n, str(U.dtype), panels.width(n), work.folder, in_memory=work.in_memory, run=work.run)
+    work = work or Work(None, True, "")
+    L = Panels(n, str(U.dtype), panels.width(n), work.folder, in_memory=work.in_memory, run=work.run)
     kept: dict[int, ndarray] = {}  # H for the residual, where there is room for it; else it is computed once more
-    roomy = (work is None or work.in_memory) and 2.0 * n * n * U.dtype.itemsize < available_memory()
+    roomy = work.in_memory and 2.0 * n * n * U.dtype.itemsize < available_memory()
 
     def kernel(rows: slice, columns: slice) -> ndarray:
         if columns.start in kept and rows == slice(columns.stop, n):

@@ -42,7 +42,6 @@ def leave_one_out(
         groups = partition(T, BLOCK)
     centres = np.stack([T[group].mean(axis=0, dtype=np.float64) for group in groups])
     near = np.argsort(((centres[:, None] - centres) ** 2).sum(axis=2), axis=1, kind="stable")[:, :PROBED]
-    near[:, 0] = np.arange(len(groups))  # its own block first, whatever rounding says
 
     def tasks() -> Iterator[Any]:
         for b, group in enumerate(groups):
