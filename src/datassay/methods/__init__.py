@@ -34,6 +34,7 @@ class Method:
     needs: str
     validation: bool  #: whether it needs validation rows, X_val and y_val
     cost: str
+    size: str  #: module and function that reckon what it takes on certain data
     sign: str  #: the paper's own direction; `Values.scores` is always higher = keep
     paper: str
 
@@ -44,7 +45,8 @@ class Method:
 
     def costs(self, data: Dataset, rates: Rates) -> list[Cost]:
         """What it takes on these data, in its several ways, the most exact first."""
-        found: list[Cost] = import_module(f"{__name__}.{self.function}_size").costs(data, rates)
+        module, function = self.size.split(".")
+        found: list[Cost] = getattr(import_module(f"{__name__}.{module}"), function)(data, rates)
         return found
 
 
@@ -55,6 +57,7 @@ METHODS = {
         needs="features and labels; no model, no validation rows (uses them if given)",
         validation=False,
         cost="2/3 n^3 operations, n^2 / 2 numbers in memory; linear in n with approx",
+        size="cg_score_size.costs",
         sign="high = suspicious",
         paper="Ki, Choi & Chung, ICLR 2023",
     ),
@@ -64,8 +67,19 @@ METHODS = {
         needs="features, labels and validation rows (or judge='rows'); no model",
         validation=True,
         cost="m n (p + log n) operations for m validation rows and p columns, 32 n numbers in memory",
+        size="knn_shapley_size.costs",
         sign="high = worth keeping",
         paper="Jia et al., VLDB 2019",
+    ),
+    "dvgs": Method(
+        function="dvgs",
+        says="its gradient points away from that of the validation rows",
+        needs="features, labels, validation rows and a network (or the default one); torch",
+        validation=True,
+        cost="one forward and backward pass over the rows for each step on the validation rows",
+        size="network_size.dvgs",
+        sign="high = worth keeping",
+        paper="Evans et al., arXiv 2405.08217",
     ),
 }
 
@@ -110,7 +124,7 @@ def value(data: Dataset, method: str = "cg-score", *, seed: int = 0, **options: 
     if method not in METHODS:
         raise DataError(f"there is no method {method!r}{meant(method, METHODS)} There are: {', '.join(METHODS)}.")
     function = METHODS[method].load()
-    known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    known = [name for name in inspect.signature(function).parameters if name != "data"]
     for name in options:
         if name not in known:
             raise OptionError(f"{method} has no option {name!r}{meant(name, known)} It takes: {', '.join(known)}.")

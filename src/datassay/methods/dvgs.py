@@ -1,0 +1,257 @@
+"""DVGS (Evans et al., arXiv 2405.08217): does a row's gradient point where the gradient of the validation rows points?
+
+    value_i = mean over steps t and restarts r of sim(g, g_i),   g = grad L_val(theta_t^r),   g_i = grad l(x_i, y_i; theta_t^r)
+
+theta follows the validation rows alone (the target), so no row is learned by heart. sim: cosine; dot product g . g_i; scalar
+projection g . g_i / |g|; distance -|g - g_i|. All follow from g . g_i and |g_i|, and these from one backward pass.
+
+Differs from the released code: both gradients in evaluation mode (there dropout stays on in the rows' and adds noise); no file
+for each step; the default network normalises within a row. ``faithful=True`` takes the network and the recipe of its experiment 1.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy.stats import rankdata
+
+from datassay.data import DataError, Dataset
+from datassay.engines.gradients import RowGradients, mean_gradient
+from datassay.engines.training import Recipe, Run, Tick, in_batches, set_mode, spawned
+from datassay.networks import Model, Problem, Standardise, problem
+from datassay.runs import Place, do, one_of, options_of, recipe, whole
+from datassay.values import Values
+
+import torch  # isort: skip
+from torch import Tensor, nn  # isort: skip
+
+DEFAULT = Recipe(epochs=100, batch_size=500, optimiser="adam", lr=1e-3, weight_decay=0.0)
+AT_ONCE = 2**22  # numbers of the rows' inputs in one pass
+
+
+def dvgs(
+    data: Dataset,
+    model: Model | None = None,
+    *,
+    similarity: Literal["cosine", "dot", "scalar", "distance"] = "cosine",
+    aggregate: Literal["mean", "quantile"] = "mean",
+    every: int = 1,
+    restarts: int = 3,
+    balanced: bool = False,
+    grad_params: list[str] | None = None,
+    pretrain: int = 0,
+    unsupervised: bool = False,
+    dropout: bool = False,
+    faithful: bool = False,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    training: Recipe | None = None,
+    device: str = "auto",
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> Values:
+    """Similarity of each row's gradient with that of the validation rows, along a training on the validation rows.
+
+    Parameters
+    ----------
+    data
+        n rows and m validation rows; classification or regression.
+    model
+        A torch `nn.Module`, drawn anew for each restart (all that has ``reset_parameters``), or a function from a seed to one, which
+        is used as it comes. None: a perceptron for tables, a small ResNet for images.
+    similarity
+        "cosine", "dot", "scalar" (projection) or "distance" (its negative).
+    aggregate
+        "mean" of the similarities; "quantile": of their ranks, from 0 to 1, at each step.
+    every
+        Similarities are taken every so many steps (T).
+    restarts
+        Trainings from other initial weights; their spread gives the standard error.
+    balanced
+        Every class has the same weight in the validation rows' loss.
+    grad_params
+        Names of the parameters whose gradients count; None: all.
+    pretrain
+        Epochs on the rows to be valued before the validation rows are followed.
+    unsupervised
+        The model is an autoencoder and the loss its mean squared error: labels, of rows and validation rows, are not looked at.
+    dropout
+        True: dropout layers of the model are active, in the training and in both gradients, with a mask for each row. They must not
+        be so in the training alone: what is minimised and what is compared would be two functions.
+    faithful
+        The network (2 x 100 Mish, dropout .5, each layer normalised within the row) and the recipe (Adam 1e-3, 100 epochs, batches
+        of 500, balanced) of the released experiment 1, where they are not given, and its dropout in all gradients.
+    epochs, batch_size, lr, training
+        Of the training on the validation rows; ``training`` is a whole `Recipe`, in which the others change what they name.
+    device, checkpoint
+        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
+    seed, n_jobs, progress
+        All randomness; processes for the restarts; a bar on stderr. Any n_jobs gives the same bits.
+
+    Returns
+    -------
+    Values
+        scores = the column ``dvgs`` (n,), high = worth keeping, as in the paper; a column ``restart_0``, ... for each. ``stats``:
+        ``stderr`` (n,) over the restarts, where there are several; seconds of training and of similarities. Suggested label: what
+        the networks say, on average over the steps. Flagged: mean cosine below 0.
+
+    Raises
+    ------
+    DataError
+        No validation rows, a model that doesn't fit the data, a loss that runs away, options that can't be.
+    ImportError
+        Without torch.
+
+    Examples
+    --------
+    >>> import numpy as np, datassay as da
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.r_[rng.normal(2, 1, (30, 3)), rng.normal(-2, 1, (30, 3))]
+    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
+    >>> data = da.Dataset(X[:50], y[:50], X_val=X[[20, 21, 50, 51, 52]], y_val=y[[20, 21, 50, 51, 52]])
+    >>> da.value(data, method="dvgs", epochs=20).suspects(1)[["id", "given_label", "suggested_label"]]
+       id given_label suggested_label
+    3   3           b               a
+    """
+    start = time.perf_counter()
+    given = dict(locals())
+    one_of("dvgs", ("cosine", "dot", "scalar", "distance"), similarity=similarity)
+    one_of("dvgs", ("mean", "quantile"), aggregate=aggregate)
+    one_of("dvgs", (True, False), balanced=balanced, unsupervised=unsupervised, dropout=dropout, faithful=faithful)
+    whole("dvgs", 1, every=every, restarts=restarts)
+    whole("dvgs", 0, pretrain=pretrain, seed=seed)
+    p = problem(data, model, device, "dvgs", validation=True, itself=unsupervised)
+    if faithful and model is None:
+        p = replace(p, model=partial(_published, p))
+    default = replace(DEFAULT, balanced=faithful or balanced)
+    used = recipe(training or default, default, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
+    used = replace(used, balanced=used.balanced or balanced)
+    options = options_of({name: value for name, value in given.items() if name != "start"}, used)
+    if grad_params is not None and (unknown := set(grad_params) - {name for name, _ in p.make(0, seed).named_parameters()}):
+        raise DataError(f"dvgs: the model has no parameter {sorted(unknown)[0]!r}, which grad_params names.")
+    work = partial(
+        _restart, p, used, similarity, aggregate == "quantile", every, grad_params, pretrain, dropout or faithful, seed
+    )
+    found = do(work, restarts, p, options, units=used.epochs + 1, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
+    each = np.stack([r.value for r in found])
+    scores, cosine = each.mean(0), np.mean([r.cosine for r in found], axis=0)
+    stats = {
+        "flag_rule": "mean cosine of the row's gradient with that of the validation rows below 0",
+        "seconds": time.perf_counter() - start,
+        "seconds_training": sum(r.seconds[0] for r in found),
+        "seconds_similarity": sum(r.seconds[1] for r in found),
+        "device": p.device,
+        "through_torch_func": found[0].through_func,
+    }
+    if restarts > 1:
+        stats["stderr"] = each.std(0, ddof=1) / np.sqrt(restarts)
+    columns = {"dvgs": scores.copy(), "cosine": cosine} | {f"restart_{r}": v for r, v in enumerate(each)}
+    suggested = None if unsupervised else p.suggested(np.mean([r.said for r in found], axis=0))
+    return Values(data.ids, scores, cosine < 0, columns, "dvgs", options, stats, data.y, suggested, data.hash)
+
+
+class _Restart(NamedTuple):
+    value: np.ndarray  # (n,)
+    cosine: np.ndarray  # (n,)
+    said: np.ndarray  # (n, outputs) class probabilities or amounts, mean over the steps
+    seconds: tuple[float, float]  # training, similarities
+    through_func: list[str]
+
+
+def _restart(
+    p: Problem,
+    used: Recipe,
+    similarity: str,
+    quantile: bool,
+    every: int,
+    grad_params: list[str] | None,
+    pretrain: int,
+    dropout: bool,
+    seed: int,
+    r: int,
+    tick: Tick,
+    place: Place,
+) -> _Restart:
+    net, n = p.make(r, seed), len(p.data)
+    x, y, x_val, y_val = p.x, p.y, p.x_val, p.y_val
+    began = time.perf_counter()
+    if pretrain and not (place.file and place.file.exists()):
+        Run(net, p.loss, x, y, replace(used, epochs=pretrain, balanced=False), seed=spawned(seed, r, 1)).through()
+    said = 0 if p.itself else p.outputs
+    state = {"value": torch.zeros(n, dtype=torch.float64), "cosine": torch.zeros(n, dtype=torch.float64)}
+    state |= {"said": torch.zeros(n, said, dtype=torch.float64), "steps": torch.zeros(1), "seconds": torch.zeros(1)}
+    run = Run(
+        net,
+        p.loss,
+        x_val,
+        y_val,
+        used,
+        seed=spawned(seed, r),
+        state=state,
+        checkpoint=place.file,
+        key=place.key,
+        dropout=dropout,
+    )
+    names = grad_params or [name for name, q in net.named_parameters() if q.requires_grad]
+    parts = in_batches(n, max(1, AT_ONCE // p.data.X.shape[1]))
+    through_func: list[str] = []
+    tick(run.epoch)
+    for step in run:
+        if step.step % every == 0:
+            now = time.perf_counter()
+            set_mode(net, dropout=dropout, batch_norm=False)
+            weights = None if run.weights is None else run.weights[y_val[step.rows]]
+            g = mean_gradient(net, p.loss, x_val[step.rows], y_val[step.rows], names, weights)
+            length = torch.stack([(v * v).sum() for v in g.values()]).sum().sqrt()
+            dots, squares = torch.empty(n, device=length.device), torch.empty(n, device=length.device)
+            for rows in parts:
+                of_rows = RowGradients(net, p.loss, x[rows], y[rows], names)
+                dots[rows], squares[rows] = of_rows.dots_and_squared_norms(g)
+                if said:
+                    state["said"][rows] += p.says(of_rows.outputs).double().cpu()
+                through_func = of_rows.through_func
+            sim = _similarity(dots, squares, length, similarity).double().cpu()
+            state["value"] += torch.from_numpy((rankdata(sim) - 1) / max(1, n - 1)) if quantile else sim
+            state["cosine"] += _similarity(dots, squares, length, "cosine").double().cpu()
+            state["steps"] += 1
+            state["seconds"] += time.perf_counter() - now
+        if step.batch == run.batches - 1:
+            tick(1)
+    tick(1)
+    steps, spent = state["steps"].clamp(min=1), float(state["seconds"])
+    return _Restart(
+        (state["value"] / steps).numpy(),
+        (state["cosine"] / steps).numpy(),
+        (state["said"] / steps).numpy(),
+        (time.perf_counter() - began - spent, spent),
+        through_func,
+    )
+
+
+def _similarity(dots: Tensor, squares: Tensor, length: Tensor, kind: str) -> Tensor:
+    """(n,) from g . g_i, |g_i|^2 and |g|; a row without gradient has cosine 0."""
+    if kind == "dot":
+        return dots
+    if kind == "scalar":
+        return torch.where(length > 0, dots / length, 0.0)
+    if kind == "distance":
+        return -(squares - 2 * dots + length**2).clamp(min=0).sqrt()
+    both = squares.sqrt() * length
+    return torch.where(both > 0, (dots / both).clamp(-1, 1), 0.0)
+
+
+def _published(p: Problem, seed: int) -> nn.Module:
+    """Released experiment 1: 2 x 100, Mish, dropout .5, normalisation of each row's activations without weights of its own."""
+    x, layers, d = p.some(), [], p.data.X.shape[1]
+    for _ in range(2):
+        layers += [nn.Linear(d, 100), nn.LayerNorm(100, elementwise_affine=False), nn.Mish(), nn.Dropout(0.5)]
+        d = 100
+    return nn.Sequential(Standardise(x), nn.Flatten(), *layers, nn.Linear(d, p.outputs))

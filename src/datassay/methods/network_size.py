@@ -1,0 +1,53 @@
+"""What methods that train networks take: passes over rows, in the operations of the default network, and steps."""
+
+from __future__ import annotations
+
+import math
+
+from datassay.data import Dataset, is_images
+from datassay.engines.machine import Rates
+from datassay.methods import Cost
+
+STEP = 1.2e-3  # seconds of a step of a small network that are no arithmetic
+START = 1.5  # seconds: torch is imported
+
+
+def dvgs(data: Dataset, rates: Rates) -> list[Cost]:
+    """100 epochs on the validation rows, three restarts; at each step two thirds of a training pass, and its norms."""
+    return [_cost(data, rates, runs=3, epochs=100, rows=_val(data), batch=500, looks=100.0 * max(1, _val(data) / 500))]
+
+
+def _val(data: Dataset) -> int:
+    return len(data) // 4 if data.codes_val is None else len(data.codes_val)
+
+
+def _cost(
+    data: Dataset,
+    rates: Rates,
+    *,
+    runs: int,
+    epochs: int,
+    rows: int,
+    batch: int = 128,
+    looks: float = 0.0,
+    options: dict | None = None,
+) -> Cost:
+    """``epochs`` of training on so many rows, and ``looks`` passes over all rows for their gradients, in each run."""
+    n, d = len(data), data.X.shape[1]
+    batch = min(batch, max(16, rows // 50)) if batch == 128 else batch
+    images = is_images(data.shown) and math.prod(data.shown.shape[1:]) == d
+    forward, numbers = _resnet(data.shown.shape[1:]) if images else (2.0 * (100 * d + 10_000), 600.0)
+    rate = rates.product32 * (0.35 if images else 0.6)
+    steps = epochs * max(1, rows / batch)
+    work = 3 * forward * epochs * rows + 4 * forward * looks * n + (steps + looks) * STEP * rate
+    memory = 4.0 * (n * d + min(n, max(batch, 2**22 // d)) * numbers * 3) + 40.0 * n * runs + 350e6
+    return Cost(options or {}, START + runs * work / rate, memory, 0.0, runs)
+
+
+def _resnet(shape: tuple[int, ...]) -> tuple[float, float]:
+    """Operations of a forward pass of the default network, and numbers that it keeps of a row."""
+    stride = max(1, min(shape[:2]) // 14)
+    pixels = shape[0] * shape[1] / stride**2
+    channels = 1 if len(shape) == 2 else shape[2]
+    operations = 2 * 9 * pixels * (32 * channels + 2 * 32 * 32 + (32 * 64 + 64 * 64) / 4 + (64 * 128 + 128 * 128) / 16)
+    return operations, pixels * 32 * 14
