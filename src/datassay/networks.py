@@ -253,9 +253,9 @@ def mlp(x: Tensor, outputs: int, width: int = 100) -> nn.Module:
 
 
 def autoencoder(x: Tensor, width: int = 64) -> nn.Module:
-    """A row down to an eighth of its numbers, 64 at most, and back: rows like x (n, ...)."""
+    """A row down to a third of its numbers, 64 at most, and back: rows like x (n, ...)."""
     d = math.prod(x.shape[1:])
-    inner, scale = max(1, min(width, d // 8)), Standardise(x)
+    inner, scale = max(1, min(width, d // 3)), Standardise(x)
     hidden = min(4 * width, max(d, 2))
     layers = [nn.Flatten(), nn.Linear(d, hidden), nn.Mish(), nn.Linear(hidden, inner), nn.Mish()]
     layers += [nn.Linear(inner, hidden), nn.Mish(), nn.Linear(hidden, d), nn.Unflatten(1, x.shape[1:])]

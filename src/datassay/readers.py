@@ -1,9 +1,12 @@
-"""`read`: a file or a folder becomes a Dataset. CSV, Parquet, npy, npz, a folder of images with a sub-folder a class."""
+"""`read`: a file, a folder or a data set in memory becomes a Dataset.
+
+CSV, Parquet, npy, npz, a folder of images with a sub-folder a class; data sets of torch and Hugging Face.
+"""
 
 from __future__ import annotations
 
 import difflib
-import io
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pyarrow as pa
 from pyarrow import compute as pc
 from pyarrow import csv
 
-from datassay import parquet
+from datassay import loaders, parquet
 from datassay.data import DataError, Dataset, Missing, Task
 from datassay.large import LARGE, Table
 
@@ -23,11 +26,11 @@ _TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".npy", ".npz"}
 
 
 def read(
-    path: str | Path,
+    path: str | Path | Any,
     *,
     label: str | None = None,
     id: str | None = None,
-    val: str | Path | None = None,
+    val: str | Path | Any = None,
     features: str | Path | None = None,
     val_features: str | Path | None = None,
     drop: Sequence[str] = (),
@@ -36,20 +39,25 @@ def read(
     image_size: int | None = None,
     encoding: str = "utf-8",
 ) -> Dataset:
-    """Read training rows, and optionally validation rows, from files.
+    """Read training rows, and optionally validation rows, from files or from data sets of torch and Hugging Face.
+
+    A torch Dataset gives pairs (x, label): row i is its item i, also where a DataLoader that shuffles is given. A Hugging
+    Face Dataset has columns as a file has; a column of classes gives the names of the classes. The rows are read into one
+    array. They must be the same at every reading, so random augmentation is refused.
 
     Parameters
     ----------
     path
         CSV (also .tsv, .csv.gz; the separator is found), Parquet (also with a column of encoded images, or of lists of
         numbers), npz with arrays X and y (and optionally X_val, y_val, ids), npy with X alone, or a folder with a
-        sub-folder of images for each class.
+        sub-folder of images for each class. Or a torch Dataset or DataLoader, anything else with ``len`` and ``[i]`` that
+        gives pairs (x, label), or a Hugging Face Dataset.
     label
-        The column of labels; for npy the file of labels, another npy; not for npz and folders.
+        The column of labels; for npy the file of labels, another npy; not for npz, folders and pairs.
     id
         The column of ids; default: the row number (folders: the path below the folder). For npy another npy file.
     val
-        A file of the same form with the validation rows; not for npy.
+        A file or data set of the same form with the validation rows; not for npy.
     features, val_features
         .npy or .parquet with one row of numbers for each row: value the rows on these, show the originals.
     drop
@@ -77,6 +85,8 @@ def read(
     >>> _ = path.write_text("name,weight,kind\\nrex,30,dog\\ntom,4,cat\\nace,25,dog\\nmia,3,cat\\n")
     >>> da.read(path, label="kind", id="name")
     Dataset: 4 rows x 1 columns, classification, 2 classes ('cat' 2, 'dog' 2), no validation rows
+    >>> da.read([([30.0, 1.0], "dog"), ([4.0, 0.0], "cat"), ([25.0, 1.0], "dog"), ([3.0, 0.0], "cat")])
+    Dataset: 4 rows x 2 columns, classification, 2 classes ('cat' 2, 'dog' 2), no validation rows
     """
     for column in (id, *drop):
         if column is not None and column == label:
@@ -85,29 +95,44 @@ def read(
         raise DataError(f"column {id!r} is the id: it can't be left out as well.")
     if val_features is not None and features is None:
         raise DataError("val_features (--val-features) goes with features (--features), which was not given.")
-    if _is_npy(path):
+    in_memory = not _is_path(path)
+    if val is not None and in_memory == _is_path(val):
+        raise DataError("the rows and the validation rows (val) must both be files, or both be data sets in memory.")
+    if in_memory:
+        path, val = loaders.unwrapped(path), None if val is None else loaders.unwrapped(val)
+        if val is not None and loaders.is_table(path) != loaders.is_table(val):
+            raise DataError(
+                f"the training rows are a {loaders.named(path)}, the validation rows (val) a {loaders.named(val)}: "
+                "give two data sets of pairs (x, label), or two of Hugging Face."
+            )
+    elif _is_npy(path):
         label, id = _beside(path, label), _beside(path, id)
         if val is not None:
             raise DataError(f"validation rows have no place beside {path}: use npz (X, y, X_val, y_val), or da.Dataset.")
     elif val is not None and _is_npy(val):
         raise DataError(f"{val} has no labels, which validation rows need: use npz (X, y), or da.Dataset.")
-    X, y, ids, inner = _parts(Path(path), label, id, tuple(drop), image_size, encoding)
+    X, y, ids, inner = _parts(path, label, id, tuple(drop), image_size, encoding)
     X_val, y_val = inner
+    name, name_val = (loaders.named(path), f"{loaders.named(val)} (val)") if in_memory else (path, val)
     if val is not None:
-        X_val, y_val, _, _ = _parts(Path(val), label, id, tuple(drop), image_size, encoding, like=X)
+        X_val, y_val, _, _ = _parts(val, label, id, tuple(drop), image_size, encoding, like=X)
         if isinstance(X, Table) and isinstance(X_val, pd.DataFrame):
             X_val = _as_table(X_val, X.columns, val)
     if isinstance(X, np.ndarray) and isinstance(X_val, np.ndarray) and X.shape[1:] != X_val.shape[1:] and val is not None:
-        raise DataError(f"a row of {val} has shape {X_val.shape[1:]}, a row of {path} has {X.shape[1:]}: they must agree.")
+        raise DataError(
+            f"a row of {name_val} has shape {X_val.shape[1:]}, a row of {name} has {X.shape[1:]}: they must agree."
+        )
     try:
         data = Dataset(X, y, X_val, y_val, ids=ids, task=task, missing=missing)
     except DataError as error:
-        at = val if val is not None and ("X_val" in str(error) or "validation" in str(error)) else path
+        at = name_val if val is not None and ("X_val" in str(error) or "validation" in str(error)) else name
         raise DataError(f"{at}: {error}") from None
     if features is not None:
         F = _features(Path(features), data.kept)
         F_val = None if val_features is None else _features(Path(val_features), data.kept_val)
         data = data.with_features(F, F_val)
+    if in_memory:  # there is no file in which a report could find the rows again
+        return data
     data.source = {
         "path": str(Path(path).resolve()),
         "label": label,
@@ -125,7 +150,7 @@ def read(
 
 
 def _parts(
-    path: Path,
+    path: str | Path | Any,
     label: str | None,
     id: str | None,
     drop: tuple[str, ...],
@@ -133,7 +158,10 @@ def _parts(
     encoding: str,
     like: Any = None,
 ) -> tuple[Any, Any, Any, tuple[Any, Any]]:
-    """X, y, ids and (X_val, y_val) of one file; ``like`` is the X of the training rows where these are validation rows."""
+    """X, y, ids and (X_val, y_val) of one source; ``like`` is the X of the training rows where these are validation rows."""
+    if not _is_path(path):
+        return *_held(path, label, id, drop, size, like), (None, None)
+    path = Path(path)
     if path.is_dir():
         return *_folder(path, size), (None, None)
     if not path.exists():
@@ -163,6 +191,33 @@ def _parts(
     names = [str(c) for c in frame.columns]
     frame.columns = names
     _check_columns(path, names, label, id, drop, like)
+    return *_of_frame(frame, path, label, id, drop, size), (None, None)
+
+
+def _held(
+    source: Any, label: str | None, id: str | None, drop: tuple[str, ...], size: int | None, like: Any
+) -> tuple[Any, Any, Any]:
+    """X, y and ids of a data set in memory; ``like`` as in `_parts`."""
+    name = loaders.named(source) if like is None else f"{loaders.named(source)} (val)"
+    if not loaders.is_table(source):
+        for what, column in [("label", label), ("id", id)] + [("drop", d) for d in drop]:
+            if column is not None:
+                raise DataError(f"{name} gives pairs (x, label), which have no column {column!r}: leave {what} out.")
+        return *loaders.read_pairs(source, name, size), None
+    names = source.column_names
+    _check_columns(name, names, label, id, drop, like)
+    beside = [c for c in names if c in (label, id)]
+    others = [c for c in names if c not in (label, id, *drop)]
+    if (X := loaders.read_array(source, others, name, size)) is not None:
+        table = loaders.frame(source, beside)
+        return X, table[label], table[id].to_numpy() if id in beside else None
+    return _of_frame(loaders.frame(source, beside + others), name, label, id, drop, size)
+
+
+def _of_frame(
+    frame: pd.DataFrame, path: str | Path, label: str | None, id: str | None, drop: tuple[str, ...], size: int | None
+) -> tuple[Any, Any, Any]:
+    """X, y and ids of a table, whose first column of encoded images makes the rows if it has one."""
     y = frame.pop(label)
     ids = frame.pop(id).to_numpy() if id is not None and id in frame else None
     frame = frame.drop(columns=[d for d in drop if d in frame])
@@ -181,9 +236,9 @@ def _parts(
             )
     pictures = [c for c, cell in firsts.items() if isinstance(cell, (bytes, dict))]
     if pictures:
-        images = [cell["bytes"] if isinstance(cell, dict) else cell for cell in frame[pictures[0]]]
-        return _decode(images, lambda i: f"{path}, row {i}, column {pictures[0]!r}", size), y, ids, (None, None)
-    return frame, y, ids, (None, None)
+        images = (cell["bytes"] if isinstance(cell, dict) else cell for cell in frame[pictures[0]])
+        return loaders.decoded(images, len(frame), lambda i: f"{path}, row {i}, column {pictures[0]!r}", size), y, ids
+    return frame, y, ids
 
 
 def _as_table(frame: pd.DataFrame, columns: list[str], path: str | Path) -> Table:
@@ -197,7 +252,7 @@ def _as_table(frame: pd.DataFrame, columns: list[str], path: str | Path) -> Tabl
 
 
 def _check_columns(
-    path: Path, names: list[str], label: str | None, id: str | None, drop: tuple[str, ...], like: Any
+    path: str | Path, names: list[str], label: str | None, id: str | None, drop: tuple[str, ...], like: Any
 ) -> None:
     """What was named is there; validation rows need the label alone."""
     if label is None:
@@ -268,6 +323,10 @@ def _as_number(column: pa.ChunkedArray, whole: bool) -> pa.ChunkedArray:
     return column
 
 
+def _is_path(source: Any) -> bool:
+    return isinstance(source, str | os.PathLike)
+
+
 def _is_npy(path: str | Path) -> bool:
     return Path(path).suffix.lower() == ".npy"
 
@@ -328,36 +387,8 @@ def _folder(path: Path, size: int | None) -> tuple[np.ndarray, np.ndarray, np.nd
     if not files:
         raise DataError(f"the folder {str(path)!r} has no images in sub-folders: one sub-folder for each class is needed.")
     names = [f.relative_to(path) for f in files]
-    X = _decode([f.read_bytes() for f in files], lambda i: str(files[i]), size)
+    X = loaders.decoded((f.read_bytes() for f in files), len(files), lambda i: str(files[i]), size)
     return X, np.array([n.parts[0] for n in names]), np.array([n.as_posix() for n in names])
-
-
-def _decode(images: Iterable[bytes], where: Any, size: int | None) -> np.ndarray:
-    """(n, height, width) grey or (n, height, width, 3) colour, uint8."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("images need pillow: pip install 'datassay[images]'") from error
-    out: list[np.ndarray] = []
-    for i, encoded in enumerate(images):
-        try:
-            picture = Image.open(io.BytesIO(encoded))
-            if picture.mode.startswith("I"):  # 16 bits a pixel; pillow's own conversion would cut off at 255
-                picture = Image.fromarray((np.asarray(picture, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
-            picture = picture.convert("L" if picture.mode in ("1", "L") else "RGB")
-        except Exception:  # pillow raises many kinds for a broken file
-            raise DataError(f"{where(i)} is not a readable image: mend or remove it.") from None
-        if size is not None:
-            picture = picture.resize((size, size))
-        out.append(np.asarray(picture))
-        if out[i].shape[:2] != out[0].shape[:2]:
-            a, b = ("x".join(map(str, o.shape[1::-1])) for o in (out[0], out[i]))
-            raise DataError(
-                f"{where(i)} is {b} pixels, {where(0)} is {a}: pass image_size (--image-size) to bring all to one size."
-            )
-    if len({o.ndim for o in out}) > 1:  # grey among colour
-        out = [o if o.ndim == 3 else np.repeat(o[..., None], 3, axis=2) for o in out]
-    return np.stack(out)
 
 
 def _features(path: Path, kept: np.ndarray | None) -> Any:

@@ -83,7 +83,7 @@ class RowGradients:
     def __len__(self) -> int:
         return len(self._x)
 
-    def _trace(self, chosen: dict[str, nn.Parameter], n: int) -> None:
+    def _trace(self, chosen: dict[str, Any], n: int) -> None:
         name_of = {id(p): name for name, p in chosen.items()}
         calls: list[tuple[nn.Module, Tensor, int, Any]] = []
 
@@ -103,20 +103,17 @@ class RowGradients:
             raise ValueError(f"the loss must be one number for each of the {n} rows, got shape {tuple(losses.shape)}.")
         self.losses, self.outputs = losses.detach(), self.outputs.detach()
         uses = _uses(losses) if n and losses.requires_grad else {}
-        once = []
-        for call in calls:
-            module, a, version, _ = call
-            own = [p for p in module.parameters(recurse=False) if id(p) in name_of]
+        once = {key for key in name_of if uses.get(key) == 1}  # of what is used twice, a layer sees a part only
+        for module, a, version, _ in calls:
             if a._version != version:
                 raise ValueError(f"the input of {module} is changed in place after it was read: set inplace=False there.")
-            if len(a) == n and all(uses.get(id(p), 0) <= 1 for p in own):
-                once.append(call)
-        if n and once:
-            deltas = torch.autograd.grad(losses.sum(), [edge for *_, edge in once], allow_unused=True)
-            for (module, a, _, _), delta in zip(once, deltas, strict=True):
+        calls = [c for c in calls if len(c[1]) == n and any(id(p) in once for p in c[0].parameters(recurse=False))]
+        if n and calls:
+            deltas = torch.autograd.grad(losses.sum(), [edge for *_, edge in calls], allow_unused=True)
+            for (module, a, _, _), delta in zip(calls, deltas, strict=True):
                 found = {} if delta is None else _factors(module, a, delta)
                 for part, p in module.named_parameters(recurse=False):
-                    if id(p) in name_of and part in found:
+                    if id(p) in once and part in found:
                         self._factors[name_of[id(p)]] = found[part]
         # what has neither factors nor a use here has no influence on the loss
         self.through_func = [name for name, p in chosen.items() if name not in self._factors and uses.get(id(p))]
@@ -169,11 +166,19 @@ class RowGradients:
         """Gradients (rows, parameters) of what no layer's factors give."""
         if not self.through_func:
             return
-        values = {name: t.detach() for name, t in (*self._model.named_parameters(), *self._model.named_buffers())}
-        chosen = {name: values.pop(name) for name in self.through_func}
+        # every place once where a parameter lies: functional_call doesn't restore a module that is registered twice
+        places = {
+            f"{path}.{part}" if path else part: p
+            for path, module in self._model.named_modules()
+            for part, p in module.named_parameters(recurse=False, remove_duplicate=False)
+        }
+        everything = dict(self._model.named_parameters())
+        chosen = {name: everything[name].detach() for name in self.through_func}
+        name_of = {id(everything[name]): name for name in chosen}
 
         def one(theta: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-            return self._loss(functional_call(self._model, (theta, values), (x[None],)), y[None])[0]
+            there = {at: theta[name_of[id(p)]] if id(p) in name_of else p.detach() for at, p in places.items()}
+            return self._loss(functional_call(self._model, there, (x[None],), tie_weights=False), y[None])[0]
 
         step = max(1, CHUNK // sum(p.numel() for p in chosen.values()))
         for start in range(0, len(self), step):

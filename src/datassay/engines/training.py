@@ -138,7 +138,7 @@ class Run:
     --------
     >>> net = nn.Linear(1, 1, bias=False)
     >>> x = torch.tensor([[1.], [2.]])
-    >>> run = Run(net, lambda out, y: (out[:, 0] - y) ** 2, x, 3 * x[:, 0], Recipe(epochs=50, batch_size=2, lr=0.1, weight_decay=0.0))
+    >>> run = Run(net, lambda out, y: (out[:, 0] - y) ** 2, x, 3 * x[:, 0], Recipe(epochs=50, lr=0.1, momentum=0.0, weight_decay=0.0))
     >>> steps = [step.epoch for step in run]
     >>> steps[:3], round(net.weight.item(), 2)
     ([0, 1, 2], 3.0)
@@ -321,7 +321,7 @@ def each_run(work: Callable[[int, Tick], T], runs: int, n_jobs: int | None, devi
     """
     if runs == 1 or device != "cpu":
         return [work(run, tick) for run in range(runs)]
-    backend, jobs = get_active_backend()[0], effective_n_jobs(None)
+    in_threads, jobs = getattr(get_active_backend()[0], "uses_threads", False), effective_n_jobs(None)
     threads = torch.get_num_threads()
     results: list[T] = []
 
@@ -332,9 +332,9 @@ def each_run(work: Callable[[int, Tick], T], runs: int, n_jobs: int | None, devi
         return results
 
     if n_jobs is not None and effective_n_jobs(n_jobs) > 1:
-        with parallel_config("loky", n_jobs=n_jobs) if backend.uses_threads else nullcontext():
+        with parallel_config("loky", n_jobs=n_jobs) if in_threads else nullcontext():
             return elsewhere(0, n_jobs)
-    if n_jobs is None and jobs > 1 and not backend.uses_threads:
+    if n_jobs is None and jobs > 1 and not in_threads:
         return elsewhere(0, None)
     for run in range(runs):
         start = time.perf_counter()

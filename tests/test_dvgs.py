@@ -1,0 +1,326 @@
+"""DVGS against its definition: one autograd call for each row at each step of a loop written out."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+import datassay as da
+from datassay.data import DataError
+from datassay.engines.training import Recipe
+from datassay.evaluate import plant_wrong_labels
+from datassay.methods.dvgs import dvgs
+
+PLAIN = Recipe(epochs=5, batch_size=8, lr=0.3, momentum=0.0, weight_decay=0.0)
+
+
+def blobs(n=20, m=12, d=3, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n + m) % classes
+    X = (rng.normal(size=(n + m, d)) + 2 * np.eye(classes, d)[y]).astype(np.float32)
+    return da.Dataset(X[:n], y[:n], X[n:], y[n:])
+
+
+def small(seed, d=3, outputs=3):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(d, 4), nn.Tanh(), nn.Linear(4, outputs))
+
+
+def gradient(net, loss):
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(net.parameters()))])
+
+
+SIMILAR = {
+    "cosine": lambda g, h: F.cosine_similarity(g, h, dim=0),
+    "dot": lambda g, h: g @ h,
+    "scalar": lambda g, h: g @ h / g.norm(),
+    "distance": lambda g, h: -(g - h).norm(),
+}
+
+
+def by_definition(data, net, similarity, recipe, order, every=1):
+    """(steps, n): a target step with plain SGD, and one gradient for each row before it."""
+    x, x_val = torch.tensor(data.X), torch.tensor(data.X_val)
+    y, y_val = torch.from_numpy(data.codes), torch.from_numpy(data.codes_val)
+    values = []
+    for step, rows in enumerate(order):
+        g = gradient(net, F.cross_entropy(net(x_val[rows]), y_val[rows]))
+        if step % every == 0:
+            each = [gradient(net, F.cross_entropy(net(x[i : i + 1]), y[i : i + 1])) for i in range(len(x))]
+            values.append([float(SIMILAR[similarity](g, h)) for h in each])
+        with torch.no_grad():
+            for p, part in zip(net.parameters(), g.split([p.numel() for p in net.parameters()]), strict=True):
+                p -= recipe.lr * part.view_as(p)
+    return np.array(values)
+
+
+def steps_of(data, recipe, seed, run):
+    from datassay.engines.training import spawned
+
+    m = len(data.codes_val)
+    for epoch in range(recipe.epochs):
+        order = torch.from_numpy(np.random.default_rng([spawned(seed, run), epoch]).permutation(m))
+        yield from torch.tensor_split(order, -(-m // recipe.batch_size))
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("similarity", SIMILAR)
+def test_the_definition(similarity, every):
+    data, seeds = blobs(), []
+
+    def model(seed):
+        seeds.append(seed)
+        return small(seed)
+
+    values = dvgs(data, model, similarity=similarity, training=PLAIN, restarts=2, every=every, seed=4, n_jobs=1)
+    each = []
+    for r, seed in enumerate(seeds):
+        found = by_definition(data, small(seed), similarity, PLAIN, steps_of(data, PLAIN, 4, r), every)
+        each.append(found.mean(0))
+        np.testing.assert_allclose(values.columns[f"restart_{r}"], each[-1], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(values.scores, np.mean(each, 0), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(values.stats["stderr"], np.std(each, 0, ddof=1) / np.sqrt(2), rtol=1e-2, atol=1e-5)
+    np.testing.assert_array_equal(values.columns["dvgs"], values.scores)
+
+
+def test_quantiles_are_ranks_at_each_step():
+    data = blobs()
+    values = dvgs(data, lambda seed: small(0), similarity="dot", aggregate="quantile", training=PLAIN, restarts=1)
+    found = by_definition(data, small(0), "dot", PLAIN, steps_of(data, PLAIN, 0, 0))
+    ranks = np.argsort(np.argsort(found, axis=1), axis=1) / (len(data) - 1)
+    np.testing.assert_allclose(values.scores, ranks.mean(0), atol=1e-6)
+
+
+def test_the_target_itself_has_cosine_one():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6, 3))
+    data = da.Dataset(X, [0, 1, 0, 1, 0, 1], X_val=X[[2]], y_val=[0])
+    values = dvgs(data, epochs=20, restarts=2)
+    np.testing.assert_allclose(values.columns["dvgs"][2], 1, atol=1e-6)
+    assert (np.abs(values.scores) <= 1).all()
+    opposite = dvgs(data.with_labels([0, 1, 1, 1, 0, 1]), epochs=20, restarts=2)
+    np.testing.assert_allclose(opposite.scores[2], -1, atol=1e-6)
+
+
+def test_a_flipped_label_negates_the_cosine():
+    """Two classes and theta held still: p - y turns round, and so does the whole gradient."""
+    data = blobs(classes=2)
+    still = Recipe(epochs=3, batch_size=100, lr=0.0, weight_decay=0.0)
+    before = dvgs(data, training=still, restarts=2).scores
+    after = dvgs(data.with_labels(1 - data.y), training=still, restarts=2).scores
+    np.testing.assert_allclose(after, -before, atol=1e-6)
+    assert np.ptp(before) > 0.1
+
+
+def test_cosine_knows_no_scale_and_dot_does():
+    """A constant factor on the logits' layer is not the same thing; a factor on a row's loss is: two equal rows, one twice as
+    far out in a linear model without bias have parallel gradients only if p - y is parallel, as for two classes."""
+    X = np.array([[1.0, 0], [2, 0], [0, 1], [0, 3]], np.float32)
+    data = da.Dataset(X, [0, 0, 1, 1], X_val=[[1.0, 1.0]], y_val=[0])
+    still = Recipe(epochs=1, lr=0.0)
+
+    def linear(seed):
+        torch.manual_seed(seed)
+        return nn.Linear(2, 2, bias=False)
+
+    cosine, dot = (dvgs(data, linear, similarity=s, training=still, restarts=1).scores for s in ("cosine", "dot"))
+    assert cosine[0] == pytest.approx(cosine[1], abs=1e-6)
+    assert abs(dot[0] - dot[1]) > 1e-2
+
+
+def test_least_squares_in_closed_form():
+    """g_i = (x_i' theta - y_i) x_i with targets in standard deviations."""
+    X, y = load_diabetes(return_X_y=True)
+    data = da.Dataset(X[:50], y[:50], X[50:80], y[50:80], task="regression")
+    theta = torch.zeros(1, 10)
+
+    def linear(seed):
+        net = nn.Linear(10, 1, bias=False)
+        net.weight.data = theta.clone()
+        return net
+
+    values = dvgs(data, linear, similarity="dot", training=Recipe(epochs=1, batch_size=100, lr=0.0), restarts=1)
+    t, t_val = ((a - y[:50].mean()) / y[:50].std() for a in (y[:50], y[50:80]))
+    np.testing.assert_allclose(
+        values.scores, (X[:50] * t[:, None]) @ (X[50:80] * t_val[:, None]).mean(0), rtol=1e-4, atol=1e-7
+    )
+    assert np.isfinite(dvgs(data, epochs=5).suggested_label).all()
+
+
+def test_balanced_counts_in_the_target_alone():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3)).astype(np.float32)
+    y_val = np.array([0] * 9 + [1])
+    data = da.Dataset(X[:30], np.arange(30) % 2, X[30:], y_val)
+    still = Recipe(epochs=1, batch_size=100, lr=0.0)
+    values = dvgs(data, lambda s: small(0, outputs=2), similarity="dot", balanced=True, training=still, restarts=1)
+    net = small(0, outputs=2)
+    losses = F.cross_entropy(net(torch.from_numpy(X[30:])), torch.from_numpy(y_val), reduction="none")
+    g = gradient(net, (losses[:9].mean() + losses[9]) / 2)
+    each = [gradient(net, F.cross_entropy(net(torch.from_numpy(X[i : i + 1])), torch.tensor([i % 2]))) for i in range(30)]
+    np.testing.assert_allclose(values.scores, torch.stack(each) @ g, rtol=1e-4, atol=1e-6)
+
+
+def test_chosen_parameters():
+    data = blobs()
+    still = Recipe(epochs=1, batch_size=100, lr=0.0)
+    values = dvgs(data, lambda s: small(0), similarity="dot", grad_params=["2.bias"], training=still, restarts=1)
+    net = small(0)
+    x, x_val = torch.tensor(data.X), torch.tensor(data.X_val)
+    r = net(x).softmax(1) - F.one_hot(torch.from_numpy(data.codes), 3)
+    t = net(x_val).softmax(1) - F.one_hot(torch.from_numpy(data.codes_val), 3)
+    np.testing.assert_allclose(values.scores, (r @ t.mean(0)).detach(), rtol=1e-4, atol=1e-6)
+    with pytest.raises(DataError, match="no parameter 'head', which grad_params names"):
+        dvgs(data, grad_params=["head"])
+
+
+@pytest.fixture(scope="module")
+def planted():
+    X, y = load_breast_cancer(return_X_y=True)
+    X = (X - X.mean(0)) / X.std(0)
+    return plant_wrong_labels(da.Dataset(X[:300], y[:300], X[300:400], y[300:400]), 0.2, seed=0)
+
+
+def test_pretraining_dropout_and_the_published_setting(planted):
+    data, wrong = planted
+    start = dvgs(data, restarts=1, epochs=1).scores
+    assert not np.allclose(dvgs(data, restarts=1, epochs=1, pretrain=3).scores, start)
+    faithful = dvgs(data, faithful=True, epochs=30)
+    assert roc_auc_score(wrong, -faithful.scores) > 0.85
+    assert faithful.options["training"]["balanced"]
+
+    def model(seed):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(30, 50), nn.LayerNorm(50), nn.Mish(), nn.Dropout(0.5), nn.Linear(50, 2))
+
+    with_noise, without = (dvgs(data, model, dropout=d, restarts=2, epochs=30).scores for d in (True, False))
+    assert roc_auc_score(wrong, -without) > 0.9
+    assert not np.allclose(with_noise, without)
+
+
+def test_rows_do_not_see_one_another(planted):
+    """The trajectory is the target's: other rows change nothing, in another order neither."""
+    data, _ = planted
+    alone = dvgs(data.take(np.arange(100)[::-1]), restarts=1, epochs=5).scores
+    # the default network standardises by all rows: one that doesn't
+    model = partial(small, d=30, outputs=2)
+    some = dvgs(data.take(np.arange(100)[::-1]), model, restarts=1, epochs=5).scores
+    np.testing.assert_allclose(some[::-1], dvgs(data, model, restarts=1, epochs=5).scores[:100], atol=1e-5)
+    assert alone.shape == (100,)
+
+
+def test_unsupervised_finds_noisy_rows_without_labels():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 12))
+    noise = rng.uniform(0, 3, 200)
+    X[:200] += noise[:, None] * rng.normal(size=(200, 12))
+    data = da.Dataset(X[:200], np.arange(200) % 2, X[200:], np.arange(100) % 2)
+    values = dvgs(data, unsupervised=True, restarts=2, epochs=100, similarity="distance")
+    assert np.corrcoef(values.scores, noise)[0, 1] < -0.4
+    shuffled = data.with_labels(rng.permutation(data.y))
+    np.testing.assert_array_equal(
+        dvgs(shuffled, unsupervised=True, restarts=2, epochs=100, similarity="distance").scores, values.scores
+    )
+    assert values.suggested_label is None
+    with pytest.raises(DataError, match="an autoencoder must give back the shape that it gets"):
+        dvgs(data, nn.Linear(12, 3), unsupervised=True)
+
+
+def test_images_reach_the_network_as_images():
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 255, (30, 8, 9, 3)).astype(np.uint8), np.arange(30) % 2
+    data = da.Dataset(X[:20], y[:20], X[20:], y[20:])
+    shapes = []
+
+    class Looks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(3, 2)
+
+        def forward(self, x):
+            shapes.append(tuple(x.shape[1:]))
+            if len(x) == 20:
+                np.testing.assert_allclose(x.numpy(), X[:20].transpose(0, 3, 1, 2) / np.float32(255), rtol=1e-6)
+            return self.head(x.mean((2, 3)))
+
+    dvgs(data, lambda seed: Looks(), epochs=1, restarts=1)
+    assert set(shapes) == {(3, 8, 9)}
+    assert dvgs(data, epochs=1, restarts=1).scores.shape == (20,)
+
+
+def test_any_number_of_processes_gives_the_same_bits(planted):
+    data, _ = planted
+    one = dvgs(data, epochs=4, n_jobs=1)
+    two = dvgs(data, epochs=4, n_jobs=2)
+    np.testing.assert_array_equal(one.scores, two.scores)
+    np.testing.assert_array_equal(one.stats["stderr"], two.stats["stderr"])
+
+
+CHILD = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import test_dvgs as t
+from datassay.engines import training
+training.SAVE_EVERY = 0.0
+save, count = training.Run._save, [0]
+def saved(self, path):
+    save(self, path)
+    count[0] += 1
+    if count[0] == {kill}:
+        os.kill(os.getpid(), signal.SIGKILL)
+training.Run._save = saved
+v = t.dvgs(t.blobs(), t.small, epochs=6, restarts=2, n_jobs=1, checkpoint={folder!r})
+v.save({out!r})
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
+    whole = dvgs(blobs(), small, epochs=6, restarts=2, n_jobs=1)
+    for kill in (4, 5, -1):  # in the first restart, in the second, never
+        code = CHILD.format(
+            tests=os.path.dirname(__file__), kill=kill, folder=str(tmp_path / "runs"), out=str(tmp_path / "v.parquet")
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == (0 if kill < 0 else -9), done.stderr
+    found = da.Values.load(tmp_path / "v.parquet")
+    np.testing.assert_array_equal(found.scores, whole.scores)
+    np.testing.assert_array_equal(found.stats["stderr"], whole.stats["stderr"])
+    with pytest.raises(DataError, match="belongs to a run with other data or options"):
+        dvgs(blobs(), small, epochs=6, restarts=2, every=2, n_jobs=1, checkpoint=tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"similarity": "angle"}, "similarity must be 'cosine' or 'dot'"),
+        ({"every": 0}, "every must be a whole number from 1 on, got 0"),
+        ({"restarts": 1.5}, "restarts must be a whole number"),
+        ({"lr": -1.0}, "lr must be a number from 0 on"),
+        ({"device": "tpu"}, "device must be"),
+        ({"n_jobs": 0}, "n_jobs must be"),
+        ({"model": object()}, "model must be a torch nn.Module or a function from a seed to one, got object"),
+        ({"model": nn.Linear(5, 3)}, r"can't take a batch of shape \(2, 3\)"),
+        ({"model": nn.Linear(3, 2)}, r"must give 3 logits, one a class, for each row; for two rows it gave shape \(2, 2\)"),
+        ({"model": lambda seed: "net"}, "must return an nn.Module, got str"),
+        ({"model": nn.Linear(3, 3).requires_grad_(False)}, "nothing in the model is trained"),
+        ({"model": nn.Linear(3, 3), "lr": 1e38, "epochs": 9}, "the loss became"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, says):
+    with pytest.raises(DataError, match=says):
+        dvgs(blobs(), **options)
+
+
+def test_an_estimator_is_no_network():
+    from sklearn.linear_model import LogisticRegression
+
+    with pytest.raises(DataError, match=r"dvgs reads gradients: model must be a torch nn\.Module.*got LogisticRegression"):
+        da.value(blobs(), method="dvgs", model=LogisticRegression())
