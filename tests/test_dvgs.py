@@ -1,9 +1,11 @@
 """DVGS against its definition: one autograd call for each row at each step of a loop written out."""
 
 import os
+import runpy
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -324,3 +326,11 @@ def test_an_estimator_is_no_network():
 
     with pytest.raises(DataError, match=r"dvgs reads gradients: model must be a torch nn\.Module.*got LogisticRegression"):
         da.value(blobs(), method="dvgs", model=LogisticRegression())
+
+
+def test_the_example(capsys):
+    path = Path(__file__).parents[1] / "examples" / "dvgs_unsupervised.py"
+    runpy.run_path(str(path), run_name="__main__")
+    found = [float(line.rsplit(" ", 1)[1]) for line in capsys.readouterr().out.splitlines()]
+    assert len(found) == 2
+    assert max(found) < -0.7

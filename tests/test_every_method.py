@@ -2,14 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 import datassay as da
 from datassay.data import DataError
+from datassay.engines.machine import Rates
 from datassay.evaluate import detection, plant_wrong_labels
 from datassay.methods import METHODS
 
+RATES = Rates(2, 150e9, 80e9, 1e8, 8e7, 0.3, 1e9)
 every_method = pytest.mark.parametrize("method", METHODS, scope="module")
 
 
@@ -43,8 +46,12 @@ def test_values_follow_their_rows(method, planted):
     here, there = da.value(data, method=method), da.value(data.take(order), method=method)
     np.testing.assert_array_equal(there.ids, here.ids[order])
     assert np.ptp(here.scores) > 0
-    np.testing.assert_allclose(there.scores, here.scores[order], rtol=1e-6)
-    np.testing.assert_array_equal(there.suggested_label, here.suggested_label[order])
+    if METHODS[method].costs(data, RATES)[0].trainings:  # other batches, another network: the ranking stays
+        assert spearmanr(there.scores, here.scores[order]).statistic > 0.9
+        assert (there.suggested_label == here.suggested_label[order]).mean() > 0.9
+    else:
+        np.testing.assert_allclose(there.scores, here.scores[order], rtol=1e-6)
+        np.testing.assert_array_equal(there.suggested_label, here.suggested_label[order])
 
 
 @every_method

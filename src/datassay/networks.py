@@ -18,7 +18,7 @@ from numpy import ndarray
 
 from datassay.data import DataError, Dataset, is_images
 from datassay.engines.machine import pick_device
-from datassay.engines.training import spawned
+from datassay.engines.training import in_batches, spawned
 
 import torch  # isort: skip  (engines.gradients says what to do where it is missing)
 import torch.nn.functional as F  # isort: skip
@@ -67,6 +67,7 @@ class Problem:
     outputs: int  #: numbers the network says about a row: a logit a class, or one
     shape: tuple[int, ...]  #: of a row
     itself: bool = False  #: the network has to give back its inputs: labels don't count
+    more: str = ""  #: what outputs beyond the classes are for, for errors
 
     @property
     def x(self) -> Tensor | Inputs:
@@ -163,7 +164,7 @@ class Problem:
                 f"{self.method}: an autoencoder must give back the shape that it gets, {tuple(came.shape)}; it gave {tuple(out.shape)}."
             )
         if not self.itself and tuple(out.shape) != (2, self.outputs):
-            what = f"{self.outputs} logits, one a class" if self.data.task == "classification" else "one number"
+            what = f"{self.outputs} logits, one a class{self.more}" if self.data.task == "classification" else "one number"
             raise DataError(
                 f"{self.method}: the model must give {what}, for each row; for two rows it gave shape {tuple(out.shape)}."
             )
@@ -244,12 +245,14 @@ class Standardise(nn.Module):
         return (x - self.mean) / self.std
 
 
-def mlp(x: Tensor, outputs: int, width: int = 100) -> nn.Module:
-    """Two hidden layers of 100, for a table of which x (n, d) are some rows."""
-    hidden: list[nn.Module] = []
+def mlp(x: Tensor, outputs: int, width: int = 100, dropout: float = 0.0) -> nn.Module:
+    """Two hidden layers of 100, normalised within the row, for rows of which x (n, ...) are some."""
+    x = x.flatten(1)
+    layers: list[nn.Module] = [nn.Flatten(), Standardise(x)]
     for d in (x.shape[1], width):
-        hidden += [nn.Linear(d, width), nn.LayerNorm(width), nn.Mish()]
-    return nn.Sequential(Standardise(x), *hidden, nn.Linear(width, outputs))
+        layers += [nn.Linear(d, width), nn.LayerNorm(width, elementwise_affine=False), nn.Mish()]
+        layers += [nn.Dropout(dropout)] if dropout else []
+    return nn.Sequential(*layers, nn.Linear(width, outputs))
 
 
 def autoencoder(x: Tensor, width: int = 64) -> nn.Module:
@@ -297,7 +300,22 @@ def resnet(x: Tensor, outputs: int, width: int = 32) -> nn.Module:
     )
 
 
+def last_module(net: nn.Module) -> tuple[str, nn.Module]:
+    """The last module that has trained parameters of its own, and its name."""
+    return [(n, m) for n, m in net.named_modules() if any(p.requires_grad for p in m.parameters(recurse=False))][-1]
+
+
 def last_layer(net: nn.Module) -> list[str]:
     """Names of the parameters of the last module that has any of its own."""
-    name, module = [(n, m) for n, m in net.named_modules() if any(p.requires_grad for p in m.parameters(recurse=False))][-1]
+    name, module = last_module(net)
     return [f"{name}.{part}" if name else part for part, p in module.named_parameters(recurse=False) if p.requires_grad]
+
+
+def mean_over(rows: int, size: int, work: Callable[[slice], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean over so many rows, from the means that ``work`` finds over some at a time."""
+    total: dict[str, Tensor] = {}
+    for part in in_batches(rows, size):
+        share = (part.stop - part.start) / rows
+        for name, mean in work(part).items():
+            total[name] = total[name] + share * mean if name in total else share * mean
+    return total

@@ -33,7 +33,7 @@ from torch.func import functional_call, grad, vmap
 
 Loss = Callable[[Tensor, Tensor], Tensor]  #: outputs and targets of n rows to n losses
 
-CHUNK = 2**24  # numbers that are formed at a time: 64 MB in float32
+CHUNK = 2**22  # numbers that are formed at a time: 16 MB in float32
 
 
 class RowGradients:

@@ -29,6 +29,7 @@ SAVE_EVERY = 5.0  # seconds between checkpoints: an epoch of a small network tak
 WORTH_PROCESSES = 15.0  # seconds of work left from which on other processes are started
 
 T = TypeVar("T")
+Tick = Callable[[int], Any]  #: so many more units are done
 
 
 @runtime_checkable
@@ -199,10 +200,13 @@ class Run:
             if self._path is not None and (self.epoch == self.recipe.epochs or time.monotonic() - self._saved > SAVE_EVERY):
                 self._save(self._path)
 
-    def through(self) -> nn.Module:
-        """Do all steps that are left; the network."""
-        for _ in self:
-            pass
+    def through(self, tick: Tick | None = None) -> nn.Module:
+        """Do all steps that are left; the network. ``tick`` hears of each epoch, of those that a checkpoint holds at once."""
+        tick = tick or (lambda _: None)
+        tick(self.epoch)
+        for step in self:
+            if step.batch == self.batches - 1:
+                tick(1)
         return self.net
 
     def _do(self, rows: Tensor, step: int, lr: float) -> None:
@@ -215,7 +219,11 @@ class Run:
         if recipe.augment is not None:
             x = recipe.augment(x, torch.Generator(x.device).manual_seed(random))
         with torch.random.fork_rng([x.device] if on_card else []), torch.enable_grad():
-            torch.manual_seed(random)
+            torch.default_generator.manual_seed(
+                random
+            )  # torch.manual_seed queues a call for CUDA, with a traceback, at each step
+            if on_card:
+                torch.cuda.manual_seed(random)
             with torch.autocast("cuda", torch.bfloat16, enabled=recipe.mixed_precision and on_card):
                 outputs = self.net(x)
             losses = self.loss(outputs.float() if recipe.mixed_precision else outputs, y)
@@ -306,9 +314,6 @@ def spawned(seed: int, *path: int) -> int:
     True
     """
     return int(np.random.SeedSequence([seed, *path]).generate_state(1)[0])
-
-
-Tick = Callable[[int], Any]  #: so many more units are done
 
 
 def each_run(work: Callable[[int, Tick], T], runs: int, n_jobs: int | None, device: str, tick: Tick, units: int) -> list[T]:

@@ -11,6 +11,7 @@ for each step; the default network normalises within a row. ``faithful=True`` ta
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from functools import partial
@@ -23,7 +24,7 @@ from scipy.stats import rankdata
 from datassay.data import DataError, Dataset
 from datassay.engines.gradients import RowGradients, mean_gradient
 from datassay.engines.training import Recipe, Run, Tick, in_batches, set_mode, spawned
-from datassay.networks import Model, Problem, Standardise, problem
+from datassay.networks import Model, Problem, mlp, problem
 from datassay.runs import Place, do, one_of, options_of, recipe, whole
 from datassay.values import Values
 
@@ -31,7 +32,8 @@ import torch  # isort: skip
 from torch import Tensor, nn  # isort: skip
 
 DEFAULT = Recipe(epochs=100, batch_size=500, optimiser="adam", lr=1e-3, weight_decay=0.0)
-AT_ONCE = 2**22  # numbers of the rows' inputs in one pass
+IMAGES = replace(DEFAULT, epochs=30, batch_size=128)
+AT_ONCE = 2**22  # numbers of a table's rows in one pass; of images 256 rows
 
 
 def dvgs(
@@ -40,7 +42,7 @@ def dvgs(
     *,
     similarity: Literal["cosine", "dot", "scalar", "distance"] = "cosine",
     aggregate: Literal["mean", "quantile"] = "mean",
-    every: int = 1,
+    every: int | None = None,
     restarts: int = 3,
     balanced: bool = False,
     grad_params: list[str] | None = None,
@@ -72,7 +74,7 @@ def dvgs(
     aggregate
         "mean" of the similarities; "quantile": of their ranks, from 0 to 1, at each step.
     every
-        Similarities are taken every so many steps (T).
+        Similarities are taken every so many steps (T). None: at every step; for images once an epoch.
     restarts
         Trainings from other initial weights; their spread gives the standard error.
     balanced
@@ -126,19 +128,22 @@ def dvgs(
     one_of("dvgs", ("cosine", "dot", "scalar", "distance"), similarity=similarity)
     one_of("dvgs", ("mean", "quantile"), aggregate=aggregate)
     one_of("dvgs", (True, False), balanced=balanced, unsupervised=unsupervised, dropout=dropout, faithful=faithful)
-    whole("dvgs", 1, every=every, restarts=restarts)
+    whole("dvgs", 1, every=1 if every is None else every, restarts=restarts)
     whole("dvgs", 0, pretrain=pretrain, seed=seed)
     p = problem(data, model, device, "dvgs", validation=True, itself=unsupervised)
     if faithful and model is None:
         p = replace(p, model=partial(_published, p))
-    default = replace(DEFAULT, balanced=faithful or balanced)
+    images = len(p.shape) > 1 and not faithful
+    default = replace(IMAGES if images else DEFAULT, balanced=faithful or balanced)
     used = recipe(training or default, default, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
     used = replace(used, balanced=used.balanced or balanced)
     options = options_of({name: value for name, value in given.items() if name != "start"}, used)
     if grad_params is not None and (unknown := set(grad_params) - {name for name, _ in p.make(0, seed).named_parameters()}):
         raise DataError(f"dvgs: the model has no parameter {sorted(unknown)[0]!r}, which grad_params names.")
+    steps = every or (max(1, math.ceil(len(p.y_val) / used.batch_size)) if images else 1)
+    options["every"] = steps
     work = partial(
-        _restart, p, used, similarity, aggregate == "quantile", every, grad_params, pretrain, dropout or faithful, seed
+        _restart, p, used, similarity, aggregate == "quantile", steps, grad_params, pretrain, dropout or faithful, seed
     )
     found = do(work, restarts, p, options, units=used.epochs + 1, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
     each = np.stack([r.value for r in found])
@@ -201,7 +206,7 @@ def _restart(
         dropout=dropout,
     )
     names = grad_params or [name for name, q in net.named_parameters() if q.requires_grad]
-    parts = in_batches(n, max(1, AT_ONCE // p.data.X.shape[1]))
+    parts = in_batches(n, 256 if len(p.shape) > 1 else max(1, AT_ONCE // p.data.X.shape[1]))
     through_func: list[str] = []
     tick(run.epoch)
     for step in run:
@@ -249,9 +254,5 @@ def _similarity(dots: Tensor, squares: Tensor, length: Tensor, kind: str) -> Ten
 
 
 def _published(p: Problem, seed: int) -> nn.Module:
-    """Released experiment 1: 2 x 100, Mish, dropout .5, normalisation of each row's activations without weights of its own."""
-    x, layers, d = p.some(), [], p.data.X.shape[1]
-    for _ in range(2):
-        layers += [nn.Linear(d, 100), nn.LayerNorm(100, elementwise_affine=False), nn.Mish(), nn.Dropout(0.5)]
-        d = 100
-    return nn.Sequential(Standardise(x), nn.Flatten(), *layers, nn.Linear(d, p.outputs))
+    """Released experiment 1: 2 x 100, Mish, dropout .5, each layer normalised within the row."""
+    return mlp(p.some(), p.outputs, dropout=0.5)
