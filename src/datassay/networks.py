@@ -144,7 +144,8 @@ class Problem:
         if self.itself:
             return autoencoder(some)
         if len(self.shape) == 1:
-            return mlp(some, self.outputs)
+            # a frame's columns are standardised already, and the one-hot ones must not be: rare categories would be large
+            return mlp(some, self.outputs, standardise=not self.data.encoding)
         return resnet(some, self.outputs)
 
     def _check(self, net: nn.Module) -> None:
@@ -245,10 +246,10 @@ class Standardise(nn.Module):
         return (x - self.mean) / self.std
 
 
-def mlp(x: Tensor, outputs: int, width: int = 100, dropout: float = 0.0) -> nn.Module:
+def mlp(x: Tensor, outputs: int, width: int = 100, dropout: float = 0.0, *, standardise: bool = True) -> nn.Module:
     """Two hidden layers of 100, normalised within the row, for rows of which x (n, ...) are some."""
     x = x.flatten(1)
-    layers: list[nn.Module] = [nn.Flatten(), Standardise(x)]
+    layers: list[nn.Module] = [nn.Flatten(), Standardise(x) if standardise else nn.Identity()]
     for d in (x.shape[1], width):
         layers += [nn.Linear(d, width), nn.LayerNorm(width, elementwise_affine=False), nn.Mish()]
         layers += [nn.Dropout(dropout)] if dropout else []
