@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from datassay.data import Dataset, is_images
 from datassay.engines.machine import Rates
 from datassay.methods import Cost
@@ -15,6 +17,52 @@ START = 1.5  # seconds: torch is imported
 def dvgs(data: Dataset, rates: Rates) -> list[Cost]:
     """100 epochs on the validation rows, three restarts; at each step two thirds of a training pass, and its norms."""
     return [_cost(data, rates, runs=3, epochs=100, rows=_val(data), batch=500, looks=100.0 * max(1, _val(data) / 500))]
+
+
+def el2n(data: Dataset, rates: Rates) -> list[Cost]:
+    """Five runs of two epochs (images: five), and a forward pass after each."""
+    return [_cost(data, rates, runs=5, epochs=5 if _images(data) else 2, rows=len(data), looks=0.25)]
+
+
+def grand(data: Dataset, rates: Rates) -> list[Cost]:
+    """The same, and the norms after each run, which take longer for convolutions."""
+    images = _images(data)
+    return [_cost(data, rates, runs=5, epochs=5 if images else 2, rows=len(data), looks=1.5 if images else 1.0)]
+
+
+def forgetting(data: Dataset, rates: Rates) -> list[Cost]:
+    """Three runs of six epochs."""
+    return [_cost(data, rates, runs=3, epochs=6, rows=len(data))]
+
+
+def aum(data: Dataset, rates: Rates) -> list[Cost]:
+    """Two runs of six epochs."""
+    return [_cost(data, rates, runs=2, epochs=6, rows=len(data))]
+
+
+def tracin(data: Dataset, rates: Rates) -> list[Cost]:
+    """One short run, and the rows' gradients at twenty checkpoints."""
+    return [_cost(data, rates, runs=1, epochs=6 if _images(data) else 5, rows=len(data), looks=20.0)]
+
+
+def craig(data: Dataset, rates: Rates) -> list[Cost]:
+    """One short run; then a few passes over the distances within each class, which are held if they take a gigabyte at most."""
+    cost = _cost(data, rates, runs=1, epochs=8 if _images(data) else 10, rows=len(data), looks=0.25)
+    largest = [float(count) ** 2 for count in np.bincount(data.codes)] if data.classes else [float(len(data)) ** 2]
+    held = max((4 * pairs for pairs in largest if 4 * pairs <= 2**30), default=0.0)
+    return [cost._replace(seconds=cost.seconds + 2 * sum(largest) * rates.threads / rates.values, memory=cost.memory + held)]
+
+
+def in_run_shapley(data: Dataset, rates: Rates) -> list[Cost]:
+    """One short run; at each step the gradients of its rows and a training pass over all validation rows."""
+    n, epochs = len(data), 8 if _images(data) else 5
+    steps = epochs * n / min(128, max(16, n // 50))
+    judged = 0.75 * steps * _val(data) / n
+    return [_cost(data, rates, runs=1, epochs=epochs, rows=n, looks=epochs + judged)]
+
+
+def _images(data: Dataset) -> bool:
+    return is_images(data.shown) and math.prod(data.shown.shape[1:]) == data.X.shape[1]
 
 
 def _val(data: Dataset) -> int:
@@ -35,7 +83,7 @@ def _cost(
     """``epochs`` of training on so many rows, and ``looks`` passes over all rows for their gradients, in each run."""
     n, d = len(data), data.X.shape[1]
     batch = min(batch, max(16, rows // 50)) if batch == 128 else batch
-    images = is_images(data.shown) and math.prod(data.shown.shape[1:]) == d
+    images = _images(data)
     forward, numbers = _resnet(data.shown.shape[1:]) if images else (2.0 * (100 * d + 10_000), 600.0)
     rate = rates.product32 * (0.35 if images else 0.6)
     steps = epochs * max(1, rows / batch)

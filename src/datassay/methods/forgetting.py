@@ -1,0 +1,164 @@
+"""Forgetting events (Toneva et al., ICLR 2019): how often training loses a row that it had right.
+
+    events_i = number of times row i is right in its batch and wrong the next time it comes, an epoch later
+             = number of epochs, where it was never right
+    score_i  = -(sum of events_i over runs + 1 - mean of p_y)        p_y: probability of its label when its batch comes
+
+High = hard. A row is looked at in training mode, before the step. The mean of p_y orders the many rows with as many events, and
+never those with more or fewer: it is 1 at most, above 0 for rows that were right, and below 1 for rows that were lost.
+
+Differs from the paper: where it has 200 epochs of a large network, here are 6 of a small one, three times over. Such a network soon
+knows wrong labels by heart; then they are forgotten no more, and look like any other row. The paper leaves ties as they are.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from datassay.data import Dataset
+from datassay.engines.training import Recipe, Run, Tick, spawned
+from datassay.networks import Model, Problem, problem
+from datassay.runs import Place, do, options_of, recipe, whole
+from datassay.values import Values
+
+DEFAULT = Recipe(epochs=6, optimiser="adam", lr=1e-3, weight_decay=0.0)
+
+
+def forgetting(
+    data: Dataset,
+    model: Model | None = None,
+    *,
+    runs: int = 3,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    training: Recipe | None = None,
+    device: str = "auto",
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> Values:
+    """How often each row is forgotten: right in its batch, wrong in that of the next epoch.
+
+    Parameters
+    ----------
+    data
+        n rows of c classes.
+    model
+        A torch `nn.Module`, drawn anew for each run (all that has ``reset_parameters``), or a function from a seed to one, which
+        is used as it comes. None: a perceptron for tables, a small ResNet for images.
+    runs
+        Trainings from other initial weights; their events are added.
+    epochs, batch_size, lr, training
+        Of the training (6 epochs); ``training`` is a whole `Recipe`, in which the others change what they name.
+    device, checkpoint
+        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
+    seed, n_jobs, progress
+        All randomness; processes for the runs; a bar on stderr. Any n_jobs gives the same bits.
+
+    Returns
+    -------
+    Values
+        scores (n,): minus the events, and equal ones by confidence. Columns (n,): ``forgetting_events`` over all runs, high for hard
+        rows; ``accuracy``, the share of presentations that were right; ``confidence``, the mean probability of the given label in
+        them; ``learned_at``, the first epoch, from 0, in which the row was right, mean over the runs in which there is one, -1
+        where there is none. Suggested label: the class that was predicted most often, the given one among equals. Flagged: wrong in
+        more than half of the presentations.
+
+    Raises
+    ------
+    DataError
+        Regression, a model that doesn't fit the data, a loss that runs away, options that can't be.
+    ImportError
+        Without torch.
+
+    Examples
+    --------
+    >>> import numpy as np, datassay as da
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.r_[rng.normal(2, 1, (30, 3)), rng.normal(-2, 1, (30, 3))]
+    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
+    >>> values = da.value(da.Dataset(X, y), method="forgetting")
+    >>> values.suspects(1)[["id", "flagged", "suggested_label", "forgetting_events", "learned_at"]]
+       id  flagged suggested_label  forgetting_events  learned_at
+    3   3     True               a                 18        -1.0
+    """
+    start = time.perf_counter()
+    given = dict(locals())
+    whole("forgetting", 0, seed=seed)
+    p = problem(data, model, device, "forgetting", regression=False)
+    used = recipe(training, DEFAULT, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
+    whole("forgetting", 1, epochs=used.epochs)
+    options = options_of({name: value for name, value in given.items() if name != "start"}, used)
+    work = partial(_run, p, used, seed)
+    found = do(work, runs, p, options, units=used.epochs, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
+    lost = np.sum([r.lost for r in found], axis=0)
+    accuracy = np.sum([r.right for r in found], axis=0) / (runs * used.epochs)
+    confidence = np.mean([r.confidence for r in found], axis=0)
+    first = np.ma.masked_less([r.first for r in found], 0)
+    columns = {"forgetting_events": lost, "accuracy": accuracy, "confidence": confidence}
+    columns["learned_at"] = first.mean(0).filled(-1.0)
+    stats = {
+        "flag_rule": "wrong in more than half of its presentations",
+        "seconds": time.perf_counter() - start,
+        "device": p.device,
+    }
+    suggested = data.labels_of(most_predicted(np.sum([r.said for r in found], axis=0), data.codes))
+    scores = -(lost + 1 - confidence)
+    return Values(data.ids, scores, accuracy < 0.5, columns, "forgetting", options, stats, data.y, suggested, data.hash)
+
+
+def events(right: ndarray) -> ndarray:
+    """(n,) how often each row is lost, from whether it was right (epochs, n); the number of epochs where it never was.
+
+    >>> events(np.array([[0, 1, 1, 0, 1, 0], [0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]], bool).T).tolist()
+    [2, 6, 0]
+    """
+    return np.where(right.any(0), (right[:-1] & ~right[1:]).sum(0), len(right))
+
+
+def counts(predicted: ndarray, classes: int) -> ndarray:
+    """(n, classes) how often each class was predicted (epochs, n)."""
+    n = predicted.shape[1]
+    result = np.zeros((n, classes), np.int64)
+    for epoch in predicted:
+        result[np.arange(n), epoch] += 1
+    return result
+
+
+def most_predicted(said: ndarray, codes: ndarray) -> ndarray:
+    """(n,) the class with the largest count (n, classes), the given one among equals.
+
+    >>> most_predicted(np.array([[2, 2], [3, 1], [0, 0]]), np.array([1, 1, 1])).tolist()
+    [1, 0, 1]
+    """
+    given = said[np.arange(len(codes)), codes]
+    return np.where(given == said.max(1), codes, said.argmax(1))
+
+
+class _Run(NamedTuple):
+    lost: ndarray  # (n,) events
+    right: ndarray  # (n,) presentations
+    confidence: ndarray  # (n,) mean probability of the given label
+    first: ndarray  # (n,) the epoch in which it was right first; -1 never
+    said: ndarray  # (n, c) how often each class was predicted
+
+
+def _run(p: Problem, used: Recipe, seed: int, r: int, tick: Tick, place: Place) -> _Run:
+    run = Run(
+        p.make(r, seed), p.loss, p.x, p.y, used, seed=spawned(seed, r), checkpoint=place.file, key=place.key, watch=True
+    )
+    run.through(tick)
+    assert run.watched is not None
+    predicted = run.watched.predicted.numpy()
+    right = predicted == p.data.codes
+    first = np.where(right.any(0), right.argmax(0), -1)
+    confidence = (-run.watched.loss.double()).exp().mean(0).numpy()
+    return _Run(events(right), right.sum(0), confidence, first, counts(predicted, p.outputs))

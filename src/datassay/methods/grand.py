@@ -1,0 +1,153 @@
+"""GraNd (Paul, Ganguli & Dziugaite, NeurIPS 2021): how hard a row pulls at the weights, early in training.
+
+    GraNd_i = mean over runs r of |g_i|,   g_i = grad l(f_theta(x_i), y_i)        theta: initialisation r after t epochs
+
+High = hard, so the score is -GraNd. The norms of all rows come from one backward pass, and no gradient is formed.
+
+Differs from the paper: t is that of EL2N here (2 epochs for tables, 5 for images), Adam instead of SGD, 5 runs instead of 10;
+evaluation mode; regression too, with squared error. What the paper says of GraNd at initialisation (``epochs=0``) does not
+reproduce: Kirsch (2023, arXiv 2303.14753) finds it no better than chance, and an error in how the first code loaded its networks.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from datassay.data import Dataset
+from datassay.engines.gradients import RowGradients
+from datassay.engines.training import Recipe, Run, Tick, in_batches, spawned
+from datassay.methods.el2n import early
+from datassay.networks import Model, Problem, last_layer, problem
+from datassay.runs import Place, do, one_of, options_of, recipe, whole
+from datassay.values import Values
+
+import torch  # isort: skip
+
+AT_ONCE = 512  # rows in one pass
+FAR = 3.0  # robust standard deviations of the residuals from which an amount is flagged
+
+
+def grand(
+    data: Dataset,
+    model: Model | None = None,
+    *,
+    layers: Literal["all", "last"] = "all",
+    runs: int = 5,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    training: Recipe | None = None,
+    device: str = "auto",
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> Values:
+    """Norm of the gradient of each row's loss, early in training, averaged over initialisations.
+
+    Parameters
+    ----------
+    data
+        n rows; classification or regression.
+    model
+        A torch `nn.Module`, drawn anew for each run (all that has ``reset_parameters``), or a function from a seed to one, which
+        is used as it comes. None: a perceptron for tables, a small ResNet for images.
+    layers
+        "all" parameters, or those of the "last" layer alone, which takes a fraction of the time.
+    runs
+        Trainings from other initial weights; their spread gives the standard error.
+    epochs
+        When to look; None: after 2 epochs for tables, 5 for images. 0, before training, says little about a row.
+    batch_size, lr, training
+        Of the training; ``training`` is a whole `Recipe`, in which the others change what they name. The rows are looked at
+        without its augmentation and without dropout.
+    device, checkpoint
+        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
+    seed, n_jobs, progress
+        All randomness; processes for the runs; a bar on stderr. Any n_jobs gives the same bits.
+
+    Returns
+    -------
+    Values
+        scores (n,) = minus the column ``grand`` (n,), which is 0 or more and high for hard rows. ``stats``: ``stderr`` (n,) over
+        the runs, where there are several. Suggested label: what the networks say on average. Flagged: another class than the
+        given one; in regression a residual that is 3 robust standard deviations or more from their median.
+
+    Raises
+    ------
+    DataError
+        A model that doesn't fit the data, a loss that runs away, options that can't be.
+    ImportError
+        Without torch.
+
+    Examples
+    --------
+    >>> import numpy as np, datassay as da
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.r_[rng.normal(2, 1, (30, 3)), rng.normal(-2, 1, (30, 3))]
+    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
+    >>> da.value(da.Dataset(X, y), method="grand", runs=2, epochs=5).suspects(1)[["id", "given_label", "suggested_label"]]
+       id given_label suggested_label
+    3   3           b               a
+    """
+    start = time.perf_counter()
+    given = dict(locals())
+    one_of("grand", ("all", "last"), layers=layers)
+    whole("grand", 0, seed=seed)
+    p = problem(data, model, device, "grand")
+    used = recipe(training, early(p), len(data), epochs=epochs, batch_size=batch_size, lr=lr)
+    options = options_of({name: value for name, value in given.items() if name != "start"}, used)
+    work = partial(_run, p, used, layers == "last", seed)
+    found = do(work, runs, p, options, units=used.epochs + 1, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
+    each, said = np.stack([r.value for r in found]), np.mean([r.said for r in found], axis=0)
+    value, suggested = each.mean(0), p.suggested(said)
+    if data.task == "classification":
+        rule, flagged = "the class with the largest mean probability is not the given one", said.argmax(1) != data.codes
+    else:
+        rule = f"the residual is {FAR:g} robust standard deviations or more from the median residual"
+        flagged = far(data.codes - suggested)
+    stats = {
+        "flag_rule": rule,
+        "seconds": time.perf_counter() - start,
+        "device": p.device,
+        "through_torch_func": found[0].through_func,
+    }
+    if runs > 1:
+        stats["stderr"] = each.std(0, ddof=1) / np.sqrt(runs)
+    return Values(data.ids, -value, flagged, {"grand": value}, "grand", options, stats, data.y, suggested, data.hash)
+
+
+def far(residuals: np.ndarray) -> np.ndarray:
+    """Which are far from their median, in units of a standard deviation that a few large ones don't move.
+
+    >>> far(np.array([0.1, -0.2, 0.0, 0.2, -0.1, 5.0])).tolist()
+    [False, False, False, False, False, True]
+    """
+    off = np.abs(residuals - np.median(residuals))
+    return (off > 0) & (off >= FAR * 1.4826 * np.median(off))
+
+
+class _Run(NamedTuple):
+    value: np.ndarray  # (n,)
+    said: np.ndarray  # (n, outputs) class probabilities or amounts
+    through_func: list[str]
+
+
+def _run(p: Problem, used: Recipe, last: bool, seed: int, r: int, tick: Tick, place: Place) -> _Run:
+    x, y, n = p.x, p.y, len(p.data)
+    run = Run(p.make(r, seed), p.loss, x, y, used, seed=spawned(seed, r), checkpoint=place.file, key=place.key)
+    net = run.through(tick).eval()
+    value, said = torch.empty(n, dtype=torch.float64), torch.empty(n, p.outputs, dtype=torch.float64)
+    through_func: list[str] = []
+    for rows in in_batches(n, AT_ONCE):
+        of_rows = RowGradients(net, p.loss, x[rows], y[rows], last_layer(net) if last else None)
+        value[rows] = of_rows.squared_norms().double().sqrt().cpu()
+        said[rows] = p.says(of_rows.outputs.double()).cpu()
+        through_func = of_rows.through_func
+    tick(1)
+    return _Run(value.numpy(), said.numpy(), through_func)
