@@ -421,6 +421,14 @@ def test_killed_and_gone_on(planted, tmp_path, monkeypatch):
             da.value(data, method, **{**options, "epochs": 4}, checkpoint=tmp_path / method)
 
 
+def test_a_run_tells_of_its_epochs(tmp_path):
+    data, told = rows(), []
+    X, y = torch.from_numpy(data.X.astype(np.float32)), torch.from_numpy(data.codes)
+    for _ in range(2):
+        Run(plain()(0), losses, X, y, SHORT, checkpoint=tmp_path / "run.pt").through(told.append)
+    assert told == [0, 1, 1, 1, 3]
+
+
 BAD = [
     ({"runs": 0}, METHODS, "runs must be a whole number from [12] on, got 0"),
     ({"runs": True}, METHODS, "runs must be a whole number from [12] on, got True"),
