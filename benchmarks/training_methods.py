@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--val", type=int, default=1000, help="validation rows of the table")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--clean", action="store_true", help="table: no wrong labels are planted; rank agreement alone")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="of the table")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     for part in args.parts:
@@ -134,7 +135,7 @@ def table(args: argparse.Namespace) -> str:
             continue
         data, wrong = draw(read_pixels(path), args.rows, args.val, 0, rate=0 if args.clean else 0.2)
         found, lines = {}, []
-        for method in METHODS:
+        for method in args.methods:
             given = data.without_validation() if method == "cg-score" else data
             options = {} if method in ("cg-score", "knn-shapley") else {"device": args.device}
             if method == "tracin":
@@ -151,7 +152,8 @@ def table(args: argparse.Namespace) -> str:
         ranks = spearmanr(np.array([v.scores for v in found.values()]), axis=1).statistic
         agree = [[m, *(f"{r:.2f}" for r in line)] for m, line in zip(found, ranks, strict=True)]
         text = f"## {name}\n\n{markdown(head, lines)}\n\nSpearman between the scores:\n\n{markdown(['', *found], agree)}"
-        (OUT / f"training_table_{name}.md").write_text(text, encoding="utf-8")
+        OUT.mkdir(exist_ok=True)
+        (OUT / f"training_table_{name}{'_clean' if args.clean else ''}.md").write_text(text, encoding="utf-8")
         tables.append(text)
     what = "no wrong labels planted" if args.clean else "a fifth of the labels wrong"
     return f"{args.rows:,} rows, {args.val:,} validation rows, {what}, defaults.\n\n" + "\n\n".join(tables)

@@ -307,6 +307,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
         ({"restarts": 1.5}, "restarts must be a whole number"),
         ({"lr": -1.0}, "lr must be a number from 0 on"),
         ({"device": "tpu"}, "device must be"),
+        ({"training": "fast"}, "training must be a Recipe, got str"),
         ({"n_jobs": 0}, "n_jobs must be"),
         ({"model": object()}, "model must be a torch nn.Module or a function from a seed to one, got object"),
         ({"model": nn.Linear(5, 3)}, r"can't take a batch of shape \(2, 3\)"),

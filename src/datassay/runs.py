@@ -49,6 +49,10 @@ def recipe(
     >>> recipe(None, Recipe(), 2000).batch_size, recipe(Recipe(batch_size=7), Recipe(), 2000, lr=0.5).batch_size
     (40, 7)
     """
+    if given is not None and not isinstance(given, Recipe):
+        raise DataError(
+            f"training must be a Recipe, got {type(given).__name__}: from datassay.engines.training import Recipe."
+        )
     named = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "optimiser": optimiser}
     start = given or dataclasses.replace(default, batch_size=min(default.batch_size, max(16, n // 50)))
     try:

@@ -15,7 +15,9 @@ START = 1.5  # seconds: torch is imported
 
 
 def dvgs(data: Dataset, rates: Rates) -> list[Cost]:
-    """100 epochs on the validation rows, three restarts; at each step two thirds of a training pass, and its norms."""
+    """Three restarts on the validation rows; the gradients of all rows at each of 100 steps or more, for images in each of 30 epochs."""
+    if _images(data):
+        return [_cost(data, rates, runs=3, epochs=30, rows=_val(data), looks=30.0)]
     return [_cost(data, rates, runs=3, epochs=100, rows=_val(data), batch=500, looks=100.0 * max(1, _val(data) / 500))]
 
 
@@ -85,10 +87,10 @@ def _cost(
     batch = min(batch, max(16, rows // 50)) if batch == 128 else batch
     images = _images(data)
     forward, numbers = _resnet(data.shown.shape[1:]) if images else (2.0 * (100 * d + 10_000), 600.0)
-    rate = rates.product32 * (0.35 if images else 0.6)
+    rate = rates.product32 * (0.75 if images else 0.6)
     steps = epochs * max(1, rows / batch)
     work = 3 * forward * epochs * rows + 4 * forward * looks * n + (steps + looks) * STEP * rate
-    memory = 4.0 * (n * d + min(n, max(batch, 2**22 // d)) * numbers * 3) + 40.0 * n * runs + 350e6
+    memory = 4.0 * (n * d + min(n, 512 if images else max(batch, 2**22 // d)) * numbers * 3) + 40.0 * n * runs + 350e6
     return Cost(options or {}, START + runs * work / rate, memory, 0.0, runs)
 
 
