@@ -26,7 +26,7 @@ from datassay.evaluate import detection, plant_wrong_labels
 METHODS = ("cg-score", "knn-shapley", "dvgs", "tracin", "in-run-shapley", "el2n", "grand", "forgetting", "aum", "craig")
 DVGS = {
     "published": {"faithful": True},
-    "published, not balanced": {"faithful": True, "balanced": False},
+    "defaults, balanced": {"balanced": True},
     "defaults": {},
     "defaults, dot": {"similarity": "dot"},
     "defaults, distance": {"similarity": "distance"},

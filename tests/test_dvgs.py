@@ -206,6 +206,8 @@ def test_pretraining_dropout_and_the_published_setting(planted):
     with_noise, without = (dvgs(data, model, dropout=d, restarts=2, epochs=30).scores for d in (True, False))
     assert roc_auc_score(wrong, -without) > 0.9
     assert not np.allclose(with_noise, without)
+    torch.rand(5)  # whatever else draws random numbers
+    np.testing.assert_array_equal(with_noise, dvgs(data, model, dropout=True, restarts=2, epochs=30).scores)
 
 
 def test_rows_do_not_see_one_another(planted):

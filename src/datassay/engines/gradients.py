@@ -183,7 +183,7 @@ class RowGradients:
         step = max(1, CHUNK // sum(p.numel() for p in chosen.values()))
         for start in range(0, len(self), step):
             rows = slice(start, min(start + step, len(self)))
-            g = vmap(grad(one), in_dims=(None, 0, 0))(chosen, self._x[rows], self._y[rows])
+            g = vmap(grad(one), in_dims=(None, 0, 0), randomness="different")(chosen, self._x[rows], self._y[rows])
             yield rows, torch.cat([g[name].flatten(1) for name in self.through_func], 1)
 
 

@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -211,20 +211,14 @@ class Run:
 
     def _do(self, rows: Tensor, step: int, lr: float) -> None:
         x, y, recipe = self.x[rows], self.y[rows], self.recipe
-        on_card = x.is_cuda
         set_mode(self.net, dropout=self._dropout, batch_norm=True)
         for group in self._optimiser.param_groups:
             group["lr"] = lr
         random = int(np.random.SeedSequence([self.seed, 1, step]).generate_state(1, np.uint64)[0] >> 1)
         if recipe.augment is not None:
             x = recipe.augment(x, torch.Generator(x.device).manual_seed(random))
-        with torch.random.fork_rng([x.device] if on_card else []), torch.enable_grad():
-            torch.default_generator.manual_seed(
-                random
-            )  # torch.manual_seed queues a call for CUDA, with a traceback, at each step
-            if on_card:
-                torch.cuda.manual_seed(random)
-            with torch.autocast("cuda", torch.bfloat16, enabled=recipe.mixed_precision and on_card):
+        with random_numbers(random, x.device), torch.enable_grad():
+            with torch.autocast("cuda", torch.bfloat16, enabled=recipe.mixed_precision and x.is_cuda):
                 outputs = self.net(x)
             losses = self.loss(outputs.float() if recipe.mixed_precision else outputs, y)
             if self.weights is None:
@@ -277,6 +271,16 @@ class Run:
         for name, tensor in content["state"].items():
             self.state[name].copy_(tensor)
         self.epoch = content["epoch"]
+
+
+@contextmanager
+def random_numbers(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout and the like follow from the seed; afterwards torch's generators are as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed queues a call for CUDA, with a traceback, each time
+        if device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        yield
 
 
 def set_mode(net: nn.Module, *, dropout: bool, batch_norm: bool) -> None:

@@ -23,7 +23,7 @@ from scipy.stats import rankdata
 
 from datassay.data import DataError, Dataset
 from datassay.engines.gradients import RowGradients, mean_gradient
-from datassay.engines.training import Recipe, Run, Tick, in_batches, set_mode, spawned
+from datassay.engines.training import Recipe, Run, Tick, in_batches, random_numbers, set_mode, spawned
 from datassay.networks import Model, Problem, mlp, problem
 from datassay.runs import Place, do, one_of, options_of, recipe, whole
 from datassay.values import Values
@@ -213,16 +213,17 @@ def _restart(
         if step.step % every == 0:
             now = time.perf_counter()
             set_mode(net, dropout=dropout, batch_norm=False)
-            weights = None if run.weights is None else run.weights[y_val[step.rows]]
-            g = mean_gradient(net, p.loss, x_val[step.rows], y_val[step.rows], names, weights)
-            length = torch.stack([(v * v).sum() for v in g.values()]).sum().sqrt()
-            dots, squares = torch.empty(n, device=length.device), torch.empty(n, device=length.device)
-            for rows in parts:
-                of_rows = RowGradients(net, p.loss, x[rows], y[rows], names)
-                dots[rows], squares[rows] = of_rows.dots_and_squared_norms(g)
-                if said:
-                    state["said"][rows] += p.says(of_rows.outputs).double().cpu()
-                through_func = of_rows.through_func
+            with random_numbers(spawned(seed, r, 2, step.step), y.device):  # of dropout
+                weights = None if run.weights is None else run.weights[y_val[step.rows]]
+                g = mean_gradient(net, p.loss, x_val[step.rows], y_val[step.rows], names, weights)
+                length = torch.stack([(v * v).sum() for v in g.values()]).sum().sqrt()
+                dots, squares = torch.empty(n, device=length.device), torch.empty(n, device=length.device)
+                for rows in parts:
+                    of_rows = RowGradients(net, p.loss, x[rows], y[rows], names)
+                    dots[rows], squares[rows] = of_rows.dots_and_squared_norms(g)
+                    if said:
+                        state["said"][rows] += p.says(of_rows.outputs).double().cpu()
+                    through_func = of_rows.through_func
             sim = _similarity(dots, squares, length, similarity).double().cpu()
             state["value"] += torch.from_numpy((rankdata(sim) - 1) / max(1, n - 1)) if quantile else sim
             state["cosine"] += _similarity(dots, squares, length, "cosine").double().cpu()
