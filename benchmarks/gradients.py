@@ -26,10 +26,11 @@ from datassay.engines.gradients import RowGradients, mean_gradient
 WAYS = {
     "plain forward and backward": "plain",
     "g . g_i": "dots",
-    "g . g_i and |g_i|^2": "both",
+    "g . g_i and norms": "both",
     "g_i . h_j with 100 other rows": "products",
     "vmap(grad), 100 rows at a time": "vmap-100",
     "vmap(grad), all at once": "vmap",
+    "vmap(grad), all at once, and norms": "vmap-norms",
     "autograd, row by row": "rows",
 }
 
@@ -118,6 +119,8 @@ def work(way: str, model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], objec
         for start in range(0, len(x), step):
             found = vmap(grad(one), in_dims=(None, 0, 0))(values, x[start : start + step], y[start : start + step])
             sum(found[name].flatten(1) @ g[name].flatten() for name in names)
+            if way == "vmap-norms":
+                sum((found[name] ** 2).flatten(1).sum(1) for name in names)
 
     return formed
 
@@ -139,13 +142,14 @@ def child(name: str, way: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", default=["perceptron", "convolutional", "transformer"])
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         child(*args.child)
         return
     text = f"# Products of per-row gradients\n\n{torch.get_num_threads()} threads, float32, torch {torch.__version__}.\n"
-    for name in ("perceptron", "convolutional", "transformer"):
+    for name in args.networks:
         rows, plain = [], 1.0
         for label, way in WAYS.items():
             run = subprocess.run([sys.executable, __file__, "--child", name, way], capture_output=True, text=True)
