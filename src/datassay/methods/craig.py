@@ -8,9 +8,8 @@ that are nearest to it (of equally near ones the earliest chosen): the weights o
 
 The paper chooses sets and has no value for a row. Here: every row has a representative, its nearest chosen row m(i), and in the
 coreset's gradient it is replaced by it. score_i = -|p_m(i) - y_m(i)|: low where a row stands for it at which the network is far
-from the label. Of what follows from the choice these were tried too; AUC on planted wrong labels, tables of 10 and of 2 classes:
-gamma_m(i) / n_c, the share of the class with the same representative, .99 and .75 (of two classes, the large crowd of typical rows
-is broken up into small groups); the distance of m(i) from the row that stands for most, .99 and .98; the score, .99 and .98.
+from the label. The share of the class with the same representative, gamma_m(i) / n_c, is weak for two classes, where the large crowd of
+typical rows is broken up into small groups (docs/methods/craig.md has both).
 
 Differs from the paper: chosen once, early in a training on all rows, not again and again while training on S.
 """
