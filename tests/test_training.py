@@ -191,6 +191,7 @@ import sys, time, torch
 sys.path.insert(0, {tests!r})
 from test_training import *
 training.SAVE_EVERY = 0.0
+torch.set_num_threads(1)
 x, y = blobs()
 run = Run(net(), loss, x, y, RECIPES[0], seed=3, checkpoint=__import__("pathlib").Path({file!r}), key="k")
 for step in run:
@@ -202,7 +203,10 @@ torch.save(run.net.state_dict(), {out!r})
 
 def test_killed_at_any_point(tmp_path):
     x, y = blobs()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the child: sums over a batch depend on how many share them
     whole = Run(net(), loss, x, y, RECIPES[0], seed=3).through()
+    torch.set_num_threads(threads)
     code = CHILD.format(tests=os.path.dirname(__file__), file=str(tmp_path / "run.pt"), out=str(tmp_path / "out.pt"))
     for lines in (6, 5):  # twice killed, then let go
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
