@@ -297,7 +297,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     found = da.Values.load(tmp_path / "v.parquet")
     np.testing.assert_array_equal(found.scores, whole.scores)
     np.testing.assert_array_equal(found.stats["stderr"], whole.stats["stderr"])
-    with pytest.raises(DataError, match="belongs to a run with other data or options"):
+    with pytest.raises(DataError, match="belongs to a run with other data, model or options"):
         dvgs(blobs(), small, epochs=6, restarts=2, every=2, n_jobs=1, checkpoint=tmp_path / "runs")
 
 

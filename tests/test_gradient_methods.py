@@ -544,7 +544,7 @@ def test_killed_runs_go_on_to_the_same_bits(tmp_path):
     again = dict(resumable(str(tmp_path)))  # all is done: only the last look is taken again
     np.testing.assert_array_equal(again["tracin"].scores, da.Values.load(tmp_path / "tracin.parquet").scores)
     assert again["shapley"].stats["validation_loss"] == da.Values.load(tmp_path / "shapley.parquet").stats["validation_loss"]
-    with pytest.raises(DataError, match="belongs to a run with other data or options"):
+    with pytest.raises(DataError, match="belongs to a run with other data, model or options"):
         craig(blobs(), with_dropout, training=PLAIN, fraction=0.5, checkpoint=tmp_path / "craig")
 
 

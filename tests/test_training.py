@@ -180,8 +180,13 @@ def test_a_run_goes_on_to_the_same_bits(recipe, tmp_path, monkeypatch):
         for name, tensor in whole.state.items():
             np.testing.assert_array_equal(run.state[name], tensor)
     assert not list(tmp_path.glob(".*"))  # nothing half-written is left
-    with pytest.raises(ValueError, match="belongs to a run with other data or options"):
+    with pytest.raises(ValueError, match="belongs to a run with other data, model or options"):
         Run(net(), loss, x, y, recipe, checkpoint=file, key="other")
+    other = nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 3)
+    )  # of the same shapes
+    with pytest.raises(ValueError, match="belongs to a run with other data, model or options"):
+        Run(other, loss, x, y, recipe, seed=3, watch=True, state={"steps": torch.zeros(1)}, checkpoint=file, key="k")
     finished = Run(net(), loss, x, y, recipe, seed=3, watch=True, state={"steps": torch.zeros(1)}, checkpoint=file, key="k")
     assert list(finished) == []
 

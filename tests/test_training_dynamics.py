@@ -417,7 +417,7 @@ def test_killed_and_gone_on(planted, tmp_path, monkeypatch):
             np.testing.assert_array_equal(found.columns[name], column)
         da.value(data, method, **options, checkpoint=tmp_path / method)
         assert not steps  # what is done is done
-        with pytest.raises(DataError, match="belongs to a run with other data or options"):
+        with pytest.raises(DataError, match="belongs to a run with other data, model or options"):
             da.value(data, method, **{**options, "epochs": 4}, checkpoint=tmp_path / method)
 
 

@@ -167,7 +167,8 @@ class Run:
     ) -> None:
         self.net, self.loss, self.x, self.y, self.recipe, self.seed = net, loss, x, y, recipe, seed
         self.state = state if state is not None else {}
-        self._path, self._key, self._saved, self._dropout = checkpoint, key, time.monotonic(), dropout
+        self._path, self._saved, self._dropout = checkpoint, time.monotonic(), dropout
+        self._key = f"{key} {net}"  # weights of another network may have the same shapes
         self._optimiser, self.epoch = recipe.optimise(net), 0
         n, classes = len(x), not y.is_floating_point()
         self.batches = max(1, math.ceil(n / recipe.batch_size))
@@ -264,7 +265,7 @@ class Run:
         content = torch.load(path, map_location=self.y.device, weights_only=True)  # tensors and numbers: no code is run
         if content["key"] != self._key:
             raise ValueError(
-                f"{path} belongs to a run with other data or options: pass another checkpoint folder, or delete it."
+                f"{path} belongs to a run with other data, model or options: pass another checkpoint folder, or delete it."
             )
         self.net.load_state_dict(content["net"])
         self._optimiser.load_state_dict(content["optimiser"])

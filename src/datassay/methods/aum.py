@@ -101,8 +101,8 @@ def aum(
        id  flagged given_label suggested_label
     3   3     True           b               a
     """
-    start = time.perf_counter()
-    given, n = dict(locals()), len(data)
+    given = dict(locals())
+    start, n = time.perf_counter(), len(data)
     one_of("aum", (True, False), threshold_samples=threshold_samples)
     whole("aum", 0, seed=seed)
     whole("aum", 2 if threshold_samples else 1, runs=runs)
@@ -122,7 +122,7 @@ def aum(
         p = replace(p, outputs=p.outputs + 1, more=", and one for the threshold samples (threshold_samples=False has none)")
     used = recipe(training, DEFAULT, n, epochs=epochs, batch_size=batch_size, lr=lr)
     whole("aum", 1, epochs=used.epochs)
-    options = options_of({name: value for name, value in given.items() if name != "start"}, used)
+    options = options_of(given, used)
     work = partial(_run, p, used, k, float(percentile), seed)
     found = do(work, runs, p, options, units=used.epochs, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
     margins, own = np.stack([r.margin for r in found]), np.stack([r.own for r in found])

@@ -96,14 +96,14 @@ def craig(
     >>> int(values.columns["craig_weight"].sum()), values.stats["chosen"]
     (60, {'a': 3, 'b': 3})
     """
-    start = time.perf_counter()
     given = dict(locals())
+    start = time.perf_counter()
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
         raise DataError(f"craig: fraction must be above 0 and at most 1, got {fraction!r}.")
     whole("craig", 0, seed=seed)
     p = problem(data, model, device, "craig", regression=False)
     used = recipe(training, IMAGES if len(p.shape) > 1 else TABLES, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
-    options = options_of({name: value for name, value in given.items() if name != "start"}, used)
+    options = options_of(given, used)
     work = partial(_said, p, used, seed)
     (said,) = do(work, 1, p, options, units=used.epochs, checkpoint=checkpoint, n_jobs=None, progress=progress)
     trained = time.perf_counter()

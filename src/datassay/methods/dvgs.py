@@ -5,8 +5,8 @@
 theta follows the validation rows alone (the target), so no row is learned by heart. sim: cosine; dot product g . g_i; scalar
 projection g . g_i / |g|; distance -|g - g_i|. All follow from g . g_i and |g_i|, and these from one backward pass.
 
-Differs from the released code: both gradients in evaluation mode (there dropout stays on in the rows' and adds noise); no file
-for each step; the default network normalises within a row. ``faithful=True`` takes the network and the recipe of its experiment 1.
+Differs from the released code: dropout is off, in the training as in both gradients, unless ``dropout=True``; no file for each step;
+the default network normalises within a row. ``faithful=True`` takes the network, the recipe and the dropout of its experiment 1.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def dvgs(
        id given_label suggested_label
     3   3           b               a
     """
-    start = time.perf_counter()
     given = dict(locals())
+    start = time.perf_counter()
     one_of("dvgs", ("cosine", "dot", "scalar", "distance"), similarity=similarity)
     one_of("dvgs", ("mean", "quantile"), aggregate=aggregate)
     one_of("dvgs", (True, False), balanced=balanced, unsupervised=unsupervised, dropout=dropout, faithful=faithful)
@@ -137,7 +137,7 @@ def dvgs(
     default = replace(IMAGES if images else DEFAULT, balanced=faithful or balanced)
     used = recipe(training or default, default, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
     used = replace(used, balanced=used.balanced or balanced)
-    options = options_of({name: value for name, value in given.items() if name != "start"}, used)
+    options = options_of(given, used)
     if grad_params is not None and (unknown := set(grad_params) - {name for name, _ in p.make(0, seed).named_parameters()}):
         raise DataError(f"dvgs: the model has no parameter {sorted(unknown)[0]!r}, which grad_params names.")
     steps = every or (max(1, math.ceil(len(p.y_val) / used.batch_size)) if images else 1)

@@ -90,13 +90,13 @@ def forgetting(
        id  flagged suggested_label  forgetting_events  learned_at
     3   3     True               a                 18        -1.0
     """
-    start = time.perf_counter()
     given = dict(locals())
+    start = time.perf_counter()
     whole("forgetting", 0, seed=seed)
     p = problem(data, model, device, "forgetting", regression=False)
     used = recipe(training, DEFAULT, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
     whole("forgetting", 1, epochs=used.epochs)
-    options = options_of({name: value for name, value in given.items() if name != "start"}, used)
+    options = options_of(given, used)
     work = partial(_run, p, used, seed)
     found = do(work, runs, p, options, units=used.epochs, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
     lost = np.sum([r.lost for r in found], axis=0)

@@ -95,13 +95,13 @@ def grand(
        id given_label suggested_label
     3   3           b               a
     """
-    start = time.perf_counter()
     given = dict(locals())
+    start = time.perf_counter()
     one_of("grand", ("all", "last"), layers=layers)
     whole("grand", 0, seed=seed)
     p = problem(data, model, device, "grand")
     used = recipe(training, early(p), len(data), epochs=epochs, batch_size=batch_size, lr=lr)
-    options = options_of({name: value for name, value in given.items() if name != "start"}, used)
+    options = options_of(given, used)
     work = partial(_run, p, used, layers == "last", seed)
     found = do(work, runs, p, options, units=used.epochs + 1, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
     each, said = np.stack([r.value for r in found]), np.mean([r.said for r in found], axis=0)

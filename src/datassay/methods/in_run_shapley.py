@@ -104,8 +104,8 @@ def in_run_shapley(
        id given_label suggested_label
     3   3           b               a
     """
-    start = time.perf_counter()
     given = dict(locals())
+    start = time.perf_counter()
     one_of("in-run-shapley", (1, 2), order=order)
     whole("in-run-shapley", 0, seed=seed)
     p = problem(data, model, device, "in-run-shapley", validation=True)
@@ -124,7 +124,7 @@ def in_run_shapley(
         )
     if used.epochs == 0:
         raise DataError("in-run-shapley values steps, and epochs=0 has none: give at least 1.")
-    options = options_of({name: value for name, value in given.items() if name != "start"}, used)
+    options = options_of(given, used)
     work = partial(_run, p, used, order, val_batch, seed)
     found = do(work, runs, p, options, units=used.epochs, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
     change = np.mean([r.change for r in found], axis=0)

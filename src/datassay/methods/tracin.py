@@ -105,8 +105,8 @@ def tracin(
        id given_label suggested_label
     3   3           b               a
     """
-    start = time.perf_counter()
     given = dict(locals())
+    start = time.perf_counter()
     one_of("tracin", ("validation", "self"), influence=influence)
     one_of("tracin", ("all", "last"), layers=layers)
     whole("tracin", 1, checkpoints=1 if checkpoints is None else checkpoints)
@@ -119,7 +119,7 @@ def tracin(
     checkpoints = given["checkpoints"] = min(CHECKPOINTS, steps) if checkpoints is None else checkpoints
     if checkpoints > steps:
         raise DataError(f"tracin: {checkpoints} checkpoints need as many steps, and {used.epochs} epochs have {steps}.")
-    options = options_of({name: value for name, value in given.items() if name != "start"}, used)
+    options = options_of(given, used)
     work = partial(_run, p, used, influence == "self", layers == "last", checkpoints, seed)
     found = do(work, runs, p, options, units=used.epochs, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
     column = np.mean([r.value for r in found], axis=0)
