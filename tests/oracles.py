@@ -65,3 +65,29 @@ def gaussian_classes(n, d, k, seed=0, spread=1.0):
     centres = rng.normal(size=(k, d)) * 2
     codes = np.arange(n) % k
     return centres[codes] + spread * rng.normal(size=(n, d)), codes
+
+
+def _airport(S, costs=(1.0, 2.0, 2.0, 5.0)):
+    """A runway for these aircraft costs what the largest of them needs."""
+    return max((costs[i] for i in S), default=0.0)
+
+
+# players, what a coalition is worth, Shapley values, Banzhaf values; each follows by counting
+GAMES = {
+    "majority of three": (3, lambda S: float(len(S) >= 2), [1 / 3] * 3, [1 / 2] * 3),
+    "two left gloves, one right": (3, lambda S: float(2 in S and len(S) >= 2), [1 / 6, 1 / 6, 4 / 6], [1 / 4, 1 / 4, 3 / 4]),
+    "majority of five": (5, lambda S: float(len(S) >= 3), [1 / 5] * 5, [6 / 16] * 5),
+    "airport": (
+        4,
+        _airport,
+        [1 / 4, 1 / 4 + 1 / 3, 1 / 4 + 1 / 3, 1 / 4 + 1 / 3 + 3],
+        [1 / 8, 3 / 8, 3 / 8, 5 - (0 + 1 + 6 * 2) / 8],  # less the mean cost of the eight sets of the others
+    ),
+    "a null player": (3, lambda S: float(0 in S) + 2 * float(1 in S), [1.0, 2.0, 0.0], [1.0, 2.0, 0.0]),
+    "any two of three among five": (
+        5,
+        lambda S: float(len(S & {0, 1, 2}) >= 2),
+        [1 / 3, 1 / 3, 1 / 3, 0, 0],
+        [1 / 2, 1 / 2, 1 / 2, 0, 0],
+    ),
+}

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import pandas as pd
 
+from datassay.amounts import duration, in_bytes, in_seconds
 from datassay.data import Dataset
 from datassay.engines import machine
 from datassay.errors import DataError
 from datassay.methods import METHODS, Cost, meant, value
 from datassay.values import Values
-
-_SECONDS = {
-    "s": 1,
-    "sec": 1,
-    "second": 1,
-    "seconds": 1,
-    "min": 60,
-    "minute": 60,
-    "minutes": 60,
-    "h": 3600,
-    "hour": 3600,
-    "hours": 3600,
-}
-_BYTES = {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
 @dataclass(frozen=True)
@@ -119,12 +104,8 @@ def plan(
         raise DataError(f"plan needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path).")
     if method is not None and method not in METHODS:
         raise DataError(f"there is no method {method!r}{meant(method, METHODS)} There are: {', '.join(METHODS)}.")
-    limit = float("inf") if budget is None else _amount(budget, _SECONDS, "budget", "'10 min', '2 h' or seconds")
-    room = (
-        machine.available_memory() or float("inf")
-        if memory is None
-        else _amount(memory, _BYTES, "memory", "'8 GB' or bytes")
-    )
+    limit = float("inf") if budget is None else in_seconds(budget, "budget")
+    room = machine.available_memory() or float("inf") if memory is None else in_bytes(memory, "memory")
     rates = rates or _probed()
     lines: list[tuple[str, Cost]] = [
         (name, cost) for name in ([method] if method else METHODS) for cost in METHODS[name].costs(data, rates)
@@ -138,27 +119,6 @@ def plan(
 @cache
 def _probed() -> machine.Rates:
     return machine.probe()
-
-
-def _amount(given: str | float, units: Mapping[str, float], name: str, example: str) -> float:
-    """'10 min' or 600 to 600."""
-    if isinstance(given, (int, float)) and not isinstance(given, bool) and given > 0:
-        return float(given)
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]+)\s*", str(given))
-    if found is None or found[2].lower() not in units or float(found[1]) <= 0:
-        raise DataError(f"{name} must be an amount such as {example}, got {given!r}.")
-    return float(found[1]) * units[found[2].lower()]
-
-
-def duration(seconds: float) -> str:
-    """
-    >>> [duration(s) for s in (0.25, 42, 600, 9000, 2e6)]
-    ['0.2 s', '42 s', '10 min', '2.5 h', '23 days']
-    """
-    for limit, unit, size in ((1, "s", 1), (120, "s", 1), (7200, "min", 60), (200_000, "h", 3600)):
-        if seconds < limit:
-            return f"{seconds:.1f} s" if limit == 1 else f"{seconds / size:.{0 if seconds / size >= 10 else 1}f} {unit}"
-    return f"{seconds / 86400:.0f} days"
 
 
 def _written(options: dict[str, Any]) -> str:

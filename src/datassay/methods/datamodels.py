@@ -1,0 +1,156 @@
+"""Datamodels (Ilyas, Park, Engstrom, Leclerc & Madry, ICML 2022): what a model says of each validation row, as a linear function of its rows.
+
+    theta_q = argmin 1/(2 m) sum_j (f_q(S_j) - theta_q0 - theta_q . 1_S_j)^2 + lambda_q |theta_q|_1
+    score_i = mean over q of theta_q,i                                f_q(S): log-odds of q's label by the model trained on S
+
+S_j: every row with probability alpha. Each validation row q has a LASSO of its own, its lambda by cross-validation; the trainings are
+the same for all. theta_q,i is what row i does to q: the whole matrix can be kept, and one q can be asked for.
+
+Differs from the paper: subsets drawn row by row, so that their size varies a little; log-odds clipped at a million to one instead of the
+logit margin; hundreds of trainings, not hundreds of thousands.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy import ndarray
+
+from datassay.data import DataError, Dataset
+from datassay.engines import effects
+from datassay.engines.designs import Inclusion
+from datassay.models import log_odds, of_labels, query_utility
+from datassay.trainings import one_of, options_of, stop_when, study
+from datassay.values import Values
+
+AT_ONCE = 64  # queries whose LASSOs share the work on the masks
+
+
+def datamodels(
+    data: Dataset,
+    model: Any = None,
+    *,
+    n_models: int = 1000,
+    alpha: float = 0.5,
+    rule: Literal["min", "1se"] = "min",
+    folds: int = 5,
+    query: int | None = None,
+    label: Any = None,
+    matrix: str | Path | None = None,
+    budget: str | float | None = None,
+    training: Any = None,
+    device: str = "auto",
+    store: str | Path | None = None,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> Values:
+    """Effect of every row on what a model says of each validation row, by the LASSO on random subsets.
+
+    Parameters
+    ----------
+    data, model, n_models
+        n rows and m validation rows; a scikit-learn estimator, torch module, function from a seed to one, or None for logistic or
+        ridge regression; trainings.
+    alpha
+        Share of the rows in a subset.
+    rule, folds
+        How the penalty is chosen: see `ame`.
+    query, label
+        One validation row by its position, and a class (None: its own label), instead of all rows and their labels. If ``label``
+        is another than its own, rows that speak for it have low scores.
+    matrix
+        A .npy file to write theta to: (n, m), or (n, 1) with ``query``.
+    budget, training, device, store, seed, n_jobs, progress
+        As for `ame`.
+
+    Returns
+    -------
+    Values
+        scores (n,): the column ``datamodel``, high = raises the log-odds of the validation rows' labels. Flagged: below 0. Suggested label:
+        by models of the other folds. ``stats["explained"]``: share of the variance that is foretold for trainings left out, mean over
+        queries.
+
+    Raises
+    ------
+    DataError
+        No validation rows, a model or options that can't be.
+    ImportError
+        A torch module without torch.
+
+    Examples
+    --------
+    >>> import numpy as np, datassay as da
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.r_[rng.normal(1, 1, (30, 3)), rng.normal(-1, 1, (30, 3))]
+    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
+    >>> data = da.Dataset(X, y, X_val=[[1, 1, 1], [-1, -1, -1]], y_val=["a", "b"])
+    >>> da.value(data, method="datamodels", n_models=400).suspects(1)["id"].item()
+    3
+    """
+    given = dict(locals())
+    one_of("datamodels", ("min", "1se"), rule=rule)
+    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < 1:
+        raise DataError(f"datamodels: alpha, the share of rows in a subset, must be between 0 and 1, got {alpha!r}.")
+    if query is None and label is not None:
+        raise DataError("datamodels: label is for a query: give the position of a validation row as query, too.")
+    if matrix is not None and not Path(matrix).resolve().parent.is_dir():
+        raise DataError(f"datamodels: the folder of {str(matrix)!r} does not exist: make it first.")
+    stop = stop_when("datamodels", n_models, budget)
+    s = study("datamodels", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress)
+    own = True
+    if query is not None:
+        one, own = query_utility(data, query, label, "datamodels")
+    elif data.task == "classification":
+        y = cast(ndarray, data.codes_val)
+    law = Inclusion("grid", (float(alpha),))
+    got = s.collect(s.drawn(lambda a, b: law.draw(len(data), seed, a, b)), stop)
+
+    def worth(said: ndarray) -> ndarray:
+        if query is not None:
+            return one(said)[:, None]
+        if data.task == "classification":
+            return log_odds(of_labels(said, y))
+        return -((said[..., 0] - np.asarray(data.codes_val)) ** 2)
+
+    F = s.worth(got.subsets, worth)
+    X = got.subsets.counts.astype(np.float64)
+    parts, foretold = [], []
+    for start in range(0, F.shape[1], AT_ONCE):
+        U = F[:, start : start + AT_ONCE]
+        found = effects.lasso(X, U, rule=rule, folds=folds, seed=seed, n_jobs=n_jobs)
+        parts.append(found.coef)
+        least = np.nanmin(found.error, axis=0)
+        foretold.append(1 - least / np.maximum(U.var(axis=0), 1e-300))
+    theta = np.concatenate(parts, axis=1)
+    if matrix is not None:
+        _write(Path(matrix), theta)
+    value = theta.mean(axis=1)
+    scores = value.copy() if own else -value
+    stats = {
+        "trainings": len(F),
+        "stopped": got.stopped,
+        "explained": float(np.concatenate(foretold).mean()),
+        "nonzero": float((theta != 0).mean()),
+        "flag_rule": "score below 0: on average the row lowers the log-odds of the label"
+        if data.task == "classification"
+        else "score below 0: on average the row raises the squared error",
+    }
+    suggested = s.suggested()
+    stats["seconds"] = s.elapsed
+    return Values(
+        data.ids, scores, scores < 0, {"datamodel": value}, "datamodels", options_of(given), stats, data.y, suggested, data.hash
+    )
+
+
+def _write(path: Path, theta: ndarray) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            np.save(file, theta)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,216 @@
+"""Data Shapley (Ghorbani & Zou, ICML 2019): what a row adds to what came before it, on average over all orders of the rows.
+
+    phi_i = 1/n sum over S without i of  (v(S + i) - v(S)) / C(n - 1, |S|)          v(S): utility of the model trained on S
+
+    permutation  marginal contributions along random orders, the rest of an order 0 once v is near v(N) (TMC-Shapley); n trainings an
+                 order, and what each row adds is seen once an order
+    ridge        regression of v on all rows' presence in subsets with p ~ U(0, 1): KernelSHAP with a penalty (engines.semivalues);
+                 differences: the same without a penalty, each row for itself. One training serves every row.
+
+All three add up to v(N) - v({}) (permutation: where nothing is truncated; standardised: no).
+
+Differs from the paper's code: v({}) is the utility of a model of no rows, all classes alike, not the largest class's; truncation goes by
+|v(N) - v(prefix)| <= truncation |v(N) - v({})| five times in a row; and ridge is the default, since an order takes n trainings.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy import ndarray
+from tqdm import tqdm
+
+from datassay.data import DataError, Dataset
+from datassay.engines import designs
+from datassay.engines.designs import Inclusion
+from datassay.engines.semivalues import shapley_law
+from datassay.models import utility_of
+from datassay.trainings import Found, Stop, Study, Utility, one_of, options_of, semivalue, stop_when, study
+from datassay.values import Values
+
+AT_ONCE = 8  # orders that are gone along side by side
+STEP = 32  # rows of an order that are trained before it is looked whether to go on
+PATIENCE = 5  # prefixes in a row that must be near v(N)
+
+
+def shapley(
+    data: Dataset,
+    model: Any = None,
+    *,
+    n_models: int = 1000,
+    by: Literal["ridge", "differences", "permutation"] = "ridge",
+    truncation: float = 0.01,
+    standardise: bool = False,
+    utility: Any = None,
+    antithetic: bool = False,
+    budget: str | float | None = None,
+    stderr: float | None = None,
+    settled: float | None = None,
+    training: Any = None,
+    device: str = "auto",
+    store: str | Path | None = None,
+    reuse: bool = False,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> Values:
+    """Data Shapley value of every row, from trainings on subsets.
+
+    Parameters
+    ----------
+    data, model, n_models
+        n rows and validation rows; a scikit-learn estimator, torch module, function from a seed to one, or None for logistic or
+        ridge regression; trainings. If there are no more than n_models subsets at all, all are trained, and the values are exact.
+    by
+        "ridge", "differences" or "permutation", see above. Permutations are whole, so that a few more trainings are done.
+    truncation
+        Of permutations, see above; 0: none.
+    standardise
+        "ridge" and "differences": utilities in standard deviations for subsets of the same size. Wrong rows are found better, but
+        values don't add up to v(N) - v({}) any more.
+    utility, antithetic, budget, stderr, settled, training, device, store, reuse, seed, n_jobs, progress
+        As for `banzhaf`.
+
+    Returns
+    -------
+    Values
+        scores = the column ``shapley`` (n,), high = worth keeping. Flagged: below 0. Suggested label: by models of the other folds.
+
+    Raises
+    ------
+    DataError
+        No validation rows, a model or options that can't be; fewer trainings than a permutation takes.
+    ImportError
+        A torch module without torch.
+
+    Examples
+    --------
+    >>> import numpy as np, datassay as da
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.r_[rng.normal(1, 1, (30, 3)), rng.normal(-1, 1, (30, 3))]
+    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
+    >>> data = da.Dataset(X, y, X_val=[[1, 1, 1], [-1, -1, -1]], y_val=["a", "b"])
+    >>> values = da.value(data, method="shapley", n_models=400)
+    >>> values.suspects(1)["id"].item()
+    3
+    >>> bool(np.isclose(values.scores.sum(), values.stats["utility_of_all"] - values.stats["utility_of_none"]))
+    True
+    """
+    given = dict(locals())
+    one_of("shapley", ("ridge", "differences", "permutation"), by=by)
+    one_of("shapley", (True, False), standardise=standardise, antithetic=antithetic, reuse=reuse)
+    if isinstance(truncation, bool) or not isinstance(truncation, (int, float)) or not 0 <= truncation < 1:
+        raise DataError(f"shapley: truncation must be a share from 0 to below 1, got {truncation!r}.")
+    if by == "permutation" and (standardise or reuse or antithetic):
+        raise DataError("shapley: standardise, reuse and antithetic are for by='ridge' and by='differences'.")
+    stop = stop_when("shapley", n_models, budget, stderr, settled)
+    s = study("shapley", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress)
+    worth = utility_of(data, utility, "shapley")
+    if by == "permutation":
+        found = _permutations(s, stop, worth, float(truncation))
+    else:
+        law = Inclusion("uniform", (0.0, 1.0))
+        found = semivalue(s, law, shapley_law, worth, stop, by=by, standardise=standardise, reuse=reuse, antithetic=antithetic)
+    stats = found.stats | {"stderr": found.stderr, "flag_rule": "Shapley value below 0: on average the row does harm"}
+    suggested = s.suggested()
+    stats["seconds"] = s.elapsed
+    value = found.value
+    return Values(
+        data.ids, value.copy(), np.asarray(value < 0), {"shapley": value}, "shapley", options_of(given), stats, data.y, suggested,
+        data.hash,
+    )  # fmt: skip
+
+
+def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Found:
+    n = len(s.data)
+    if stop.n_models < n:
+        raise DataError(
+            f"shapley: a permutation takes {n} trainings, one for each row, and n_models is {stop.n_models}: give more, or take "
+            "by='ridge', where every training serves every row."
+        )
+    none, everything = s.ends(worth)
+    near = truncation * abs(everything - none)
+    marginals: list[ndarray] = []
+    trainings, reason = 0, "as many trainings as were asked for"
+    at_once = max(1, min(AT_ONCE, stop.n_models // n))
+    bar = tqdm(
+        total=stop.n_models,
+        desc=f"shapley, {n} rows, {stop.n_models} trainings",
+        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} to go{postfix}",
+        disable=None if s.progress else True,
+        leave=False,
+    )
+    with bar:
+        try:
+            while trainings < stop.n_models and not (marginals and s.elapsed > stop.seconds):
+                first = len(marginals)
+                orders = [np.argsort(designs.permutation(n, s.seed, first + k)[s.place]) for k in range(at_once)]
+                found = _along(s, orders, worth, (none, everything), near, bar)
+                trainings += sum(t for _, t in found)
+                marginals += [m for m, _ in found]
+                error = _error(marginals)
+                bar.set_postfix_str(f", {len(marginals)} orders, standard error {np.median(error) / max(np.std(np.mean(marginals, 0)), 1e-300):.2f} of the spread")
+            if trainings < stop.n_models:
+                reason = "the time was up"
+        except KeyboardInterrupt:
+            if not marginals:
+                raise
+            reason = "interrupted"
+    stats = {
+        "trainings": trainings,
+        "permutations": len(marginals),
+        "stopped": reason,
+        "utility_of_none": none,
+        "utility_of_all": everything,
+    }
+    return Found(np.mean(marginals, axis=0), _error(marginals), stats)
+
+
+def _along(
+    s: Study, orders: list[ndarray], worth: Utility, ends: tuple[float, float], near: float, bar: tqdm
+) -> list[tuple[ndarray, int]]:
+    """Marginal contributions of every row along each order, and the trainings that took."""
+    n = len(s.data)
+    v = [np.full(n + 1, ends[1]) for _ in orders]  # of the prefixes; from where it is truncated v(N): nothing is added any more
+    reached, going = [0] * len(orders), set(range(len(orders)))
+    for values in v:
+        values[0] = ends[0]
+    while going:
+        parts = []
+        for k in sorted(going):
+            lengths = np.arange(reached[k] + 1, min(reached[k] + STEP, n - 1) + 1)
+            parts.append((k, lengths, designs.prefixes(orders[k], lengths.tolist())))
+        parts = [part for part in parts if len(part[1])]
+        if parts:
+            subsets = designs.Subsets(np.concatenate([p.counts for *_, p in parts]), np.concatenate([p.p for *_, p in parts]))
+            s.train(subsets, bar=bar)
+            found = np.split(s.worth(subsets, worth), np.cumsum([len(lengths) for _, lengths, _ in parts])[:-1])
+            for (k, lengths, _), u in zip(parts, found, strict=True):
+                v[k][lengths] = u
+                reached[k] = int(lengths[-1])
+        for k in sorted(going):
+            if reached[k] >= n - 1:
+                going.discard(k)
+            elif near > 0 and (at := _settled(v[k][: reached[k] + 1], ends[1], near)) is not None:
+                v[k][at + 1 :] = v[k][at]
+                going.discard(k)
+    results = []
+    for order, values, length in zip(orders, v, reached, strict=True):
+        marginal = np.empty(n)
+        marginal[order] = np.diff(values)
+        results.append((marginal, length))
+    return results
+
+
+def _settled(v: ndarray, everything: float, near: float) -> int | None:
+    """The first prefix with which `PATIENCE` in a row are near the end."""
+    close = np.abs(v - everything) <= near
+    run = np.convolve(close, np.ones(PATIENCE, int))[: len(v)] == PATIENCE
+    return int(np.argmax(run)) if run.any() else None
+
+
+def _error(marginals: list[ndarray]) -> ndarray:
+    k = len(marginals)
+    return np.std(marginals, axis=0, ddof=1) / np.sqrt(k) if k > 1 else np.full(len(marginals[0]), np.nan)

@@ -1,0 +1,361 @@
+"""What methods that retrain on subsets ask of a model: trained on these rows, what does it say of those?
+
+A scikit-learn estimator, a torch module or a function from a seed to one; without any, logistic regression or ridge regression on
+scaled columns, which `engines.linear` fits many at a time and exactly. Answers are log-probabilities of the classes, or
+predictions; classes that a subset lacks get `LOWEST`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import scipy.sparse as sp
+from numpy import ndarray
+from sklearn import __version__ as sklearn_version
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from datassay.data import DataError, Dataset
+from datassay.engines import linear
+from datassay.engines.submodels import Said, Trainer
+
+LOWEST = float(np.log(1e-12))  #: log-probability of what a model holds for impossible
+DENSE = 2**27  # numbers up to which a sparse matrix is made dense for the engine of linear models
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A trainer, and the text by which its trainings are known."""
+
+    trainer: Trainer
+    text: str
+
+
+def trainable(
+    data: Dataset, model: Any, method: str, *, training: Any = None, device: str = "auto", tol: float = 1e-5
+) -> Trainable:
+    """The trainer for what was given as model; ``tol`` is the precision of logistic regressions.
+
+    Raises
+    ------
+    DataError
+        It is no model, or one for another task.
+    ImportError
+        It is a torch module, and torch is not installed.
+    """
+    classification = data.task == "classification"
+    if model is None:
+        if training is not None:
+            raise DataError(f"{method}: training says how a network is trained; pass one as model.")
+        X, Q = scaled(data)
+        if classification:
+            return Trainable(LogisticTrainer(linear.Logistic(X, data.codes, len(data.classes)), X, Q, tol), "logistic regression, C=1, scaled columns")
+        return Trainable(RidgeTrainer(X, data.codes, Q, 1.0), "ridge regression, alpha=1, scaled columns")
+    if isinstance(model, type):
+        raise DataError(f"{method}: model must be an instance, {model.__name__}() say, not the class.")
+    if hasattr(model, "fit") and hasattr(model, "predict"):
+        if training is not None:
+            raise DataError(f"{method}: training says how a network is trained, and the model is a {type(model).__name__}.")
+        if not hasattr(model, "get_params"):
+            raise DataError(f"{method}: the model must be a scikit-learn estimator, with get_params, got {type(model).__name__}.")
+        if is_regressor(model) if classification else is_classifier(model):
+            raise DataError(f"{method}: this is {data.task}, and {type(model).__name__} is a model for the other task.")
+        text = f"scikit-learn {sklearn_version} {_named(model)}"
+        dense = _dense(data)
+        if dense is not None and (C := _logistic_C(model)) and classification:
+            return Trainable(LogisticTrainer(linear.Logistic(dense[0], data.codes, len(data.classes), C=C), *dense, tol), f"{text} (exactly)")
+        if dense is not None and type(model) is Ridge and not classification and _plain_ridge(model):
+            return Trainable(RidgeTrainer(dense[0], data.codes, dense[1], float(model.alpha)), f"{text} (exactly)")
+        return Trainable(EstimatorTrainer(model, data.X, data.y, data.X_val, tuple(data.classes)), text)
+    if not callable(model):
+        raise DataError(
+            f"{method}: model must be a scikit-learn estimator, a torch nn.Module, or a function from a seed to one, got {type(model).__name__}."
+        )
+    from datassay.stacks import network  # torch is imported where it is needed
+
+    trainer, text = network(data, model, method, training=training, device=device)
+    return Trainable(trainer, text)
+
+
+def scaled(data: Dataset) -> tuple[ndarray, ndarray | None]:
+    """Columns with mean 0 and standard deviation 1 over the training rows, as float64; a frame's are so already."""
+    found = _dense(data)
+    if found is None:
+        raise DataError(
+            f"{data.X.shape[0]} x {data.X.shape[1]} numbers are too many for the default model: pass one that takes sparse rows, "
+            "SGDClassifier(loss='log_loss') say."
+        )
+    X, Q = found
+    if data.encoding:
+        return X, Q
+    mean, std = X.mean(0), X.std(0)
+    std[std == 0] = 1
+    return (X - mean) / std, None if Q is None else (Q - mean) / std
+
+
+def _dense(data: Dataset) -> tuple[ndarray, ndarray | None] | None:
+    """Float64 matrices, if that is not too much."""
+    if sp.issparse(data.X) and data.X.shape[0] * data.X.shape[1] > DENSE:
+        return None
+
+    def whole(X: Any) -> ndarray:
+        return np.asarray(X.toarray() if sp.issparse(X) else X, np.float64)
+
+    return whole(data.X), None if data.X_val is None else whole(data.X_val)
+
+
+def _named(model: Any) -> str:
+    options = {k: v for k, v in sorted(model.get_params(deep=True).items())}
+    return f"{type(model).__module__}.{type(model).__qualname__} {options!r}"
+
+
+def _logistic_C(model: Any) -> float | None:
+    """C, where it is the logistic regression that `engines.linear` fits."""
+    if type(model) is not LogisticRegression:
+        return None
+    given = model.get_params()
+    plain = (
+        given.get("penalty", "l2") in ("l2", "deprecated")
+        and given.get("l1_ratio", 0) in (0, None)
+        and not given.get("dual", False)
+        and given["fit_intercept"]
+        and given["class_weight"] is None
+        and not given["warm_start"]
+        and given["solver"] != "liblinear"  # it shrinks the intercept, too
+        and given.get("multi_class", "auto") in ("auto", "deprecated", "multinomial")
+        and 0 < given["C"] < np.inf
+    )
+    return float(given["C"]) if plain else None
+
+
+def _plain_ridge(model: Ridge) -> bool:
+    return bool(np.isscalar(model.alpha) and model.alpha > 0 and model.fit_intercept and not model.positive)
+
+
+@dataclass(frozen=True)
+class LogisticTrainer:
+    fit: linear.Logistic
+    X: ndarray
+    Q: ndarray | None
+    tol: float
+    block: int = 16
+    random: bool = False
+
+    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
+        W = self.fit(counts, tol=self.tol)
+        asked = self.Q if val else None, self.X if rows else None
+        each = [None if Z is None else np.maximum(linear.log_probabilities(Z, W), LOWEST) for Z in asked]
+        return _split(each, len(counts))
+
+
+@dataclass(frozen=True)
+class RidgeTrainer:
+    X: ndarray
+    y: ndarray
+    Q: ndarray | None
+    alpha: float
+    block: int = 16
+    random: bool = False
+
+    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
+        W = linear.ridge(self.X, self.y, counts, alpha=self.alpha)
+        asked = self.Q if val else None, self.X if rows else None
+        return _split([None if Z is None else linear.predictions(Z, W)[..., None] for Z in asked], len(counts))
+
+
+def _split(each: list[ndarray | None], b: int) -> list[Said]:
+    said = [None if found is None else found.astype(np.float32) for found in each]
+    return [Said(*(None if found is None else found[i] for found in said)) for i in range(b)]
+
+
+@dataclass(frozen=True)
+class EstimatorTrainer:
+    """A scikit-learn estimator, cloned and fitted for each subset."""
+
+    model: Any
+    X: Any
+    y: ndarray
+    Q: Any
+    classes: tuple[Any, ...]
+    block: int = 1
+
+    @property
+    def random(self) -> bool:
+        return any(k.split("__")[-1] == "random_state" and v is None for k, v in self.model.get_params(deep=True).items())
+
+    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
+        asked = [Z for Z, wanted in ((self.Q, val), (self.X, rows)) if wanted]
+        said = []
+        for c, seed in zip(counts, seeds, strict=True):
+            found = iter(self._ask(np.repeat(np.arange(len(c)), c), seed, asked))
+            said.append(Said(next(found) if val else None, next(found) if rows else None))
+        return said
+
+    def _ask(self, rows: ndarray, seed: int, asked: list[Any]) -> list[ndarray]:
+        """What the model says of each matrix, trained on these rows."""
+        labels = self.y[rows]
+        if not self.classes:
+            if len(rows) == 0:
+                return [np.full((Z.shape[0], 1), self.y.astype(float).mean(), np.float32) for Z in asked]
+            model = self._fitted(rows, labels, seed)
+            return [np.asarray(model.predict(Z), np.float32).reshape(-1, 1) for Z in asked]
+        code = {label: i for i, label in enumerate(self.classes)}
+        present = sorted({code[label] for label in labels.tolist()})
+        if len(present) < 2:  # no estimator can do anything with that
+            p = np.full(len(self.classes), 1 / len(self.classes) if not present else 0.0)
+            p[present] = 1.0
+            return [np.tile(_log(p), (Z.shape[0], 1)) for Z in asked]
+        model = self._fitted(rows, labels, seed)
+        columns = [code[label] for label in model.classes_.tolist()]
+        answers = []
+        for Z in asked:
+            p = np.zeros((Z.shape[0], len(self.classes)))
+            if hasattr(model, "predict_proba"):
+                p[:, columns] = model.predict_proba(Z)
+            else:
+                p[np.arange(len(p)), [code[label] for label in model.predict(Z).tolist()]] = 1
+            answers.append(_log(p))
+        return answers
+
+    def _fitted(self, rows: ndarray, labels: ndarray, seed: int) -> Any:
+        model = clone(self.model)
+        free = {k: seed for k, v in model.get_params(deep=True).items() if k.split("__")[-1] == "random_state" and v is None}
+        model.set_params(**free)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            try:
+                return model.fit(self.X[rows], labels)
+            except ValueError as error:
+                raise DataError(
+                    f"{type(model).__name__} could not be fitted on a subset of {len(rows)} rows ({str(error).splitlines()[0]}): "
+                    "pass a model that can, or draw larger subsets."
+                ) from error
+
+
+def _log(p: ndarray) -> ndarray:
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(p), LOWEST).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------------------- utilities
+
+
+CLIP = float(np.log(1e-6))  # log-odds beyond 14 say no more, and would outweigh all others
+
+
+def log_odds(said: ndarray) -> ndarray:
+    """log p / (1 - p) of log-probabilities, clipped at odds of a million.
+
+    >>> log_odds(np.log([0.5, 0.9, 1e-30])).round(3).tolist()
+    [0.0, 2.197, -13.816]
+    """
+    logp = np.minimum(said.astype(np.float64), -1e-7)
+    return np.clip(logp - np.log(-np.expm1(logp)), CLIP, -CLIP)
+
+
+def of_labels(said: ndarray, codes: ndarray) -> ndarray:
+    """(k, q) what is said of the label of each row, from (k, q, c)."""
+    return np.take_along_axis(said, codes[None, :, None], axis=2)[..., 0]
+
+
+def accuracy(said: ndarray, codes: ndarray) -> ndarray:
+    """(k, q) whether the likeliest class is the label: among equal ones in equal shares."""
+    top = said.max(2, keepdims=True) == said
+    return of_labels(top / top.sum(2, keepdims=True), codes)
+
+
+Scorer = Callable[[Any, Any, Any], float]
+
+
+def utility_of(data: Dataset, what: str | Scorer | None, method: str) -> Callable[[ndarray], ndarray]:
+    """The function from what trainings say of the validation rows, (k, m, c), to what each is worth, (k,).
+
+    None: "margin", the mean log-odds of the validation rows' labels; in regression "squared-error", minus its mean in variances of
+    the training labels.
+
+    Raises
+    ------
+    DataError
+        There is no such utility.
+    """
+    what = what or ("margin" if data.task == "classification" else "squared-error")
+    y = cast(ndarray, data.codes_val)
+    if data.task == "classification":
+        known: dict[str, Callable[[ndarray], ndarray]] = {
+            "margin": lambda said: log_odds(of_labels(said, y)).mean(1),
+            "accuracy": lambda said: accuracy(said, y).mean(1),
+            "log-likelihood": lambda said: np.maximum(of_labels(said, y).astype(np.float64), CLIP).mean(1),
+            "probability": lambda said: np.exp(of_labels(said, y).astype(np.float64)).mean(1),
+        }
+    else:
+        variance = data.codes.var()
+        known = {"squared-error": lambda said: -((said[..., 0] - y) ** 2).mean(1) / variance}
+    if isinstance(what, str) and what in known:
+        return known[what]
+    scorer = what
+    if isinstance(what, str):
+        from sklearn.metrics import get_scorer, get_scorer_names
+
+        if what not in get_scorer_names():
+            raise DataError(f"{method}: utility must be {', '.join(map(repr, known))}, or a scikit-learn scorer, got {what!r}.")
+        scorer = get_scorer(what)
+    if not callable(scorer):
+        raise DataError(f"{method}: utility must be a name or a scorer, scorer(model, X, y), got {type(what).__name__}.")
+    return lambda said: np.array([float(scorer(_speaker(data, one), np.arange(len(y))[:, None], data.y_val)) for one in said])
+
+
+def query_utility(data: Dataset, query: int, label: Any, method: str) -> tuple[Callable[[ndarray], ndarray], bool]:
+    """The log-odds of one class for one validation row (regression: the prediction), and whether that class is its label.
+
+    Raises
+    ------
+    DataError
+        There is no such row, or no such class.
+    """
+    m = len(cast(ndarray, data.codes_val))
+    if isinstance(query, bool) or not isinstance(query, (int, np.integer)) or not 0 <= query < m:
+        raise DataError(f"{method}: query must be the position of a validation row, from 0 to {m - 1}, got {query!r}.")
+    if data.task == "regression":
+        if label is not None:
+            raise DataError(f"{method}: label is a class, and this is regression.")
+        return (lambda said: said[:, query, 0].astype(np.float64)), True
+    own = int(cast(ndarray, data.codes_val)[query])
+    if label is None:
+        code = own
+    elif label in data.classes:
+        code = data.classes.index(label)
+    else:
+        raise DataError(f"{method}: label must be one of the classes {data.classes[:10]}, got {label!r}.")
+    return (lambda said: log_odds(said[:, query, code])), code == own
+
+
+def _speaker(data: Dataset, said: ndarray) -> Any:
+    """An estimator that says what was said."""
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+    class Classifier(ClassifierMixin, BaseEstimator):
+        classes_ = np.asarray(data.labels_of(np.arange(len(data.classes)))) if data.classes else None
+
+        def predict_proba(self, X: Any) -> ndarray:
+            p = np.exp(said[X[:, 0]].astype(np.float64))
+            return cast(ndarray, p / p.sum(1, keepdims=True))
+
+        def predict(self, X: Any) -> ndarray:
+            return data.labels_of(said[X[:, 0]].argmax(1))
+
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
+    class Regressor(RegressorMixin, BaseEstimator):
+        def predict(self, X: Any) -> ndarray:
+            return said[X[:, 0], 0]
+
+        def __sklearn_is_fitted__(self) -> bool:
+            return True
+
+    return Classifier() if data.classes else Regressor()

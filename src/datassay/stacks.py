@@ -1,0 +1,77 @@
+"""Torch networks as models of methods that retrain on subsets: many copies are trained at once, see `engines.stacked`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from datassay.data import Dataset
+from datassay.engines.stacked import train_stacked
+from datassay.engines.submodels import Said
+from datassay.engines.training import Recipe
+from datassay.networks import Model, Problem, problem
+from datassay.runs import recipe
+
+import torch  # isort: skip
+
+DEFAULT = Recipe(epochs=10, optimiser="adam", lr=3e-3, weight_decay=1e-4)
+STACK = 2**22  # weights that are trained at once, all copies together: more would not stay in the cache
+MOST = 64  # copies in a stack
+
+
+def network(data: Dataset, model: Model, method: str, *, training: Recipe | None, device: str) -> tuple[Stacks, str]:
+    """The trainer for a torch module or a function from a seed to one, and the text by which its trainings are known.
+
+    Raises
+    ------
+    DataError
+        It is no network, or does not fit the data.
+    """
+    p = problem(data, model, device, method)
+    used = recipe(training, DEFAULT, len(data))
+    net = p.make(0, 0)
+    weights = sum(t.numel() for t in net.parameters())
+    digest = hashlib.blake2b(digest_size=16)  # of how it is drawn: two functions may give networks of one form
+    for name, tensor in net.state_dict().items():
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    how = dataclasses.asdict(used) | {"augment": getattr(used.augment, "__qualname__", used.augment)}
+    block = int(max(1, min(MOST, STACK // max(1, weights))))
+    return Stacks(p, used, block), f"torch {net} {digest.hexdigest()} {how}"
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """Trains a stack of copies, each on its subset for as many steps as all rows would take."""
+
+    problem: Problem
+    recipe: Recipe
+    block: int
+    random: bool = True
+
+    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
+        p = self.problem
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # the same bits wherever it runs
+        try:
+            trained = train_stacked(
+                lambda seed: p.make(0, seed), p.x, p.y, counts, np.array(seeds, np.int64), p.loss, self.recipe
+            )
+            each = [self._says(trained.outputs(x)) for x in ([p.x_val] * val + [p.x] * rows)]
+        finally:
+            torch.set_num_threads(threads)
+        answers = [Said(*(next(it) if wanted else None for wanted in (val, rows))) for it in map(iter, zip(*each, strict=True))]
+        return answers
+
+    def _says(self, outputs: Any) -> ndarray:
+        """(b, q, c) log-probabilities, or amounts in the labels' unit."""
+        p = self.problem
+        if p.data.task == "classification":
+            return np.maximum(outputs.log_softmax(-1).cpu().numpy(), np.log(1e-12)).astype(np.float32)
+        return (outputs.cpu().numpy() * p.data.codes.std() + p.data.codes.mean()).astype(np.float32)

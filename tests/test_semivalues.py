@@ -1,0 +1,162 @@
+"""Semivalues: all at once over all subsets, and estimated from some, beside their definition."""
+
+import functools
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import beta as beta_distribution
+
+import oracles
+from datassay.engines import designs, semivalues
+from datassay.engines.designs import Inclusion
+from datassay.engines.semivalues import banzhaf_law, beta_law, estimate, exact, inclusion_law, shapley_law
+
+GRID = np.array([0.2, 0.4, 0.6, 0.8])
+
+
+def by_inclusion(v, n, density):
+    """E_p E_S [v(S + i) - v(S)] for p with this density, by integration: nothing of the laws of sizes."""
+    phi = np.zeros(n)
+    weights = [density(lambda p, k=k: p**k * (1 - p) ** (n - 1 - k)) for k in range(n)]
+    for i in range(n):
+        others = [j for j in range(n) if j != i]
+        for k in range(n):
+            weight = weights[k]
+            for S in itertools.combinations(others, k):
+                phi[i] += weight * (v(frozenset(S) | {i}) - v(frozenset(S)))
+    return phi
+
+
+DENSITIES = {
+    "shapley": (shapley_law, lambda f: quad(f, 0, 1)[0]),
+    "banzhaf": (banzhaf_law, lambda f: f(0.5)),
+    "weighted banzhaf": (lambda n: banzhaf_law(n, 0.3), lambda f: f(0.3)),
+    "beta (16, 1)": (lambda n: beta_law(n, 16, 1), lambda f: quad(lambda p: f(p) * beta_distribution.pdf(p, 1, 16), 0, 1)[0]),
+    "beta (1, 4)": (lambda n: beta_law(n, 1, 4), lambda f: quad(lambda p: f(p) * beta_distribution.pdf(p, 4, 1), 0, 1)[0]),
+    "ame": (lambda n: inclusion_law(n, GRID), lambda f: np.mean([f(p) for p in GRID])),
+}
+every_semivalue = pytest.mark.parametrize("name", DENSITIES)
+
+
+@functools.cache
+def some_subsets(n, seed, m):
+    return Inclusion("uniform", (0.0, 1.0)).draw(n, seed, 0, m)
+
+
+def a_game(n, seed=0):
+    """A value for each subset, at random, and as a function of frozensets."""
+    values = np.random.default_rng(seed).normal(size=2**n)
+    return values, lambda S: values[sum(1 << i for i in S)]
+
+
+@every_semivalue
+@pytest.mark.parametrize("n", [2, 5, 8])
+def test_all_subsets_give_the_definition(name, n):
+    law, density = DENSITIES[name]
+    values, v = a_game(n)
+    np.testing.assert_allclose(exact(values, law(n)), by_inclusion(v, n, density), rtol=1e-9, atol=1e-12)
+
+
+def test_beta_shapley_is_written_as_in_its_paper():
+    """w_s = B(s + beta, n - s - 1 + alpha) / B(alpha, beta); a large alpha counts small subsets."""
+    n, a, b = 6, 16, 1
+
+    def B(x, y):
+        return math.gamma(x) * math.gamma(y) / math.gamma(x + y)
+
+    w = [math.comb(n - 1, s) * B(s + b, n - s - 1 + a) / B(a, b) for s in range(n)]
+    np.testing.assert_allclose(beta_law(n, a, b), w)
+    assert beta_law(n, a, b).argmax() == 0
+    np.testing.assert_allclose(beta_law(n, 1, 1), shapley_law(n))
+
+
+@pytest.mark.parametrize("name", list(oracles.GAMES))
+def test_games_whose_values_are_known(name):
+    n, v, shapley, banzhaf = oracles.GAMES[name]
+    values = np.array([v(frozenset(i for i in range(n) if j >> i & 1)) for j in range(2**n)])
+    np.testing.assert_allclose(exact(values, shapley_law(n)), shapley, atol=1e-12)
+    np.testing.assert_allclose(exact(values, banzhaf_law(n)), banzhaf, atol=1e-12)
+
+
+def test_additive_games_give_what_each_row_adds():
+    a = np.array([3.0, -1.0, 0.0, 2.5])
+    values = designs.all_subsets(4).counts @ a
+    for law, _ in DENSITIES.values():
+        np.testing.assert_allclose(exact(values, law(4)), a, atol=1e-12)
+
+
+@every_semivalue
+@pytest.mark.parametrize("by", ["differences", "ridge"])
+def test_estimates_from_every_subset_once_are_exact(name, by, monkeypatch):
+    """Every subset once is drawing each size with probability C(n, s) / 2^n. What all rows have in common comes from a smooth
+    curve over the sizes, and is exact for Shapley alone."""
+    n = 6
+    law = DENSITIES[name][0](n)
+    values, _ = a_game(n)
+    keep = designs.all_subsets(n).counts.astype(bool)
+    drawn = np.array([math.comb(n, s) for s in range(n + 1)]) / 2**n
+    if by == "ridge":  # least squares: no shrinkage
+        real = semivalues.effects.ridge
+        monkeypatch.setattr(semivalues.effects, "ridge", lambda *a, **k: real(*a, alphas=np.zeros(1), **k))
+        monkeypatch.setattr(semivalues, "of_size", lambda size, n, degree=4: np.eye(n + 1)[size])  # each size its own mean
+    found = estimate(keep, values, drawn, law, ends=(values[0], values[-1]), by=by, errors=False)
+    true = exact(values, law)
+    np.testing.assert_allclose(found.value - found.value.mean(), true - true.mean(), rtol=1e-9, atol=1e-9)
+    if name == "shapley":
+        np.testing.assert_allclose(found.value, true, rtol=1e-9, atol=1e-9)
+
+
+@every_semivalue
+def test_differences_are_unbiased_and_their_error_is_real(name):
+    """From subsets of one distribution the values of another."""
+    n, m = 6, 6000
+    law = DENSITIES[name][0](n)
+    values, _ = a_game(n)
+    true = exact(values, law)
+    z = []
+    for seed in range(4):
+        subsets = some_subsets(n, seed, m)
+        keep = subsets.counts.astype(bool)
+        v = values[keep @ (1 << np.arange(n))]
+        drawn = semivalues.mixture(n, subsets.p)
+        found = estimate(keep, v, drawn, law, ends=(values[0], values[-1]), by="differences")
+        off = found.value - found.value.mean() - (true - true.mean())
+        z.append(off / found.stderr)
+    z = np.array(z)
+    assert np.abs(z).max() < 4.5
+    assert 0.6 < np.sqrt((z**2).mean()) < 1.3
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_shapley_values_add_up_to_what_all_rows_are_worth(standardise):
+    n = 30
+    rng = np.random.default_rng(0)
+    subsets = Inclusion("uniform", (0.0, 1.0)).draw(n, 0, 0, 300)
+    keep = subsets.counts.astype(bool)
+    v = np.sqrt(keep.sum(axis=1)) + keep @ rng.normal(size=n) * 0.1
+    found = estimate(
+        keep, v, semivalues.mixture(n, subsets.p), shapley_law(n), ends=(0.0, 7.0), standardise=standardise, by="ridge"
+    )
+    assert found.value.sum() == pytest.approx(7.0)
+
+
+def test_effects_in_proportion_to_the_spread_are_found():
+    """What a row adds falls with the size, as the noise does: the assumption of standardise=True holds, and pays."""
+    n, m = 50, 400
+    rng = np.random.default_rng(1)
+    a = rng.normal(size=n)
+    subsets = Inclusion("uniform", (0.02, 0.98)).draw(n, 0, 0, m)
+    keep, size = subsets.counts.astype(bool), subsets.counts.sum(axis=1)
+    v = (keep - size[:, None] / n) @ a / (size + 1) + 3 * rng.normal(size=m) / (size + 1)
+    drawn, law = semivalues.mixture(n, subsets.p), shapley_law(n)
+    loose = estimate(keep, v, drawn, law, ends=(0.0, 0.0))
+    tight = estimate(keep, v, drawn, law, ends=(0.0, 0.0), standardise=True)
+    # delta_is = a_i / (s + 1) (1 + 1 / (n - 1)) less a common part: Shapley is its mean over s
+    true = (a - a.mean()) * n / (n - 1) * np.mean(1 / (np.arange(1, n) + 1)) * (n - 1) / n
+    assert np.corrcoef(tight.value, true)[0, 1] > np.corrcoef(loose.value, true)[0, 1]
+    assert np.corrcoef(tight.value, true)[0, 1] > 0.8
+    slope = (tight.value @ true) / (true @ true)
+    assert 0.6 < slope < 1.1  # shrunk, but in the right unit
