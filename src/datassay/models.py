@@ -7,6 +7,7 @@ predictions; classes that a subset lacks get `LOWEST`.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,16 @@ from numpy import ndarray
 from sklearn import __version__ as sklearn_version
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 
 from datassay.data import DataError, Dataset
-from datassay.engines import linear
+from datassay.engines import designs, linear
 from datassay.engines.submodels import Said, Trainer
 
 LOWEST = float(np.log(1e-12))  #: log-probability of what a model holds for impossible
+START, FARTHEST = -3, 6  # of C, in halves of a power of ten
+SAMPLE = 1000  # rows by which C is chosen
+UNLIKELY = float(np.log(1e-4))  # log-probability below which a fold's row counts no more
 DENSE = 2**27  # numbers up to which a sparse matrix is made dense for the engine of linear models
 
 
@@ -52,10 +56,13 @@ def trainable(
     if model is None:
         if training is not None:
             raise DataError(f"{method}: training says how a network is trained; pass one as model.")
-        X, Q = scaled(data)
         if classification:
-            return Trainable(LogisticTrainer(linear.Logistic(X, data.codes, len(data.classes)), X, Q, tol), "logistic regression, C=1, scaled columns")
-        return Trainable(RidgeTrainer(X, data.codes, Q, 1.0), "ridge regression, alpha=1, scaled columns")
+            C, X, Q = _chosen(data)
+            fit = linear.Logistic(X, data.codes, len(data.classes), C=C)
+            return Trainable(LogisticTrainer(fit, X, Q, tol), f"logistic regression, C={C:g}, {_digest(X)}")
+        X, Q = scaled(data)
+        alpha = float(RidgeCV(len(X) * np.geomspace(1e-5, 10, 13)).fit(X, data.codes).alpha_)
+        return Trainable(RidgeTrainer(X, data.codes, Q, alpha), f"ridge regression, alpha={alpha:g}, {_digest(X)}")
     if isinstance(model, type):
         raise DataError(f"{method}: model must be an instance, {model.__name__}() say, not the class.")
     if hasattr(model, "fit") and hasattr(model, "predict"):
@@ -82,8 +89,11 @@ def trainable(
     return Trainable(trainer, text)
 
 
-def scaled(data: Dataset) -> tuple[ndarray, ndarray | None]:
-    """Columns with mean 0 and standard deviation 1 over the training rows, as float64; a frame's are so already."""
+def scaled(data: Dataset, *, together: bool = False) -> tuple[ndarray, ndarray | None]:
+    """Columns with mean 0 and standard deviation 1 over the training rows, as float64; a frame's are so already.
+
+    ``together``: all columns divided by one number instead, so that those that vary little, at the edge of a picture say, stay small.
+    """
     found = _dense(data)
     if found is None:
         raise DataError(
@@ -94,8 +104,44 @@ def scaled(data: Dataset) -> tuple[ndarray, ndarray | None]:
     if data.encoding:
         return X, Q
     mean, std = X.mean(0), X.std(0)
-    std[std == 0] = 1
+    std = np.full(len(std), np.sqrt((std**2).mean())) if together else np.where(std > 0, std, 1)
     return (X - mean) / std, None if Q is None else (Q - mean) / std
+
+
+def _chosen(data: Dataset) -> tuple[float, ndarray, ndarray | None]:
+    """C of the default logistic regression, and rows in the better of two scales, by what models say of the labels of other rows.
+
+    From `START` on C goes to its neighbours as long as the mean log-likelihood of three folds of at most `SAMPLE` rows rises. The folds
+    follow from the ids. It matters: weak penalties fit single wrong labels, and what one row changes drowns in that.
+    """
+    best: tuple[float, float, ndarray, ndarray | None] | None = None
+    place = designs.places(data.ids.tolist())
+    rows = np.argsort(place)[:SAMPLE]
+    y, fold = data.codes[rows], np.arange(len(rows)) % 3
+    inside = (fold != np.arange(3)[:, None]).astype(np.uint8)
+    for together in (False, True)[: 1 if data.encoding else 2]:
+        X, Q = scaled(data, together=together)
+
+        def likelihood(at: int, Z: ndarray = X[rows]) -> float:
+            fit = linear.Logistic(Z, y, len(data.classes), C=10.0 ** (at / 2))
+            said = np.maximum(linear.log_probabilities(Z, fit(inside, tol=1e-3)), UNLIKELY)
+            return float(said[fold, np.arange(len(y)), y].mean())
+
+        found = {START: likelihood(START)}
+        for step in (-1, 1):
+            at = START
+            while abs(at + step) <= FARTHEST and found[at] == max(found.values()):
+                at += step
+                found[at] = likelihood(at)
+        at = max(found, key=lambda a: found[a])
+        if best is None or found[at] > best[0]:
+            best = found[at], 10.0 ** (at / 2), X, Q
+    assert best is not None
+    return best[1:]
+
+
+def _digest(X: ndarray) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(X[:: max(1, len(X) // 100)]).tobytes(), digest_size=4).hexdigest()
 
 
 def _dense(data: Dataset) -> tuple[ndarray, ndarray | None] | None:
@@ -272,18 +318,20 @@ def accuracy(said: ndarray, codes: ndarray) -> ndarray:
 Scorer = Callable[[Any, Any, Any], float]
 
 
-def utility_of(data: Dataset, what: str | Scorer | None, method: str) -> Callable[[ndarray], ndarray]:
+def utility_of(
+    data: Dataset, what: str | Scorer | None, method: str, *, default: str = "margin"
+) -> Callable[[ndarray], ndarray]:
     """The function from what trainings say of the validation rows, (k, m, c), to what each is worth, (k,).
 
-    None: "margin", the mean log-odds of the validation rows' labels; in regression "squared-error", minus its mean in variances of
-    the training labels.
+    None: ``default``; in regression "squared-error", minus its mean in variances of the training labels. "margin" is the mean
+    log-odds of the validation rows' labels.
 
     Raises
     ------
     DataError
         There is no such utility.
     """
-    what = what or ("margin" if data.task == "classification" else "squared-error")
+    what = what or (default if data.task == "classification" else "squared-error")
     y = cast(ndarray, data.codes_val)
     if data.task == "classification":
         known: dict[str, Callable[[ndarray], ndarray]] = {

@@ -261,11 +261,11 @@ class _How(NamedTuple):
             coef, penalty = fit.coef, float(fit.alpha)
 
             def again(rows: ndarray) -> ndarray:
-                return effects.lasso(X[rows], u[rows], Z[rows], alpha=penalty, n_jobs=self.n_jobs).coef
+                return effects.lasso(X[rows], u[rows], Z[rows], alpha=penalty, n_jobs=1).coef
 
             error = np.full(n, np.nan)
             if bootstrap:
-                error = effects.bootstrap(again, len(u), bootstrap, strata=p, seed=self.seed)
+                error = effects.bootstrap(again, len(u), times=bootstrap, strata=p, seed=self.seed, n_jobs=self.n_jobs)
         effect = factor * coef
         # what all rows have in common is what one more row adds, whichever
         return effect - effect.mean() + semivalues.mean_of(self.law_of_size(n), curve), factor * error, penalty

@@ -58,7 +58,7 @@ def banzhaf(
     by
         "ridge" or "msr", see above.
     standardise
-        "ridge": utilities in standard deviations for subsets of the same size. It makes little difference at one p.
+        "ridge" as for `shapley`; at one p it makes little difference.
     utility
         As for `ame`: "margin" (None), "accuracy", "log-likelihood", "probability", "squared-error", or a scikit-learn scorer.
     antithetic, budget, stderr, settled, training, device, store, reuse, seed, n_jobs, progress

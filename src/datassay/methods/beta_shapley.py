@@ -55,10 +55,11 @@ def beta_shapley(
     alpha, beta
         Above 0; the larger alpha is, the smaller are the subsets that count.
     by, standardise
-        "ridge" regression or unbiased "differences"; utilities in standard deviations for subsets of the same size, without which
-        small subsets drown all others.
-    utility, antithetic, budget, stderr, settled, training, device, store, reuse, seed, n_jobs, progress
-        As for `banzhaf`.
+        "ridge" regression, standardised as for `shapley`; or unbiased "differences".
+    utility
+        As for `ame`, but None is "probability".
+    antithetic, budget, stderr, settled, training, device, store, reuse, seed, n_jobs, progress
+        As for `ame`.
 
     Returns
     -------
@@ -97,10 +98,10 @@ def beta_shapley(
         s,
         Inclusion("beta", (float(beta), float(alpha))),
         lambda n: beta_law(n, alpha, beta),
-        utility_of(data, utility, "beta-shapley"),
+        utility_of(data, utility, "beta-shapley", default="probability"),
         stop,
         by=by,
-        standardise=standardise,
+        standardise=standardise and by == "ridge",
         reuse=reuse,
         antithetic=antithetic,
     )

@@ -4,10 +4,11 @@
 
     permutation  marginal contributions along random orders, the rest of an order 0 once v is near v(N) (TMC-Shapley); n trainings an
                  order, and what each row adds is seen once an order
-    ridge        regression of v on all rows' presence in subsets with p ~ U(0, 1): KernelSHAP with a penalty (engines.semivalues);
-                 differences: the same without a penalty, each row for itself. One training serves every row.
+    ridge        regression of v on all rows' presence in random subsets: KernelSHAP with a penalty, and, standardised, with the
+                 assumption that effects are in proportion to the spread at each size (engines.semivalues). One training serves
+                 every row. differences: each row for itself, without penalty and assumption, unbiased
 
-All three add up to v(N) - v({}) (permutation: where nothing is truncated; standardised: no).
+All add up to v(N) - v({}) (permutation: where nothing is truncated).
 
 Differs from the paper's code: v({}) is the utility of a model of no rows, all classes alike, not the largest class's; truncation goes by
 |v(N) - v(prefix)| <= truncation |v(N) - v({})| five times in a row; and ridge is the default, since an order takes n trainings.
@@ -30,6 +31,7 @@ from datassay.models import utility_of
 from datassay.trainings import Found, Stop, Study, Utility, one_of, options_of, semivalue, stop_when, study
 from datassay.values import Values
 
+INNER = (0.1, 0.9)  # p of subsets from which proportional effects are estimated
 AT_ONCE = 8  # orders that are gone along side by side
 STEP = 32  # rows of an order that are trained before it is looked whether to go on
 PATIENCE = 5  # prefixes in a row that must be near v(N)
@@ -42,7 +44,7 @@ def shapley(
     n_models: int = 1000,
     by: Literal["ridge", "differences", "permutation"] = "ridge",
     truncation: float = 0.01,
-    standardise: bool = False,
+    standardise: bool = True,
     utility: Any = None,
     antithetic: bool = False,
     budget: str | float | None = None,
@@ -68,10 +70,13 @@ def shapley(
     truncation
         Of permutations, see above; 0: none.
     standardise
-        "ridge" and "differences": utilities in standard deviations for subsets of the same size. Wrong rows are found better, but
-        values don't add up to v(N) - v({}) any more.
-    utility, antithetic, budget, stderr, settled, training, device, store, reuse, seed, n_jobs, progress
-        As for `banzhaf`.
+        "ridge" as if what a row adds to subsets of one size were in proportion to what it adds to others, with p ~ U(0.1, 0.9): biased
+        where that is not so, but nearer to the Shapley value than the unbiased estimates until there are many times n trainings.
+    utility
+        As for `ame`, but None is "probability", the mean probability of the validation rows' labels: subsets of a few rows, which
+        count as much as large ones, make log-odds all noise.
+    antithetic, budget, stderr, settled, training, device, store, reuse, seed, n_jobs, progress
+        As for `ame`.
 
     Returns
     -------
@@ -103,15 +108,16 @@ def shapley(
     one_of("shapley", (True, False), standardise=standardise, antithetic=antithetic, reuse=reuse)
     if isinstance(truncation, bool) or not isinstance(truncation, (int, float)) or not 0 <= truncation < 1:
         raise DataError(f"shapley: truncation must be a share from 0 to below 1, got {truncation!r}.")
-    if by == "permutation" and (standardise or reuse or antithetic):
-        raise DataError("shapley: standardise, reuse and antithetic are for by='ridge' and by='differences'.")
+    if by == "permutation" and (reuse or antithetic):
+        raise DataError("shapley: reuse and antithetic are for by='ridge' and by='differences'.")
     stop = stop_when("shapley", n_models, budget, stderr, settled)
     s = study("shapley", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress)
-    worth = utility_of(data, utility, "shapley")
+    worth = utility_of(data, utility, "shapley", default="probability")
     if by == "permutation":
         found = _permutations(s, stop, worth, float(truncation))
     else:
-        law = Inclusion("uniform", (0.0, 1.0))
+        standardise = standardise and by == "ridge"
+        law = Inclusion("uniform", INNER if standardise else (0.0, 1.0))
         found = semivalue(s, law, shapley_law, worth, stop, by=by, standardise=standardise, reuse=reuse, antithetic=antithetic)
     stats = found.stats | {"stderr": found.stderr, "flag_rule": "Shapley value below 0: on average the row does harm"}
     suggested = s.suggested()
