@@ -59,7 +59,14 @@ def test_antithetic_subsets_leave_out_what_the_one_before_has():
 
 @pytest.mark.parametrize(
     ("kind", "parameters"),
-    [("grid", ()), ("grid", (0.0,)), ("grid", (1.2,)), ("uniform", (0.9, 0.1)), ("log-odds", (0.0, 1.0)), ("beta", (0.0, 1.0))],
+    [
+        ("grid", ()),
+        ("grid", (0.0,)),
+        ("grid", (1.2,)),
+        ("uniform", (0.9, 0.1)),
+        ("log-odds", (0.0, 1.0)),
+        ("beta", (0.0, 1.0)),
+    ],
 )
 def test_what_is_no_probability_is_refused(kind, parameters):
     with pytest.raises(ValueError, match="probabilities between 0 and 1"):
@@ -95,17 +102,3 @@ def test_subsets_follow_the_ids():
         return designs.in_places(lambda a, b: LAWS[0].draw(30, 0, a, b), designs.places(ids))(0, 8).counts
 
     np.testing.assert_array_equal(drawn([names[i] for i in order]), drawn(names)[:, order])
-
-
-def test_rows_are_drawn_within_groups_that_are_in():
-    group = np.repeat(np.arange(5), 40)
-    opened = np.array([False, True, False, False, True])
-    found, inside = designs.within_groups(group, Inclusion("grid", (0.3, 0.7)), 0, 0, 300, opened=opened)
-    counts = found.counts.astype(bool)
-    for g in range(5):
-        rows = counts[:, group == g]
-        if opened[g]:
-            assert not rows[~inside[:, g]].any()
-            assert 0.4 < rows[inside[:, g]].mean() < 0.66  # p is higher where the group is in
-        else:
-            np.testing.assert_array_equal(rows, np.tile(inside[:, g, None], 40))

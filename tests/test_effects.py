@@ -211,10 +211,10 @@ def test_the_number_of_threads_does_not_change_a_bit():
     assert (effects.lasso(X, both, Z, strata=p, seed=1).error != one.error).any()
 
 
-def test_columns_without_a_life_of_their_own():
+def test_columns_without_a_life_of_their_own(monkeypatch):
     _, p, X, U = drawn(80, 12)
     Z = effects.covariates(p)
-    X[:, 4], X[:, 5] = 2.0, Z @ np.array([1.0, 2.0, -1.0, 0.5])
+    X[:, 4], X[:, 5] = 0.1, Z @ np.array([1.0, 2.0, -1.0, 0.5])
     for found in (
         effects.lasso(X, U, Z, folds=5),
         effects.lasso(X, U, Z, folds=5, standardize=False),
@@ -223,6 +223,10 @@ def test_columns_without_a_life_of_their_own():
     ):
         np.testing.assert_allclose(found.coef[[4, 5]], 0, atol=1e-7)
         assert np.abs(found.coef[:3]).min() > 0.3
+    monkeypatch.setattr(effects, "WIDE", 0)
+    w = np.random.default_rng(1).uniform(0.2, 2, 80)  # by which the mean of equal numbers is rounded
+    assert (effects.lasso(X.astype(np.float32), U, Z, alpha=1e-5, weights=w).coef[[4, 5]] == 0).all()
+    monkeypatch.undo()
     flat = effects.lasso(X, Z @ np.ones(4), Z, folds=5)
     assert (flat.coef == 0).all()
     np.testing.assert_allclose(flat.fixed, 1, atol=1e-12)
@@ -231,6 +235,10 @@ def test_columns_without_a_life_of_their_own():
     np.testing.assert_allclose(doubled.coef, effects.lasso(X, U, Z, alpha=0.1).coef, atol=1e-6)
     with pytest.raises(ValueError, match="rule must be"):
         effects.lasso(X, U, Z, rule="best")
+    with pytest.raises(ValueError, match="above 0"):
+        effects.lasso(X, U, Z, alpha=0.0)
+    with pytest.raises(ValueError, match="2 folds"):
+        effects.lasso(X, U, Z, folds=1)
 
 
 def test_single_precision_says_the_same():

@@ -1,11 +1,14 @@
 """Linear models on many weightings, against scikit-learn's fitted on the rows with weight, and against their definition."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
@@ -38,7 +41,9 @@ def by_sklearn(X, y, w, Q, classes, **options):
     if len(present) == 1:
         said[:, present] = 0
         return said
-    model = LogisticRegression(tol=1e-10, max_iter=100_000, **options).fit(X[rows], y[rows], sample_weight=w[rows])
+    with warnings.catch_warnings():  # where float64 ends
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = LogisticRegression(tol=1e-10, max_iter=100_000, **options).fit(X[rows], y[rows], sample_weight=w[rows])
     Z = model.decision_function(Q)
     Z = np.stack([np.zeros(len(Q)), Z], 1) if len(present) == 2 else Z
     said[:, present] = Z - np.logaddexp.reduce(Z, axis=1)[:, None]  # its own have no digits left below 1e-16
@@ -73,7 +78,7 @@ def problems(draw):
 @given(problems())
 def test_logistic_is_scikit_learns(problem):
     X, y, weights, classes, C = problem
-    W = linear.logistic(X, y, weights, classes, C=C, tol=1e-10)
+    W = linear.logistic(X, y, weights, classes, C=C, tol=1e-12)
     Q = np.vstack([X, np.random.default_rng(0).normal(size=(5, X.shape[1]))])
     for w, said in zip(weights, linear.log_probabilities(Q, W), strict=True):
         expected = by_sklearn(X, y, w, Q, classes, C=C, solver="newton-cholesky")
@@ -98,7 +103,7 @@ def test_coefficients_are_scikit_learns():
     assert_allclose(W[-1], theirs.intercept_, atol=1e-6)
 
 
-@pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-9, 1e-13])
 @pytest.mark.parametrize("metric", ["whole", "blocks", "diagonal"])
 def test_the_gradient_is_below_tol(tol, metric, monkeypatch):
     if metric != "whole":
@@ -110,7 +115,7 @@ def test_the_gradient_is_below_tol(tol, metric, monkeypatch):
     weights = np.vstack([subsets(200, 4), 1 - np.eye(200)[:2], (y < 2)[None]])
     W = linear.logistic(X, y, weights, 10, tol=tol, C=0.01)
     for w, V in zip(weights, W, strict=True):
-        assert gradient_length(X, y, w, V, 0.01) <= 1.001 * tol
+        assert gradient_length(X, y, w, V, 0.01) <= 1.05 * tol
 
 
 @pytest.mark.parametrize("n", [12, 150, 600])

@@ -34,7 +34,10 @@ DENSITIES = {
     "shapley": (shapley_law, lambda f: quad(f, 0, 1)[0]),
     "banzhaf": (banzhaf_law, lambda f: f(0.5)),
     "weighted banzhaf": (lambda n: banzhaf_law(n, 0.3), lambda f: f(0.3)),
-    "beta (16, 1)": (lambda n: beta_law(n, 16, 1), lambda f: quad(lambda p: f(p) * beta_distribution.pdf(p, 1, 16), 0, 1)[0]),
+    "beta (16, 1)": (
+        lambda n: beta_law(n, 16, 1),
+        lambda f: quad(lambda p: f(p) * beta_distribution.pdf(p, 1, 16), 0, 1)[0],
+    ),
     "beta (1, 4)": (lambda n: beta_law(n, 1, 4), lambda f: quad(lambda p: f(p) * beta_distribution.pdf(p, 4, 1), 0, 1)[0]),
     "ame": (lambda n: inclusion_law(n, GRID), lambda f: np.mean([f(p) for p in GRID])),
 }

@@ -254,9 +254,7 @@ def test_a_run_killed_three_times_goes_on_to_the_same_bits(tmp_path):
 # ---------------------------------------------------------------------------------------------------------------- models
 
 
-@pytest.mark.parametrize(
-    "model", [GaussianNB(), LinearSVC(), KNeighborsClassifier(3)], ids=lambda m: type(m).__name__
-)
+@pytest.mark.parametrize("model", [GaussianNB(), LinearSVC(), KNeighborsClassifier(3)], ids=lambda m: type(m).__name__)
 def test_an_estimator_is_fitted_on_the_rows_that_are_in(model):
     data = digits()
     trainer = trainable(data, model, "test").trainer

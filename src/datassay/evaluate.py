@@ -117,9 +117,10 @@ def kernel_velocity(
     >>> v.shape, bool((0 < v).all() and (v < 1).all())
     ((2, 3), True)
     """
+    from datassay.checks import whole
     from datassay.features import default, velocities
     from datassay.networks import problem
-    from datassay.runs import do, recipe, whole
+    from datassay.runs import do, recipe
 
     whole("kernel_velocity", 0, seed=seed)
     rows = [np.asarray(group) for group in groups]

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from datassay.checks import whole
 from datassay.data import DataError, Dataset
 from datassay.engines.gradients import RowGradients
 from datassay.engines.training import Recipe, Rows, Run, Tick, in_batches, spawned
 from datassay.networks import Model, Problem, last_module, problem
-from datassay.runs import Place, do, recipe, whole
+from datassay.runs import Place, do, recipe
 
 import torch  # isort: skip
 from torch import Tensor, nn  # isort: skip

@@ -69,19 +69,25 @@ def trainable(
         if training is not None:
             raise DataError(f"{method}: training says how a network is trained, and the model is a {type(model).__name__}.")
         if not hasattr(model, "get_params"):
-            raise DataError(f"{method}: the model must be a scikit-learn estimator, with get_params, got {type(model).__name__}.")
+            raise DataError(
+                f"{method}: the model must be a scikit-learn estimator, with get_params, got {type(model).__name__}."
+            )
         if is_regressor(model) if classification else is_classifier(model):
             raise DataError(f"{method}: this is {data.task}, and {type(model).__name__} is a model for the other task.")
         text = f"scikit-learn {sklearn_version} {_named(model)}"
         dense = _dense(data)
-        if dense is not None and (C := _logistic_C(model)) and classification:
-            return Trainable(LogisticTrainer(linear.Logistic(dense[0], data.codes, len(data.classes), C=C), *dense, tol), f"{text} (exactly)")
+        if dense is not None and classification and (given := _logistic_C(model)):
+            return Trainable(
+                LogisticTrainer(linear.Logistic(dense[0], data.codes, len(data.classes), C=given), *dense, tol),
+                f"{text} (exactly)",
+            )
         if dense is not None and type(model) is Ridge and not classification and _plain_ridge(model):
             return Trainable(RidgeTrainer(dense[0], data.codes, dense[1], float(model.alpha)), f"{text} (exactly)")
         return Trainable(EstimatorTrainer(model, data.X, data.y, data.X_val, tuple(data.classes)), text)
     if not callable(model):
         raise DataError(
-            f"{method}: model must be a scikit-learn estimator, a torch nn.Module, or a function from a seed to one, got {type(model).__name__}."
+            f"{method}: model must be a scikit-learn estimator, a torch nn.Module, or a function from a seed to one, "
+            f"got {type(model).__name__}."
         )
     from datassay.stacks import network  # torch is imported where it is needed
 
@@ -156,7 +162,7 @@ def _dense(data: Dataset) -> tuple[ndarray, ndarray | None] | None:
 
 
 def _named(model: Any) -> str:
-    options = {k: v for k, v in sorted(model.get_params(deep=True).items())}
+    options = dict(sorted(model.get_params(deep=True).items()))
     return f"{type(model).__module__}.{type(model).__qualname__} {options!r}"
 
 
@@ -180,7 +186,7 @@ def _logistic_C(model: Any) -> float | None:
 
 
 def _plain_ridge(model: Ridge) -> bool:
-    return bool(np.isscalar(model.alpha) and model.alpha > 0 and model.fit_intercept and not model.positive)
+    return isinstance(model.alpha, (int, float)) and model.alpha > 0 and model.fit_intercept and not model.positive
 
 
 @dataclass(frozen=True)
@@ -350,11 +356,15 @@ def utility_of(
         from sklearn.metrics import get_scorer, get_scorer_names
 
         if what not in get_scorer_names():
-            raise DataError(f"{method}: utility must be {', '.join(map(repr, known))}, or a scikit-learn scorer, got {what!r}.")
+            raise DataError(
+                f"{method}: utility must be {', '.join(map(repr, known))}, or a scikit-learn scorer, got {what!r}."
+            )
         scorer = get_scorer(what)
     if not callable(scorer):
         raise DataError(f"{method}: utility must be a name or a scorer, scorer(model, X, y), got {type(what).__name__}.")
-    return lambda said: np.array([float(scorer(_speaker(data, one), np.arange(len(y))[:, None], data.y_val)) for one in said])
+    return lambda said: np.array(
+        [float(scorer(_speaker(data, one), np.arange(len(y))[:, None], data.y_val)) for one in said]
+    )
 
 
 def query_utility(data: Dataset, query: int, label: Any, method: str) -> tuple[Callable[[ndarray], ndarray], bool]:

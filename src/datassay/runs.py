@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-import numpy as np
 from tqdm import tqdm
 
+from datassay.checks import jobs, one_of, whole
 from datassay.data import DataError, plain
 from datassay.engines.training import Recipe, Tick, each_run
 from datassay.networks import Problem
@@ -78,20 +78,6 @@ def _named(thing: Any) -> str:
     return f"{getattr(thing, '__qualname__', type(thing).__name__)}"
 
 
-def whole(method: str, least: int, **numbers: Any) -> None:
-    """Each must be a whole number from ``least`` on."""
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise DataError(f"{method}: {name} must be a whole number from {least} on, got {value!r}.")
-
-
-def one_of(method: str, known: tuple[Any, ...], **choices: Any) -> None:
-    """Each must be one of the known."""
-    for name, value in choices.items():
-        if value not in known:
-            raise DataError(f"{method}: {name} must be {' or '.join(map(repr, known))}, got {value!r}.")
-
-
 def do(
     work: Callable[[int, Tick, Place], T],
     runs: int,
@@ -111,8 +97,7 @@ def do(
         The loss ran away, or the folder holds other runs.
     """
     whole(p.method, 1, runs=runs)
-    if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0):
-        raise DataError(f"{p.method}: n_jobs must be None or a whole number other than 0, got {n_jobs!r}.")
+    jobs(p.method, n_jobs)
     one_of(p.method, (True, False), progress=progress)
     folder = None if checkpoint is None else Path(checkpoint)
     key = ""

@@ -66,7 +66,9 @@ class Stacks:
             each = [self._says(trained.outputs(x)) for x in ([p.x_val] * val + [p.x] * rows)]
         finally:
             torch.set_num_threads(threads)
-        answers = [Said(*(next(it) if wanted else None for wanted in (val, rows))) for it in map(iter, zip(*each, strict=True))]
+        answers = [
+            Said(*(next(it) if wanted else None for wanted in (val, rows))) for it in map(iter, zip(*each, strict=True))
+        ]
         return answers
 
     def _says(self, outputs: Any) -> ndarray:

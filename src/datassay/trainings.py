@@ -14,6 +14,7 @@ from numpy import ndarray
 from tqdm import tqdm
 
 from datassay.amounts import in_seconds
+from datassay.checks import jobs, one_of, whole
 from datassay.data import DataError, Dataset, plain
 from datassay.engines import designs, semivalues
 from datassay.engines.designs import Draw, Inclusion, Subsets
@@ -91,7 +92,9 @@ class Study:
         n = len(self.data)
         if n < folds:
             raise DataError(f"{self.method} needs {folds} rows for {folds} folds, got {n}.")
-        fold = np.stack([np.argsort(designs.permutation(n, self.seed, r), kind="stable")[self.place] % folds for r in range(repeats)])
+        fold = np.stack(
+            [np.argsort(designs.permutation(n, self.seed, r), kind="stable")[self.place] % folds for r in range(repeats)]
+        )
         counts = (fold[:, None, :] != np.arange(folds)[None, :, None]).reshape(-1, n).astype(np.uint8)
         subsets = Subsets(counts, np.full(len(counts), np.nan))
         self.train(subsets, rows=True)
@@ -132,8 +135,7 @@ class Study:
         ``look`` gives scores and their standard errors from so many. Interrupted (Ctrl-C), it is as if so many had been asked for.
         """
         block = self.trainer.block
-        whole = -(-stop.n_models // block) * block
-        subsets = draw(0, whole)  # whole blocks: with more models to come they hold the same
+        subsets = draw(0, 0)
         looks: list[dict[str, float]] = []
         last: ndarray | None = None
         done, reason, spent_looking = 0, "as many trainings as were asked for", 0.0
@@ -145,9 +147,11 @@ class Study:
             leave=False,
         )
         with bar:
-            for upto in _looks(stop.n_models, block) if look is not None else [whole]:
+            for upto in _looks(stop.n_models, block):
                 try:
-                    with closing(self._train(_first(subsets, min(upto, whole)), rows)) as parts:
+                    more = draw(len(subsets.p), upto)
+                    subsets = Subsets(np.concatenate([subsets.counts, more.counts]), np.concatenate([subsets.p, more.p]))
+                    with closing(self._train(subsets, rows)) as parts:
                         for part in parts:
                             done = max(done, min(part.done, stop.n_models))
                             bar.update(done - bar.n)
@@ -172,7 +176,9 @@ class Study:
                 seen["same_suspects"] = _shared(scores, last)
                 last = scores
                 looks.append(seen)
-                bar.set_postfix_str(f", standard error {seen['stderr']:.2f} of the spread, suspects {seen['same_suspects']:.0%} as before")
+                bar.set_postfix_str(
+                    f", standard error {seen['stderr']:.2f} of the spread, suspects {seen['same_suspects']:.0%} as before"
+                )
                 if stop.stderr is not None and seen["stderr"] <= stop.stderr:
                     reason = f"the standard error was below {stop.stderr:g} of the scores' standard deviation"
                     break
@@ -180,7 +186,9 @@ class Study:
                     reason = f"the worst tenth of the rows was {stop.settled:.0%} the same as at the look before"
                     break
         if done < min(FEWEST, stop.n_models):
-            raise DataError(f"{self.method}: the time was up after {done} trainings, and {FEWEST} are needed: give a larger budget.")
+            raise DataError(
+                f"{self.method}: the time was up after {done} trainings, and {FEWEST} are needed: give a larger budget."
+            )
         return Collected(_first(subsets, done), reason, looks)
 
     @property
@@ -221,23 +229,13 @@ def stop_when(
     """Checked: when there are enough trainings."""
     whole(method, least, n_models=n_models)
     for name, number, most in (("stderr", stderr, np.inf), ("settled", settled, 1.0)):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number <= most):
-            raise DataError(f"{method}: {name} must be a number above 0{', 1 at most' if most == 1 else ''}, got {number!r}.")
+        if number is not None and (
+            isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number <= most
+        ):
+            raise DataError(
+                f"{method}: {name} must be a number above 0{', 1 at most' if most == 1 else ''}, got {number!r}."
+            )
     return Stop(int(n_models), np.inf if budget is None else in_seconds(budget, "budget"), stderr, settled)
-
-
-def whole(method: str, least: int, **numbers: Any) -> None:
-    """Each must be a whole number from ``least`` on."""
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise DataError(f"{method}: {name} must be a whole number from {least} on, got {value!r}.")
-
-
-def one_of(method: str, known: tuple[Any, ...], **choices: Any) -> None:
-    """Each must be one of the known."""
-    for name, value in choices.items():
-        if not any(value is k or (type(value) is type(k) and value == k) for k in known):
-            raise DataError(f"{method}: {name} must be {' or '.join(map(repr, known))}, got {value!r}.")
 
 
 def study(
@@ -264,13 +262,14 @@ def study(
         A model that is none, missing validation rows, a store that is something else.
     """
     if validation and data.X_val is None:
-        raise DataError(f"{method} needs validation rows, X_val and y_val (file: --val), by which a trained model is judged.")
+        raise DataError(
+            f"{method} needs validation rows, X_val and y_val (file: --val), by which a trained model is judged."
+        )
     if classes and data.task == "regression":
         raise DataError(f"{method} is about classes, and this is regression.")
     whole(method, 0, seed=seed)
     one_of(method, (True, False), progress=progress)
-    if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0):
-        raise DataError(f"{method}: n_jobs must be None or a whole number other than 0, got {n_jobs!r}.")
+    jobs(method, n_jobs)
     made = trainable(data, model, method, training=training, device=device, tol=tol)
     try:
         where = Store(store)
@@ -296,7 +295,8 @@ def _first(subsets: Subsets, m: int) -> Subsets:
 
 
 def _looks(n_models: int, block: int) -> list[int]:
-    """After how many trainings it is looked how well the scores are known; the last is all of them."""
+    """After how many trainings it is looked how well the scores are known, in whole blocks: with more models to come they hold the
+    same subsets. The last is all of them."""
     at, m = [], float(FIRST_LOOK)
     while m < n_models:
         at.append(-(-int(m) // block) * block)

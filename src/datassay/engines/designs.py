@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy import ndarray
 from scipy.special import betaincinv, expit, logit
 
+WITHIN = (
+    7  # the first of two streams of a seed's generators that draw rows within groups; 0 to 3 are below, 5 and 6 in knockoffs
+)
 CELLS = 10  # of the unit interval, from each of which one of so many consecutive p comes
 
 
@@ -36,8 +39,8 @@ class Inclusion:
 
     Examples
     --------
-    >>> Inclusion("grid", (0.2, 0.4, 0.6, 0.8)).variance.round(6), Inclusion("uniform", (0.0, 1.0)).quantile(np.array([0.25]))
-    (np.float64(5.208333), array([0.25]))
+    >>> round(Inclusion("grid", (0.2, 0.4, 0.6, 0.8)).variance, 6), Inclusion("uniform", (0.0, 1.0)).quantile(np.array([0.25]))
+    (5.208333, array([0.25]))
     """
 
     kind: Literal["grid", "uniform", "log-odds", "beta"]
@@ -71,9 +74,9 @@ class Inclusion:
         """v = E[1 / (p (1 - p))], by which AME's coding has variance 1; inf where p comes near 0 or 1."""
         a = self.parameters
         if self.kind == "grid":
-            return np.mean([1 / (p * (1 - p)) for p in a])
+            return float(np.mean([1 / (p * (1 - p)) for p in a]))
         if self.kind == "uniform":
-            return float((logit(a[1]) - logit(a[0])) / (a[1] - a[0])) if 0 < a[0] and a[1] < 1 else np.inf
+            return float((logit(a[1]) - logit(a[0])) / (a[1] - a[0])) if a[0] > 0 and a[1] < 1 else np.inf
         if self.kind == "beta":
             return (a[0] + a[1] - 1) * (a[0] + a[1] - 2) / ((a[0] - 1) * (a[1] - 1)) if min(a) > 1 else np.inf
         return _log_odds_variance(*a)
@@ -168,22 +171,3 @@ def in_places(draw: Draw, place: Int[ndarray, " n"]) -> Draw:
         return found._replace(counts=np.ascontiguousarray(found.counts[:, place]))
 
     return placed
-
-
-def within_groups(
-    group: Int[ndarray, " n"], inclusion: Inclusion, seed: int, start: int, stop: int, *, opened: Bool[ndarray, " g"] | None = None
-) -> tuple[Subsets, Bool[ndarray, "m g"]]:
-    """Whole groups of rows are in or out; of opened groups, where they are in, each row again with the same probability.
-
-    Returns the subsets of rows, and which groups are in.
-    """
-    g = int(group.max()) + 1
-    drawn = inclusion.draw(g, seed, start, stop)
-    inside = drawn.counts.astype(bool)
-    rows = inside[:, group]
-    if opened is not None and opened.any():
-        n = len(group)
-        again = np.stack([np.random.default_rng([seed, 4, j]).random(n) for j in range(start, stop)]) < drawn.p[:, None]
-        rows = rows & (again | ~opened[group])
-    return Subsets(rows.astype(np.uint8), np.full(stop - start, np.nan)), inside
-

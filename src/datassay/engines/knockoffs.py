@@ -25,7 +25,7 @@ from numpy import ndarray
 
 from datassay.engines import effects
 
-STREAM, COINS = 5, 6  # of the generators of a seed; designs.py has 0 to 4
+STREAM, COINS = 5, 6  # of the generators of a seed; designs.py has 0 to 3, 7 and 8
 
 
 def knockoff_masks(p: Float[ndarray, " m"], n: int, seed: int, *, antithetic: bool = False) -> Bool[ndarray, "m n"]:

@@ -18,12 +18,14 @@ another: sums over rows and parameters are one BLAS call or one numpy sum for ea
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Num
 from numpy import ndarray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, qr
+from scipy.linalg import LinAlgError, cho_solve, cholesky, qr
+from scipy.linalg.lapack import dpotri
 
 DENSE = 1024  # parameters up to which P is the inverse of the whole Hessian; of more, of a block for each class
 BLOCK = 2048  # columns up to which that is done; of more, P is diagonal
@@ -31,6 +33,9 @@ SIDE = 2**21  # bytes of rows that models side by side may read: more would not 
 MEMORY = 10  # steps that L-BFGS remembers
 SHARED = 0.9  # share of the rows from which weights of zero cost less than a copy of the others
 SAMPLE = 8192  # rows from which P is computed
+LANES = 16  # models that are multiplied by P at once
+SINGLE = 64 * 1.2e-7  # times the root of the columns: length of the gradient down to which single precision does
+LONG = 30  # steps after which double precision may do better
 TRIES = 30  # of a shorter step
 
 
@@ -76,6 +81,7 @@ class Logistic:
             self.turn, R = qr(Z.T, mode="economic")
             Z = R.T
         self.X = np.vstack([Z.T, np.ones(len(Z))])  # (D, n): columns, then the intercept's ones
+        self.X32 = self.X.astype(np.float32)
         self.ridge = 1 / (C * self.unit**2)
         self.levels: dict[int, _Level] = {}
 
@@ -107,20 +113,17 @@ class Logistic:
         W = np.zeros((len(weights), self.classes, len(self.X)))
         missing = np.zeros((len(weights), self.classes), bool)
         begin = None if start is None else self._inside(start)
-        side: list[tuple[int, _Problem]] = []
-        size = left = 0
+        X = self.X32 if tol >= SINGLE * np.sqrt(len(self.X)) else self.X
+        going = []
         for i in np.argsort(weights.sum(1), kind="stable"):  # neighbours have P in common, which stays in the cache
             total = np.bincount(self.y, weights[i], minlength=self.classes)
             missing[i] = total == 0 if total.any() else False
             if np.count_nonzero(total) > 1:
-                problem = self._problem(weights[i], missing[i], begin, tol)
-                own = self.classes * problem.w.nbytes + (0 if problem.X is self.X else problem.X.nbytes)
-                if side and size + own > SIDE:
-                    left += _finish(side, W, max_iter)
-                    side, size = [], 0
-                side.append((int(i), problem))
-                size += own
-        left += _finish(side, W, max_iter)
+                W[i] = self._level(float(weights[i].sum())).W if begin is None else begin
+                going.append(int(i))
+        if X is self.X32:
+            going = self._advance(X, going, weights, missing, W, tol, min(max_iter, LONG))
+        left = len(self._advance(self.X, going, weights, missing, W, tol, max_iter))
         if left:
             warnings.warn(
                 f"{left} of {len(W)} logistic regressions have a gradient above tol={tol:g} after {max_iter} steps or at the"
@@ -130,35 +133,55 @@ class Logistic:
             )
         return self._outside(W, missing)
 
-    def _problem(self, w: ndarray, missing: ndarray, begin: ndarray | None, tol: float) -> _Problem:
-        """The problem of weights w (n,) that leave two classes or more."""
-        w = w.astype(np.float64)
+    def _advance(
+        self, X: ndarray, models: list[int], weights: ndarray, missing: ndarray, W: ndarray, tol: float, max_iter: int
+    ) -> list[int]:
+        """Bring W (b, c, D) of some models to its minimum, in the precision of X; those that have not arrived."""
+        left: list[int] = []
+        side: dict[int, _Problem] = {}
+        size = 0
+        for last, i in enumerate(models, 1 - len(models)):
+            side[i] = self._problem(X, weights[i], missing[i], W[i], tol)
+            size += W[i].nbytes * 2 * MEMORY + (0 if side[i].X is X else side[i].X.nbytes)
+            if size > SIDE or last == 0:
+                places = list(side)
+                W[places], arrived = _minimise(list(side.values()), max_iter)
+                left += [place for place, there in zip(places, arrived, strict=True) if not there]
+                side, size = {}, 0
+        return left
+
+    def _problem(self, X: ndarray, w: ndarray, missing: ndarray, W: ndarray, tol: float) -> _Problem:
+        """The problem of weights w (n,) that leave two classes or more, from W (c, D) on, in the precision of X."""
         total = float(w.sum())
-        rows = np.flatnonzero(w)
-        X, y = self.X, self.y
+        P, y, rows = self._level(total).P, self.y, np.flatnonzero(w)
         if len(rows) < SHARED * len(w):
             X, y, w = np.take(X, rows, axis=1), y[rows], w[rows]
-        level = self._level(int(np.clip(np.rint(2 * np.log2(total / len(self.y))), -16, 16)))
-        W = (level.W if begin is None else begin).copy()
+        W = W.copy()
         W[missing] = 0
         W[~missing] -= W[~missing].mean(0)
         two = 2 if np.count_nonzero(~missing) == 2 else 1
-        return _Problem(X, w, _targets(X, y, w, self.classes), two * self.ridge, missing, W, level.P, tol * total)
+        w = w.astype(X.dtype)
+        return _Problem(X, w, _targets(X, y, w, self.classes), two * self.ridge, missing, W, P, tol * total)
 
-    def _level(self, j: int) -> _Level:
-        """Where models begin whose share of the weight is about 2^(j/2), and the metric in which they descend."""
+    def _level(self, total: float) -> _Level:
+        """Where models with this sum of weights begin, and the metric in which they descend: those of a share of 2^j."""
+        j = int(np.clip(np.rint(np.log2(total / len(self.y))), -8, 8))
         if j not in self.levels:
-            w = np.full(len(self.y), 2.0 ** (j / 2))
+            w = np.full(len(self.y), 2.0**j)
             missing = np.bincount(self.y, minlength=self.classes) == 0
             ridge = self.ridge * (2 if np.count_nonzero(~missing) == 2 else 1)
-            if j == 0:
-                W = np.zeros((self.classes, len(self.X)))
-                P, tol = _metric(self.X, _softmax(W, self.X, missing), w, ridge, whole=False), 1e-9
-            else:
-                (W, P), tol = self._level(0), 1e-4
             T = _targets(self.X, self.y, w, self.classes)
-            (W,), _ = _minimise([_Problem(self.X, w, T, ridge, missing, W, P, tol * float(w.sum()))], 1000)
-            self.levels[j] = _Level(W, _metric(self.X, _softmax(W, self.X, missing), w, ridge))
+
+            def minimum(W: ndarray, P: _Metric, tol: float) -> ndarray:
+                return _minimise([_Problem(self.X, w, T, ridge, missing, W, P, tol * float(w.sum()))], 1000)[0][0]
+
+            if j == 0:  # from nothing
+                W = np.zeros((self.classes, len(self.X)))
+                W = minimum(W, _metric(self.X, _softmax(W, self.X, missing), w, ridge, whole=False), 1e-3)
+            else:
+                W = minimum(*self._level(float(len(self.y))), 1e-4)
+            P = _metric(self.X, _softmax(W, self.X, missing), w, ridge)
+            self.levels[j] = _Level(minimum(W, P, 1e-9) if j == 0 else W, P)
         return self.levels[j]
 
     def _inside(self, W: ndarray) -> ndarray:
@@ -282,13 +305,32 @@ def _check(weights: ndarray) -> None:
         raise ValueError(f"weights have to be from 0 on and finite; these go from {weights.min()} to {weights.max()}.")
 
 
+class _Metric(NamedTuple):
+    """P: the inverse of a Hessian (1, N, N), or of a block of it for each class (c, D, D), or of its diagonal (c, D)."""
+
+    P: ndarray
+    lanes: int  #: models that are multiplied at once
+
+    def lower(self, G: ndarray) -> ndarray:
+        """P G for G (b, c, D)."""
+        if self.P.ndim == 2:
+            return self.P * G
+        H = np.empty_like(G)
+        for start in range(0, len(G), self.lanes):
+            g = G[start : start + self.lanes]
+            wide = np.zeros((len(self.P), self.lanes, self.P.shape[1]), self.P.dtype)  # always as wide, for the same bits
+            wide[:, : len(g)] = g.reshape(len(g), len(self.P), -1).transpose(1, 0, 2)
+            H[start : start + self.lanes] = np.matmul(wide, self.P)[:, : len(g)].transpose(1, 0, 2).reshape(g.shape)
+        return H
+
+
 class _Level(NamedTuple):
     W: ndarray  #: (c, D)
-    P: ndarray
+    P: _Metric
 
 
 class _Problem(NamedTuple):
-    """What one logistic regression is made of."""
+    """What one logistic regression is made of; float32 or float64 is the precision in which its rows are gone through."""
 
     X: ndarray  #: (D, m) rows with weight as columns, ones last
     w: ndarray  #: (m,)
@@ -296,17 +338,15 @@ class _Problem(NamedTuple):
     ridge: float
     missing: ndarray  #: (c,) classes without weight
     start: ndarray  #: (c, D)
-    P: ndarray  #: the metric, as of `_metric`
+    P: _Metric
     limit: float  #: of the gradient's length
 
 
-def _finish(side: list[tuple[int, _Problem]], W: ndarray, max_iter: int) -> int:
-    """Put the minimisers at their places in W (b, c, D); how many are not reached."""
-    if not side:
-        return 0
-    places = [i for i, _ in side]
-    W[places], reached = _minimise([problem for _, problem in side], max_iter)
-    return int(np.count_nonzero(~reached))
+def _targets(X: ndarray, y: ndarray, w: ndarray, classes: int) -> ndarray:
+    """(c, D) sums of the rows of each class, w times each."""
+    Y = np.zeros((classes, len(w)), X.dtype)
+    Y[y, np.arange(len(w))] = w
+    return np.matmul(Y, X.T)
 
 
 def _minimise(problems: list[_Problem], max_iter: int) -> tuple[ndarray, ndarray]:
@@ -384,11 +424,11 @@ def _search(
     """
     t, V = np.ones(len(W)), W + d
     h, H = at.evaluate(V)
-    going = np.arange(len(W))
+    going, slack = np.arange(len(W)), at.slack * abs(f)
     for _ in range(TRIES):
         after = _dots(H[going], d[going])
         lower = h[going] <= f[going] + 1e-4 * t[going] * slope[going]
-        flat = (after <= -0.5 * slope[going]) & (h[going] <= f[going] + 1e-6 * abs(f[going]))
+        flat = (after <= -0.5 * slope[going]) & (h[going] <= f[going] + slack[going])
         going, after = going[~(lower | flat)], after[~(lower | flat)]
         if len(going) == 0:
             return V, h, H, going
@@ -405,15 +445,16 @@ class _Side:
     def __init__(self, problems: list[_Problem]) -> None:
         self.problems = list(problems)
         self.alive = list(range(len(problems)))
-        self.T = np.stack([problem.T for problem in problems])
+        self.T = np.stack([problem.T for problem in problems]).astype(np.float64)
         self.ridge = np.array([problem.ridge for problem in problems])
         self.limit = np.array([problem.limit for problem in problems])
+        self.slack = 1e-6 if problems[0].X.dtype == np.float64 else 1e-4  # what may be noise, as a share of f
 
     def drop(self, i: int) -> None:
         """Model i is done; the last one takes its place."""
-        for state in (self.problems, self.alive):
-            state[i] = state[-1]
-            state.pop()
+        for line in (self.problems, self.alive):
+            line[i] = line[-1]
+            line.pop()
         for state in (self.T, self.ridge, self.limit):
             state[i] = state[-1]
         self.T, self.ridge, self.limit = self.T[:-1], self.ridge[:-1], self.limit[:-1]
@@ -422,10 +463,11 @@ class _Side:
         """f (b,) and its gradient (b, c, D) at W (b, c, D) of all that are alive, or of those in ``which``."""
         problems = self.problems if which is None else [self.problems[i] for i in which]
         T, ridge = (self.T, self.ridge) if which is None else (self.T[which], self.ridge[which])
+        dtype = problems[0].X.dtype
         ends = np.cumsum([len(problem.w) for problem in problems])
         spans = [slice(end - len(problem.w), end) for end, problem in zip(ends, problems, strict=True)]
-        Z = np.empty((W.shape[1], ends[-1]))
-        for problem, V, span in zip(problems, W, spans, strict=True):
+        Z = np.empty((W.shape[1], ends[-1]), dtype)
+        for problem, V, span in zip(problems, W.astype(dtype, copy=False), spans, strict=True):
             np.matmul(V, problem.X, out=Z[:, span])
             if problem.missing.any():
                 Z[problem.missing, span] = -np.inf
@@ -436,36 +478,29 @@ class _Side:
         S = Z.sum(0)
         Z *= w / S
         loss = (np.log(S) + top) * w
-        f, G = np.empty(len(W)), np.empty(W.shape)
+        f, G = np.empty(len(W)), np.empty(W.shape, dtype)
         for i, (problem, span) in enumerate(zip(problems, spans, strict=True)):
-            f[i] = loss[span].sum()
+            f[i] = loss[span].sum(dtype=np.float64)
             np.matmul(Z[:, span], problem.X.T, out=G[i])
         R = ridge[:, None, None] * W
         R[:, :, -1] = 0  # the intercepts are free
         f += _dots(W, R / 2 - T)
-        G += R
-        G -= T
-        return f, G
+        R -= T
+        R += G
+        return f, R
 
     def lower(self, G: ndarray) -> ndarray:
         """P G (b, c, D); classes that are missing stay where they are."""
-        out = np.empty_like(G)
-        for problem, g, h in zip(self.problems, G, out, strict=True):
-            P = problem.P
-            if P.ndim == 2:
-                np.multiply(P, g, out=h)
-            else:
-                h[:] = np.matmul(P, g.astype(P.dtype).reshape(len(P), -1, 1)).reshape(g.shape)
+        H = np.empty_like(G)
+        together: dict[int, list[int]] = {}
+        for i, problem in enumerate(self.problems):
+            together.setdefault(id(problem.P), []).append(i)
+        for some in together.values():
+            H[some] = self.problems[some[0]].P.lower(G[some])
+        for problem, h in zip(self.problems, H, strict=True):
             if problem.missing.any():
                 h[problem.missing] = 0
-        return out
-
-
-def _targets(X: ndarray, y: ndarray, w: ndarray, classes: int) -> ndarray:
-    """(c, D) sums of the rows of each class, w times each."""
-    Y = np.zeros((classes, len(w)))
-    Y[y, np.arange(len(w))] = w
-    return np.matmul(Y, X.T)
+        return H
 
 
 def _softmax(W: ndarray, X: ndarray, missing: ndarray) -> ndarray:
@@ -478,7 +513,7 @@ def _softmax(W: ndarray, X: ndarray, missing: ndarray) -> ndarray:
     return Z
 
 
-def _metric(X: ndarray, p: ndarray, w: ndarray, ridge: float, *, whole: bool = True) -> ndarray:
+def _metric(X: ndarray, p: ndarray, w: ndarray, ridge: float, *, whole: bool = True) -> _Metric:
     """P, about the inverse of the Hessian of f where the probabilities are p (c, n).
 
     (1, c D, c D) whole, or (c, D, D) a block for each class, or (c, D) its diagonal; H_kl = X diag(w p_k (1{k = l} - p_l)) X' and
@@ -491,7 +526,7 @@ def _metric(X: ndarray, p: ndarray, w: ndarray, ridge: float, *, whole: bool = T
     free[-1] = 0
     if D > BLOCK:
         diagonal = np.matmul(w * p * (1 - p), (X * X).T) + free
-        return 1 / np.maximum(diagonal, 1e-10 * diagonal.max())
+        return _Metric(1 / np.maximum(diagonal, 1e-10 * diagonal.max()), 0)
     if not whole or c * D > DENSE:
         return _inverses(np.stack([np.matmul(X * (w * q * (1 - q)), X.T) + np.diag(free) for q in p]))
     H = np.empty((c, D, c, D))
@@ -503,7 +538,7 @@ def _metric(X: ndarray, p: ndarray, w: ndarray, ridge: float, *, whole: bool = T
     return _inverses(H.reshape(1, c * D, c * D))
 
 
-def _inverses(H: ndarray) -> ndarray:
+def _inverses(H: ndarray) -> _Metric:
     """Inverses of positive semidefinite matrices (k, N, N), in float32, which is read faster, where they stay positive definite."""
     P = np.empty_like(H)
     small = True
@@ -514,18 +549,22 @@ def _inverses(H: ndarray) -> ndarray:
         more = 1e-10
         while True:
             try:
-                factor = cho_factor(A + more * np.eye(len(A)), lower=True)
+                L = cholesky(A + more * np.eye(len(A)), lower=True)
                 break
             except LinAlgError:
                 more *= 100
-        B[:] = cho_solve(factor, np.eye(len(A)))
+        B[:] = np.tril(dpotri(L, lower=1)[0])
+        B += np.tril(B, -1).T
         unit = 1 / np.sqrt(B.diagonal())
         try:
-            cho_factor((B * unit * unit[:, None]).astype(np.float32) - 1e-5 * np.eye(len(B)))
+            cholesky((B * unit * unit[:, None]).astype(np.float32) - 1e-5 * np.eye(len(B)))
         except LinAlgError:
             small = False
         B *= scale * scale[:, None]
-    return P.astype(np.float32) if small else P
+    P = P.astype(np.float32) if small else P
+    lanes = max(1, min(LANES, 10**6 // P.shape[1] ** 2))  # of more, OpenBLAS would copy P
+    same = np.matmul(np.repeat(P[:, :1], lanes, axis=1), P)  # BLAS may sum in another order in another row
+    return _Metric(P, lanes if (same == same[:, :1]).all() else 1)
 
 
 def _dots(A: ndarray, B: ndarray) -> ndarray:
@@ -537,18 +576,14 @@ def _shortest(A: ndarray, r: ndarray, alpha: float) -> ndarray:
     """The shortest b of those that minimise |A b - r|^2 + alpha |b|^2."""
     m, d = A.shape
     if alpha > 0:
-        try:
-            if d <= m:
-                return cho_solve(cho_factor(_plus(A.T @ A, alpha)), A.T @ r)
-            return A.T @ cho_solve(cho_factor(_plus(A @ A.T, alpha)), r)
-        except LinAlgError:
-            A, r = np.vstack([A, np.sqrt(alpha) * np.eye(d)]), np.concatenate([r, np.zeros(d)])
+        K = A.T @ A if d <= m else A @ A.T
+        K[np.diag_indices_from(K)] += alpha
+        with suppress(LinAlgError):
+            L = cholesky(K, lower=True)
+            if L.diagonal().min() > 1e-6 * L.diagonal().max():  # else rounding may weigh more than alpha
+                return cho_solve((L, True), A.T @ r) if d <= m else A.T @ cho_solve((L, True), r)
+        A, r = np.vstack([A, np.sqrt(alpha) * np.eye(d)]), np.concatenate([r, np.zeros(d)])
     return np.linalg.lstsq(A, r)[0]
-
-
-def _plus(K: ndarray, alpha: float) -> ndarray:
-    K[np.diag_indices_from(K)] += alpha
-    return K
 
 
 def _each(W: ndarray, Q: ndarray) -> ndarray:

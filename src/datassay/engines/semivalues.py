@@ -96,7 +96,9 @@ class Estimate(NamedTuple):
     shrinkage: float  #: lambda of the ridge, 0 for differences
 
 
-def weights(n: int, size: Int[ndarray, " m"], drawn: Float[ndarray, " n1"], law: Float[ndarray, " n"]) -> Float[ndarray, " m"]:
+def weights(
+    n: int, size: Int[ndarray, " m"], drawn: Float[ndarray, " n1"], law: Float[ndarray, " n"]
+) -> Float[ndarray, " m"]:
     """h_s of each subset; 0 for the empty one and the full one, which say nothing of single rows."""
     omega = per_size(law)
     s = np.arange(n + 1)

@@ -41,6 +41,7 @@ from torch.func import functional_call, vmap  # isort: skip
 
 NUMBERS = 2**21  # of one step, all copies together: 8 MB in float32, about what caches hold
 ON_CARD = 2**27  # the same for CUDA, where there is memory to fill and no cache to keep to
+AHEAD = 2**20  # positions of rows that are drawn at a time, all copies together: 8 MB
 VECTOR = 32  # numbers of a stack's weights are a multiple of it: at an odd end the optimisers round differently
 MOST = 256  # copies of the smallest networks: beyond, there is nothing left to share
 LOOK = 2  # rows by which it is seen what a network does
@@ -63,9 +64,9 @@ class Stacked:
         return len(next(iter(self._state.values()))) if self._state else len(self._nets)
 
     @torch.no_grad()
-    def outputs(self, q: Rows, size: int = 4096) -> Tensor:
-        """(b, q, ...) what the networks say of q rows in evaluation mode; ``size`` rows at a time, all copies together."""
-        every = [q[rows] for rows in in_batches(len(q), max(1, size // max(1, len(self))))]
+    def outputs(self, q: Rows, size: int = 128) -> Tensor:
+        """(b, q, ...) what the networks say of q rows in evaluation mode; so many rows at a time."""
+        every = [q[rows] for rows in in_batches(len(q), size)]
         if not self._state:
             return torch.stack([torch.cat([net.eval()(x) for x in every]) for net in self._nets])
         layers = _layers(self._nets[0].eval())
@@ -173,7 +174,7 @@ def train_stacked(
     try:
         stack = _Stack(nets, task)
     except Exception as error:  # whatever can't be stacked; an error of the network's own comes again below
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         for j in some:
             trained = [p for p in nets[j].parameters() if p.requires_grad]
             _train(_alone(nets[j].train()), trained, task.of([j]))
@@ -239,13 +240,15 @@ def _train(forward: Forward, trained: Sequence[Tensor], task: _Task) -> None:
     noise = [torch.Generator(device).manual_seed(spawned(seed, 1)) for seed in task.seeds] if recipe.augment else []
     class_weights, total = task.class_weights(), recipe.epochs * task.batches
     dropout = int(np.random.SeedSequence([*task.seeds, 2]).generate_state(1, np.uint64)[0] >> 1)
+    ahead = min(task.batches, max(1, AHEAD // (b * B)))  # steps whose rows are drawn at a time
     with random_numbers(dropout, device), torch.enable_grad():
-        for epoch in range(recipe.epochs):
-            rows = np.stack([order.take(task.batches * B) for order in orders]).reshape(b, task.batches, B)
+        for first in range(0, total, ahead):
+            steps = range(first, min(first + ahead, total))
+            rows = np.stack([order.take(len(steps) * B) for order in orders]).reshape(b, len(steps), B)
             sums: Any = 0.0
-            for batch, now in enumerate(torch.from_numpy(rows).transpose(0, 1).contiguous().to(device)):
+            for step, now in zip(steps, torch.from_numpy(rows).transpose(0, 1).contiguous().to(device), strict=True):
                 for group in optimiser.param_groups:
-                    group["lr"] = recipe.rate((epoch * task.batches + batch) / total)
+                    group["lr"] = recipe.rate(step / total)
                 means = _means(forward, task, now, class_weights, noise)
                 for leaf in leaves:
                     leaf.grad = None
@@ -255,8 +258,8 @@ def _train(forward: Forward, trained: Sequence[Tensor], task: _Task) -> None:
             if not (finite := torch.isfinite(sums)).all():  # once it is no number it stays so
                 j = int(finite.logical_not().nonzero()[0])
                 raise FloatingPointError(
-                    f"the loss of the copy with seed {task.seeds[j]} became {sums[j].item()} in epoch {epoch + 1}: "
-                    f"lower lr (it is {recipe.lr:g}), or scale the columns."
+                    f"the loss of the copy with seed {task.seeds[j]} became {sums[j].item()} "
+                    f"in epoch {steps[-1] // task.batches + 1}: lower lr (it is {recipe.lr:g}), or scale the columns."
                 )
 
 
@@ -324,12 +327,13 @@ class _Stack:
         with torch.enable_grad():
             total = _means(lambda x: _through(layers, self.state, x), task, rows.expand(b, -1)).sum()
             gradients = torch.autograd.grad(total, list(leaves.values()), materialize_grads=True)
-        alone = copy.deepcopy(self._net)
-        with torch.no_grad():
-            alone(task.x[rows])
-        for name, tensor in alone.named_buffers():
-            if torch.equal(tensor, before[name][0]) != torch.equal(self.state[name][0], before[name][0]):
-                raise ValueError(f"the buffer {name} is not changed in place")
+        if any(True for _ in self._net.buffers()):
+            alone = copy.deepcopy(self._net)
+            with torch.no_grad():
+                alone(task.x[rows])
+            for name, tensor in alone.named_buffers():
+                if torch.equal(tensor, before[name][0]) != torch.equal(self.state[name][0], before[name][0]):
+                    raise ValueError(f"the buffer {name} is changed, but not in place")
         for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
             # a weight is kept in the order in which its gradient comes, or each step would bring one into the order of the other
             axes = tuple(int(axis) for axis in np.argsort([-stride for stride in gradient.stride()], kind="stable"))
@@ -377,11 +381,12 @@ def _layers(net: nn.Module) -> list[Layer]:
     layers: list[Layer] = []
 
     def add(module: nn.Module) -> None:
-        hooked = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-        if type(module) is nn.Sequential and not hooked:
+        hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+        plain = not any(hooks) and "forward" not in vars(module)
+        if type(module) is nn.Sequential and plain:
             for child in module:
                 add(child)
-        elif type(module) in _DIRECT and not hooked:
+        elif type(module) in _DIRECT and plain:
             names = {part: name_of[id(p)] for part, p in module.named_parameters(recurse=False)}
             layers.append(_DIRECT[type(module)](module, names))
         else:

@@ -40,8 +40,15 @@ class Said(NamedTuple):
 class Trainer(Protocol):
     """Trains several subsets, the same bits for the same block; travels to other processes."""
 
-    block: int  #: subsets in one call
-    random: bool  #: whether the seed makes a difference
+    @property
+    def block(self) -> int:
+        """Subsets in one call."""
+        ...
+
+    @property
+    def random(self) -> bool:
+        """Whether the seed makes a difference."""
+        ...
 
     def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
         """For counts (b, n): what each says of the validation rows, and of all training rows, if these are wanted."""
@@ -152,7 +159,8 @@ class Store:
     def drawn(self, study: bytes, n: int) -> tuple[list[bytes], Subsets]:
         """All trainings whose rows were drawn one by one with a probability p, by key."""
         found = self._file.execute(
-            "SELECT key, counts, p FROM training WHERE study = ? AND p IS NOT NULL AND val IS NOT NULL ORDER BY key", (study,)
+            "SELECT key, counts, p FROM training WHERE study = ? AND p IS NOT NULL AND val IS NOT NULL ORDER BY key",
+            (study,),
         ).fetchall()
         counts = np.array([_unpacked(c, n) for _, c, _ in found], np.uint8).reshape(-1, n)
         return [key for key, _, _ in found], Subsets(counts, np.array([p for _, _, p in found], float))
@@ -280,10 +288,12 @@ def train(
     done = 0
     in_threads, jobs = getattr(get_active_backend()[0], "uses_threads", False), effective_n_jobs(None)
     here = (n_jobs is None and (jobs == 1 or in_threads)) or (n_jobs is not None and effective_n_jobs(n_jobs) == 1)
-    took = []
+    took: list[float] = []
     while missing and (here or not took):  # one block is done here in any case, to know how long a task should be
         block, start = missing[0], time.perf_counter()
-        ((said, seconds),) = _train(trainer, [(subsets.counts[block.start : block.stop], seeds[block.start : block.stop])], val, rows)
+        ((said, seconds),) = _train(
+            trainer, [(subsets.counts[block.start : block.stop], seeds[block.start : block.stop])], val, rows
+        )
         took.append(time.perf_counter() - start)
         new = keep(block, said, seconds)
         done += 1
@@ -305,7 +315,9 @@ def train(
                 yield Trained(groups[g + 1][0].start if g + 1 < len(groups) else m, new)
 
 
-def _train(trainer: Trainer, blocks: list[tuple[ndarray, list[int]]], val: bool, rows: bool) -> list[tuple[list[Said], float]]:
+def _train(
+    trainer: Trainer, blocks: list[tuple[ndarray, list[int]]], val: bool, rows: bool
+) -> list[tuple[list[Said], float]]:
     """Each block, and how long it took."""
     results = []
     with machine.one_thread():

@@ -15,7 +15,6 @@ rows few are 0; knockoff+ on the harmful side. That code divides by v where sqrt
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -23,11 +22,13 @@ from typing import Any, Literal, NamedTuple, cast
 import numpy as np
 from numpy import ndarray
 
+from datassay.checks import one_of, whole
 from datassay.data import DataError, Dataset
-from datassay.engines import effects, knockoffs, semivalues
+from datassay.engines import designs, effects, knockoffs, semivalues
 from datassay.engines.designs import Inclusion, Subsets
+from datassay.methods import ame_groups
 from datassay.models import query_utility, utility_of
-from datassay.trainings import one_of, options_of, stop_when, study, whole
+from datassay.trainings import Stop, Study, Utility, options_of, stop_when, study
 from datassay.values import Values
 
 
@@ -48,6 +49,8 @@ def ame(
     q: float = 0.1,
     knockoff: Literal["plus", "plain"] | None = "plus",
     bootstrap: int = 20,
+    groups: Any = None,
+    opened: int = 0,
     antithetic: bool = False,
     budget: str | float | None = None,
     stderr: float | None = None,
@@ -94,6 +97,10 @@ def ame(
         two standard errors.
     bootstrap
         Resamplings of the trainings for the LASSO's standard errors (ridge: jackknife); 0: none.
+    groups, opened
+        (n,) labels, of sources or annotators say: whole groups are drawn, and each has one AME, column ``group_ame``. With ``opened``,
+        so many of the flagged groups (the lowest first) are taken apart: n_models more trainings value their rows one by one. Other
+        rows have their group's AME, divided by the number of its rows.
     antithetic
         Every second subset is what the one before it left out.
     budget, stderr, settled
@@ -135,9 +142,7 @@ def ame(
     given = dict(locals())
     _check(given)
     stop = stop_when("ame", n_models, budget, stderr, settled)
-    s = study(
-        "ame", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
-    )
+    s = study("ame", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress)
     own = True
     if query is None:
         worth = utility_of(data, utility, "ame")
@@ -146,6 +151,11 @@ def ame(
     law = _design(inclusion, epsilon)
     ends = s.ends(worth)
     how = _How(law, epsilon is not None, regression, rule, standardise, ends, seed, n_jobs)
+    direction = "harmful" if (select == "harmful") == own else "helpful"
+    if groups is not None:
+        return _grouped(s, given, how, stop, worth, direction, own)
+    if len(data) <= 20 and 2 ** len(data) <= n_models and not reuse:
+        return _exactly(s, given, how, worth, own)
     if reuse:
         got, U = s.stored(worth)
     else:
@@ -172,7 +182,7 @@ def ame(
         flagged = scores < -2 * error if select == "harmful" else scores > 2 * error
         stats["flag_rule"] = f"{select}: score {'below 0' if select == 'harmful' else 'above 0'} by two standard errors"
     else:
-        W = how.select(got.subsets, U, s.place, "harmful" if (select == "harmful") == own else "helpful", antithetic)
+        W = how.select(got.subsets, U, s.place, direction, antithetic)
         threshold = knockoffs.threshold(W, q, plus=knockoff == "plus")
         flagged, columns["knockoff_statistic"] = threshold <= W, W
         stats |= {"q": q, "threshold": threshold if np.isfinite(threshold) else None}
@@ -184,6 +194,55 @@ def ame(
     )
 
 
+def _exactly(s: Study, given: dict[str, Any], how: _How, worth: Utility, own: bool) -> Values:
+    """Of few rows, all subsets are trained: there is nothing to estimate, and nothing to select by chance."""
+    data, n = s.data, len(s.data)
+    every = designs.all_subsets(n)
+    s.train(every)
+    value = semivalues.exact(s.worth(every, worth), how.law_of_size(n))
+    scores = value.copy() if own else -value
+    flagged = scores < 0 if given["select"] == "harmful" else scores > 0
+    stats = {"trainings": 2**n, "stopped": "all subsets: exact", "stderr": np.zeros(n)}
+    stats["flag_rule"] = f"{given['select']}: the exact score is {'below' if given['select'] == 'harmful' else 'above'} 0"
+    suggested = s.suggested()
+    stats["seconds"] = s.elapsed
+    return Values(data.ids, scores, flagged, {"ame": value}, "ame", options_of(given), stats, data.y, suggested, data.hash)
+
+
+def _grouped(s: Study, given: dict[str, Any], how: _How, stop: Stop, worth: Utility, direction: str, own: bool) -> Values:
+    """AME of groups, and of the rows of some of them."""
+    data, q, sign = s.data, given["q"], 1.0 if own else -1.0
+    groups = ame_groups.read(data, given["groups"])
+    whole("ame", 0, opened=given["opened"])
+    found = ame_groups.first(s, groups, how.law, stop, worth)
+    group_value, error, shrinkage = how.estimate(found.inside, found.U, given["bootstrap"])
+    plus = given["knockoff"] != "plain"
+    W = how.select(found.inside, found.U, groups.place, direction, False)
+    tau = knockoffs.threshold(W, q, plus=plus)
+    chosen = tau <= W
+    value, stderr = (group_value / groups.rows)[groups.of], (error / groups.rows)[groups.of]
+    flagged, statistic = chosen[groups.of], W[groups.of]
+    worst = np.flatnonzero(chosen)[np.argsort((sign * group_value)[chosen], kind="stable")][: given["opened"]]
+    stats: dict[str, Any] = {"trainings": len(found.U), "stopped": found.stopped, "shrinkage": shrinkage, "q": q}
+    stats |= {"groups": len(groups.labels), "groups_flagged": [str(groups.labels[g]) for g in np.flatnonzero(chosen)]}
+    if len(worst):
+        inner = ame_groups.second(s, groups, how.law, stop, worth, worst, direction, how.regression)
+        value[inner.rows], stderr[inner.rows], statistic[inner.rows] = inner.effect, inner.stderr, inner.W
+        flagged[inner.rows] = knockoffs.threshold(inner.W, q, plus=plus) <= inner.W
+        stats["trainings"] += inner.trainings
+        stats["groups_opened"] = [str(groups.labels[g]) for g in worst]
+    name = "knockoff+" if plus else "knockoffs"
+    what = "in groups" + (", and rows of opened groups," if len(worst) else "")
+    stats |= {
+        "flag_rule": f"{given['select']}: {what} selected by {name} at a false discovery rate of {q:g}",
+        "stderr": stderr,
+    }
+    columns = {"ame": value, "group_ame": group_value[groups.of], "knockoff_statistic": statistic}
+    suggested = s.suggested()
+    stats["seconds"] = s.elapsed
+    return Values(data.ids, sign * value, flagged, columns, "ame", options_of(given), stats, data.y, suggested, data.hash)
+
+
 def _check(given: dict[str, Any]) -> None:
     one_of("ame", ("ridge", "lasso"), regression=given["regression"])
     one_of("ame", ("1se", "min"), rule=given["rule"])
@@ -192,9 +251,13 @@ def _check(given: dict[str, Any]) -> None:
     one_of("ame", (True, False), standardise=given["standardise"], antithetic=given["antithetic"], reuse=given["reuse"])
     whole("ame", 0, bootstrap=given["bootstrap"])
     if not isinstance(given["q"], (int, float)) or not 0 < given["q"] < 1:
-        raise DataError(f"ame: q, the share of selected rows that may be wrong, must be between 0 and 1, got {given['q']!r}.")
+        raise DataError(
+            f"ame: q, the share of selected rows that may be wrong, must be between 0 and 1, got {given['q']!r}."
+        )
     if given["reuse"] and given["store"] is None:
         raise DataError("ame: reuse=True takes trainings from a store: name one, store='trainings.sqlite'.")
+    if given["groups"] is not None and (given["reuse"] or given["epsilon"] is not None or given["knockoff"] is None):
+        raise DataError("ame: groups go with a grid of inclusion and with knockoffs, and not with reuse or epsilon.")
     if given["query"] is None and given["label"] is not None:
         raise DataError("ame: label is for a query: give the position of a validation row as query, too.")
     if given["query"] is not None and given["utility"] is not None:
@@ -279,4 +342,6 @@ class _How(NamedTuple):
         other = knockoffs.knockoff_masks(p, n, self.seed, antithetic=antithetic)[:, place]
         X, K = self.columns(keep, p)[0], self.columns(other, p)[0]
         Z = effects.covariates(p)
-        return knockoffs.joint(X, K, u, Z, how=self.regression, direction=direction, strata=p, seed=self.seed, n_jobs=self.n_jobs)
+        return knockoffs.joint(
+            X, K, u, Z, how=self.regression, direction=direction, strata=p, seed=self.seed, n_jobs=self.n_jobs
+        )

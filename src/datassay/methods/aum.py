@@ -23,11 +23,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 
+from datassay.checks import one_of, whole
 from datassay.data import DataError, Dataset
 from datassay.engines.training import Recipe, Run, Tick, spawned
 from datassay.methods.forgetting import DEFAULT, counts, most_predicted
 from datassay.networks import Model, Problem, problem
-from datassay.runs import Place, do, one_of, options_of, recipe, whole
+from datassay.runs import Place, do, options_of, recipe
 from datassay.values import Values
 
 import torch  # isort: skip

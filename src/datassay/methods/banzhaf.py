@@ -17,11 +17,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datassay.checks import one_of
 from datassay.data import DataError, Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import banzhaf_law
 from datassay.models import utility_of
-from datassay.trainings import one_of, options_of, semivalue, stop_when, study
+from datassay.trainings import options_of, semivalue, stop_when, study
 from datassay.values import Values
 
 
@@ -93,7 +94,9 @@ def banzhaf(
     if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 < p < 1:
         raise DataError(f"banzhaf: p must be a probability between 0 and 1, got {p!r}.")
     stop = stop_when("banzhaf", n_models, budget, stderr, settled)
-    s = study("banzhaf", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress)
+    s = study(
+        "banzhaf", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
+    )
     found = semivalue(
         s,
         Inclusion("grid", (float(p),)),
@@ -110,5 +113,14 @@ def banzhaf(
     stats["seconds"] = s.elapsed
     value = found.value
     return Values(
-        data.ids, value.copy(), np.asarray(value < 0), {"banzhaf": value}, "banzhaf", options_of(given), stats, data.y, suggested, data.hash
+        data.ids,
+        value.copy(),
+        np.asarray(value < 0),
+        {"banzhaf": value},
+        "banzhaf",
+        options_of(given),
+        stats,
+        data.y,
+        suggested,
+        data.hash,
     )

@@ -15,11 +15,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datassay.checks import one_of
 from datassay.data import DataError, Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import beta_law
 from datassay.models import utility_of
-from datassay.trainings import one_of, options_of, semivalue, stop_when, study
+from datassay.trainings import options_of, semivalue, stop_when, study
 from datassay.values import Values
 
 
@@ -92,7 +93,15 @@ def beta_shapley(
             raise DataError(f"beta-shapley: {name} must be a number above 0, got {number!r}.")
     stop = stop_when("beta-shapley", n_models, budget, stderr, settled)
     s = study(
-        "beta-shapley", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
+        "beta-shapley",
+        data,
+        model,
+        training=training,
+        device=device,
+        store=store,
+        seed=seed,
+        n_jobs=n_jobs,
+        progress=progress,
     )
     found = semivalue(
         s,

@@ -1,4 +1,4 @@
-"""Datamodels (Ilyas, Park, Engstrom, Leclerc & Madry, ICML 2022): what a model says of each validation row, as a linear function of its rows.
+"""Datamodels (Ilyas et al., ICML 2022): what a model says of each validation row, as a linear function of the rows it is trained on.
 
     theta_q = argmin 1/(2 m) sum_j (f_q(S_j) - theta_q0 - theta_q . 1_S_j)^2 + lambda_q |theta_q|_1
     score_i = mean over q of theta_q,i                                f_q(S): log-odds of q's label by the model trained on S
@@ -19,11 +19,12 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy import ndarray
 
+from datassay.checks import one_of
 from datassay.data import DataError, Dataset
 from datassay.engines import effects
 from datassay.engines.designs import Inclusion
 from datassay.models import log_odds, of_labels, query_utility
-from datassay.trainings import one_of, options_of, stop_when, study
+from datassay.trainings import options_of, stop_when, study
 from datassay.values import Values
 
 AT_ONCE = 64  # queries whose LASSOs share the work on the masks
@@ -100,7 +101,9 @@ def datamodels(
     if matrix is not None and not Path(matrix).resolve().parent.is_dir():
         raise DataError(f"datamodels: the folder of {str(matrix)!r} does not exist: make it first.")
     stop = stop_when("datamodels", n_models, budget)
-    s = study("datamodels", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress)
+    s = study(
+        "datamodels", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
+    )
     own = True
     if query is not None:
         one, own = query_utility(data, query, label, "datamodels")
@@ -142,7 +145,16 @@ def datamodels(
     suggested = s.suggested()
     stats["seconds"] = s.elapsed
     return Values(
-        data.ids, scores, scores < 0, {"datamodel": value}, "datamodels", options_of(given), stats, data.y, suggested, data.hash
+        data.ids,
+        scores,
+        scores < 0,
+        {"datamodel": value},
+        "datamodels",
+        options_of(given),
+        stats,
+        data.y,
+        suggested,
+        data.hash,
     )
 
 

@@ -21,11 +21,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
+from datassay.checks import one_of, whole
 from datassay.data import DataError, Dataset
 from datassay.engines.gradients import RowGradients, mean_gradient
 from datassay.engines.training import Recipe, Run, Tick, in_batches, random_numbers, set_mode, spawned
 from datassay.networks import Model, Problem, mlp, problem
-from datassay.runs import Place, do, one_of, options_of, recipe, whole
+from datassay.runs import Place, do, options_of, recipe
 from datassay.values import Values
 
 import torch  # isort: skip

@@ -19,10 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datassay.checks import whole
 from datassay.data import Dataset
 from datassay.engines.training import Recipe, Run, Tick, outputs, spawned
 from datassay.networks import Model, Problem, problem
-from datassay.runs import Place, do, options_of, recipe, whole
+from datassay.runs import Place, do, options_of, recipe
 from datassay.values import Values
 
 import torch  # isort: skip

@@ -18,12 +18,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from datassay.checks import one_of, whole
 from datassay.data import Dataset
 from datassay.engines.gradients import RowGradients
 from datassay.engines.training import Recipe, Run, Tick, in_batches, spawned
 from datassay.methods.el2n import early
 from datassay.networks import Model, Problem, last_layer, problem
-from datassay.runs import Place, do, one_of, options_of, recipe, whole
+from datassay.runs import Place, do, options_of, recipe
 from datassay.values import Values
 
 import torch  # isort: skip

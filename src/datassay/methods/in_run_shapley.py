@@ -24,11 +24,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from datassay.checks import one_of, whole
 from datassay.data import DataError, Dataset
 from datassay.engines.gradients import Loss, RowGradients, hessian_product, mean_gradient
 from datassay.engines.training import Recipe, Rows, Run, Tick, outputs, set_mode, spawned
 from datassay.networks import Model, Problem, mean_over, problem
-from datassay.runs import Place, do, one_of, options_of, recipe, whole
+from datassay.runs import Place, do, options_of, recipe
 from datassay.values import Values
 
 import torch  # isort: skip

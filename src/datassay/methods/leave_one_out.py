@@ -18,11 +18,12 @@ from numpy import ndarray
 from sklearn.linear_model import LinearRegression
 from tqdm import tqdm
 
+from datassay.checks import whole
 from datassay.data import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
 from datassay.models import RidgeTrainer, scaled, utility_of
-from datassay.trainings import Study, Utility, options_of, study, whole
+from datassay.trainings import Study, Utility, options_of, study
 from datassay.values import Values
 
 PRECISE = 1e-9

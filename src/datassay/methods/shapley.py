@@ -23,12 +23,13 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
+from datassay.checks import one_of
 from datassay.data import DataError, Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import shapley_law
 from datassay.models import utility_of
-from datassay.trainings import Found, Stop, Study, Utility, one_of, options_of, semivalue, stop_when, study
+from datassay.trainings import Found, Stop, Study, Utility, options_of, semivalue, stop_when, study
 from datassay.values import Values
 
 INNER = (0.1, 0.9)  # p of subsets from which proportional effects are estimated
@@ -111,14 +112,18 @@ def shapley(
     if by == "permutation" and (reuse or antithetic):
         raise DataError("shapley: reuse and antithetic are for by='ridge' and by='differences'.")
     stop = stop_when("shapley", n_models, budget, stderr, settled)
-    s = study("shapley", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress)
+    s = study(
+        "shapley", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
+    )
     worth = utility_of(data, utility, "shapley", default="probability")
     if by == "permutation":
         found = _permutations(s, stop, worth, float(truncation))
     else:
         standardise = standardise and by == "ridge"
         law = Inclusion("uniform", INNER if standardise else (0.0, 1.0))
-        found = semivalue(s, law, shapley_law, worth, stop, by=by, standardise=standardise, reuse=reuse, antithetic=antithetic)
+        found = semivalue(
+            s, law, shapley_law, worth, stop, by=by, standardise=standardise, reuse=reuse, antithetic=antithetic
+        )
     stats = found.stats | {"stderr": found.stderr, "flag_rule": "Shapley value below 0: on average the row does harm"}
     suggested = s.suggested()
     stats["seconds"] = s.elapsed
@@ -156,8 +161,8 @@ def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Fo
                 found = _along(s, orders, worth, (none, everything), near, bar)
                 trainings += sum(t for _, t in found)
                 marginals += [m for m, _ in found]
-                error = _error(marginals)
-                bar.set_postfix_str(f", {len(marginals)} orders, standard error {np.median(error) / max(np.std(np.mean(marginals, 0)), 1e-300):.2f} of the spread")
+                share = np.median(_error(marginals)) / max(np.std(np.mean(marginals, axis=0)), 1e-300)
+                bar.set_postfix_str(f", {len(marginals)} orders, standard error {share:.2f} of the spread")
             if trainings < stop.n_models:
                 reason = "the time was up"
         except KeyboardInterrupt:
@@ -179,7 +184,9 @@ def _along(
 ) -> list[tuple[ndarray, int]]:
     """Marginal contributions of every row along each order, and the trainings that took."""
     n = len(s.data)
-    v = [np.full(n + 1, ends[1]) for _ in orders]  # of the prefixes; from where it is truncated v(N): nothing is added any more
+    v = [
+        np.full(n + 1, ends[1]) for _ in orders
+    ]  # of the prefixes; from where it is truncated v(N): nothing is added any more
     reached, going = [0] * len(orders), set(range(len(orders)))
     for values in v:
         values[0] = ends[0]
@@ -190,7 +197,9 @@ def _along(
             parts.append((k, lengths, designs.prefixes(orders[k], lengths.tolist())))
         parts = [part for part in parts if len(part[1])]
         if parts:
-            subsets = designs.Subsets(np.concatenate([p.counts for *_, p in parts]), np.concatenate([p.p for *_, p in parts]))
+            subsets = designs.Subsets(
+                np.concatenate([p.counts for *_, p in parts]), np.concatenate([p.p for *_, p in parts])
+            )
             s.train(subsets, bar=bar)
             found = np.split(s.worth(subsets, worth), np.cumsum([len(lengths) for _, lengths, _ in parts])[:-1])
             for (k, lengths, _), u in zip(parts, found, strict=True):

@@ -1,0 +1,29 @@
+"""What options may be: each check says in one sentence what is needed and what came."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from datassay.errors import DataError
+
+
+def whole(method: str, least: int, **numbers: Any) -> None:
+    """Each must be a whole number from ``least`` on."""
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise DataError(f"{method}: {name} must be a whole number from {least} on, got {value!r}.")
+
+
+def one_of(method: str, known: tuple[Any, ...], **choices: Any) -> None:
+    """Each must be one of the known."""
+    for name, value in choices.items():
+        if not any(type(value) is type(k) and value == k for k in known):
+            raise DataError(f"{method}: {name} must be {' or '.join(map(repr, known))}, got {value!r}.")
+
+
+def jobs(method: str, n_jobs: Any) -> None:
+    """None, or so many workers as joblib counts them."""
+    if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0):
+        raise DataError(f"{method}: n_jobs must be None or a whole number other than 0, got {n_jobs!r}.")

@@ -1,0 +1,116 @@
+"""AME of groups of rows, of sources or annotators say, and of rows within groups (Lin et al., ICML 2022: hierarchical design).
+
+    first   whole groups are in a subset with probability p; the AME of a group is that of one more unit, as for single rows
+    second  rows of the opened groups are drawn once more, with the same p, where their group is in; U is regressed on
+            X_jg = coded presence of every group, and for rows i of opened groups g
+            X_ji = 1{g in} (1{i in} - p) / (p^2 (1 - p)),   of mean 0 given all else, E[X_ji U] = AME_i given that its group is in
+            AME_i = E[1 / (p^2 (1 - p))] beta_i
+
+A row of a group that was not opened has its group's AME, divided by the group's rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray
+
+from datassay.data import DataError, Dataset
+from datassay.engines import designs, effects, knockoffs
+from datassay.engines.designs import Inclusion, Subsets
+from datassay.trainings import Stop, Study, Utility
+
+
+class Groups(NamedTuple):
+    """Which row is of which group."""
+
+    of: ndarray  #: (n,) codes
+    labels: list[Any]  #: (g,)
+    place: ndarray  #: (g,) of each among the columns of a design, by its label
+
+    @property
+    def rows(self) -> ndarray:
+        """(g,) rows in each."""
+        return np.bincount(self.of)
+
+
+def read(data: Dataset, groups: Any) -> Groups:
+    """Check what was given as groups."""
+    given = groups.to_numpy() if hasattr(groups, "to_numpy") else np.asarray(groups)
+    if given.shape != (len(data),):
+        raise DataError(f"ame: groups must have one entry for each of {len(data)} rows, got shape {given.shape}.")
+    if pd.isna(given).any():
+        raise DataError(f"ame: row {int(np.argmax(pd.isna(given)))} has no group: give it one.")
+    codes, labels = pd.factorize(given)
+    if len(labels) < 4:
+        raise DataError(f"ame: groups must be 4 or more, got {len(labels)}: value the rows one by one, without groups.")
+    return Groups(codes, labels.tolist(), designs.places(labels.tolist()))
+
+
+class First(NamedTuple):
+    """Trainings on whole groups."""
+
+    inside: Subsets  #: of groups
+    U: ndarray
+    stopped: str
+
+
+def first(s: Study, groups: Groups, law: Inclusion, stop: Stop, worth: Utility) -> First:
+    """Train on random groups."""
+
+    def inside(start: int, stop: int) -> Subsets:
+        return designs.in_places(lambda a, b: law.draw(len(groups.labels), s.seed, a, b), groups.place)(start, stop)
+
+    def draw(start: int, stop: int) -> Subsets:
+        drawn = inside(start, stop)
+        return Subsets(np.ascontiguousarray(drawn.counts[:, groups.of]), np.full(stop - start, np.nan))
+
+    got = s.collect(draw, stop)
+    return First(inside(0, len(got.subsets.p)), s.worth(got.subsets, worth), got.stopped)
+
+
+class Second(NamedTuple):
+    """Effects of the rows of opened groups."""
+
+    rows: ndarray  #: their positions
+    effect: ndarray
+    stderr: ndarray
+    W: ndarray  #: knockoff statistics
+    trainings: int
+
+
+def second(
+    s: Study, groups: Groups, law: Inclusion, stop: Stop, worth: Utility, opened: ndarray, direction: str, how: str
+) -> Second:
+    """Train on random groups, of the opened ones on random rows, and take the rows' effects apart."""
+    m, n = stop.n_models, len(groups.of)
+    rows = np.flatnonzero(np.isin(groups.of, opened))
+    g = designs.in_places(lambda a, b: law.draw(len(groups.labels), s.seed + 1, a, b), groups.place)(0, m)
+    inside, p = g.counts.astype(bool), g.p
+    one, other = (
+        np.stack([np.random.default_rng([s.seed, stream, j]).random(n) for j in range(m)])[:, s.place][:, rows] < p[:, None]
+        for stream in (designs.WITHIN, designs.WITHIN + 1)
+    )
+    there = inside[:, groups.of]
+    counts = there.copy()
+    counts[:, rows] &= one
+    subsets = Subsets(counts.astype(np.uint8), np.full(m, np.nan))
+    s.train(subsets)
+    U = s.worth(subsets, worth)
+
+    def coded(keep: ndarray) -> ndarray:
+        return there[:, rows] * (keep - p[:, None]) / (p**2 * (1 - p))[:, None]
+
+    p_law = law.quantile((np.arange(1000) + 0.5) / 1000)
+    v = float(np.mean(1 / (p_law**2 * (1 - p_law))))
+    Z = np.hstack([effects.covariates(p), effects.coded(inside, p, law.variance)])
+    if len(groups.labels) > m // 4:
+        Z = effects.covariates(p)
+    found = effects.ridge(coded(one), U, Z, errors=True)
+    W = knockoffs.joint(
+        coded(one), coded(other), U, effects.covariates(p), how=how, direction=direction, strata=p, seed=s.seed
+    )
+    assert found.stderr is not None
+    return Second(rows, v * found.coef, v * found.stderr, W, m)

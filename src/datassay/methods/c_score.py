@@ -1,0 +1,135 @@
+"""C-score, the consistency of a row with the others (Jiang, Zhang, Talwar & Mozer, ICML 2021): is its label what models expect?
+
+    C_i = E_r E_S P[f_S(x_i) = y_i]       S: each other row with probability r; r from .1, .2, ..., .9; f_S: model trained on S
+
+High = regular: a few rows are enough to predict its label. Low = irregular: even all others don't. Estimated by the trainings that were
+without row i: the mean over the ratios r of the mean over those of a ratio.
+
+Differs from the paper: each row enters a subset by itself, so that its size varies, where the paper has subsets of r n rows. The same
+trainings then serve all methods of random subsets. 50 trainings for each ratio, where the paper has 200 and more, of logistic
+regression where it has deep networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy import ndarray
+
+from datassay.data import DataError, Dataset
+from datassay.engines.designs import Inclusion, Subsets
+from datassay.methods.data_oob import Without, utility_of_rows, without
+from datassay.methods.self_confidence import top
+from datassay.trainings import options_of, stop_when, study
+from datassay.values import Values
+
+NAME = "c-score"
+RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def c_score(
+    data: Dataset,
+    model: Any = None,
+    *,
+    n_models: int = 450,
+    ratios: Sequence[float] = RATIOS,
+    utility: Literal["accuracy", "probability", "margin"] | None = None,
+    budget: str | float | None = None,
+    stderr: float | None = None,
+    settled: float | None = None,
+    training: Any = None,
+    device: str = "auto",
+    store: str | Path | None = None,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> Values:
+    """Consistency of every row: how often models of random subsets of the other rows predict its label.
+
+    Parameters
+    ----------
+    data
+        n rows of c classes.
+    model
+        A scikit-learn estimator, a torch `nn.Module` (drawn anew for each subset), or a function from a seed to one. None: logistic
+        regression.
+    n_models
+        Trainings, over all ratios.
+    ratios
+        The probabilities with which rows are in a subset, each equally often.
+    utility
+        What a model is worth for a row: "accuracy" (None), whether it says the label; "probability" of the label; "margin", its
+        log-odds.
+    budget, stderr, settled
+        Stop before n_models, as for `ame`.
+    training, device, store, seed, n_jobs, progress
+        As for `ame`.
+
+    Returns
+    -------
+    Values
+        scores = the column ``c_score`` (n,), high = regular = worth keeping, as in the paper; standard errors in ``stats``, and how many
+        rows were in every subset of some ratio: their score is the mean over the other ratios. Suggested label: the class for which
+        most models vote, weighted as in the score. Flagged: that is another class than the given one.
+
+    Raises
+    ------
+    DataError
+        Regression, a row that is in every subset, a model or options that can't be.
+    ImportError
+        A torch module without torch.
+
+    Examples
+    --------
+    >>> import numpy as np, datassay as da
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.r_[rng.normal(2, 1, (30, 3)), rng.normal(-2, 1, (30, 3))]
+    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
+    >>> values = da.value(da.Dataset(X, y), method="c-score", n_models=90)
+    >>> values.suspects(1)[["id", "flagged", "given_label", "suggested_label"]]
+       id  flagged given_label suggested_label
+    3   3     True           b               a
+    """
+    given = dict(locals())
+    stop = stop_when(NAME, n_models, budget, stderr, settled)
+    try:
+        grid = (float(ratios),) if isinstance(ratios, (int, float)) else tuple(float(r) for r in ratios)
+        law = Inclusion("grid", grid)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{NAME}: ratios: {error}") from None
+    s = study(
+        NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress,
+        validation=False, classes=True,
+    )  # fmt: skip
+    worth = utility_of_rows(data, utility, NAME)
+
+    def subsets_without(subsets: Subsets) -> Without:
+        group = np.abs(subsets.p[:, None] - np.array(grid)).argmin(1)
+        return without(s, subsets, worth, group, len(grid))
+
+    def look(subsets: Subsets) -> tuple[ndarray, ndarray]:
+        found = subsets_without(subsets)
+        return np.nan_to_num(found.value), found.stderr
+
+    got = s.collect(s.drawn(lambda a, b: law.draw(len(data), seed, a, b)), stop, rows=True, look=look)
+    found = subsets_without(got.subsets)
+    found.check(s, "in every subset")
+    most = top(found.votes, data.codes)
+    stats: dict[str, Any] = {
+        "trainings": len(got.subsets.p),
+        "stopped": got.stopped,
+        "looks": got.looks,
+        "stderr": found.stderr,
+        "in_every_subset": {f"{r:g}": int((one == 0).sum()) for r, one in zip(grid, found.trainings, strict=True)},
+        "flag_rule": "more models without the row vote for another class than for the given one",
+        "seconds": s.elapsed,
+    }
+    suggested = data.labels_of(most)
+    columns = {"c_score": found.value}
+    flagged = most != data.codes
+    return Values(
+        data.ids, found.value.copy(), flagged, columns, NAME, options_of(given), stats, data.y, suggested, data.hash
+    )

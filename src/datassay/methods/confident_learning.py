@@ -1,0 +1,237 @@
+"""Confident learning (Northcutt, Jiang & Chuang, JAIR 2021): how many labels of each class are wrong, and which.
+
+    t_k  = mean of p(k | x) over the rows labelled k                     what "confident" means for class k; p by models of other folds
+    C_jk = number of rows labelled j whose likeliest class among those with p(k | x) >= t_k is k
+    Q_jk = C_jk / sum_k C_jk * number of rows labelled j / n             the joint distribution of given and true labels
+
+Flagged, by ``filter``:
+
+    prune_by_noise_rate   for all j != k the n Q_jk rows labelled j with the largest p(k | x) - p(j | x)
+    prune_by_class        for each j the sum_{k != j} n Q_jk rows labelled j with the smallest p(j | x)
+    both                  rows that both would flag
+    confident_learning    rows that C counts off its diagonal
+    predicted_neq_given   rows of which another class is likelier
+
+Differs from the paper, as cleanlab 2.9 does: n Q is rounded to whole rows, and the rows of a class stay as many; a diagonal of C counts
+1 at least, and one row of a class is never flagged; a threshold is met up to a millionth; rows of which no other class is likelier are
+not flagged. Differs from cleanlab: where several classes reach their thresholds, the likeliest *of these* is counted, as in the
+paper (there: the likeliest of all, even if it doesn't reach its own); of a class all of whose rows would be flagged, one error less of
+the commonest kind is counted (there: one less of each kind); rows that are equal are told apart by their ids.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy import ndarray
+
+from datassay.checks import one_of, whole
+from datassay.data import DataError, Dataset
+from datassay.engines import designs
+from datassay.methods.self_confidence import RANKS, ranks, said_without, top
+from datassay.trainings import options_of, study
+from datassay.values import Values
+
+NAME = "confident-learning"
+FILTERS = ("prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given")
+NEAR = 1e-6  # of a threshold, of another class
+
+
+def confident_learning(
+    data: Dataset,
+    model: Any = None,
+    *,
+    filter: Literal[
+        "prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given"
+    ] = "prune_by_noise_rate",
+    rank: Literal["self_confidence", "normalized_margin"] = "self_confidence",
+    probabilities: Any = None,
+    folds: int = 5,
+    repeats: int = 1,
+    training: Any = None,
+    device: str = "auto",
+    store: str | Path | None = None,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> Values:
+    """Rows whose labels are wrong, as many of each kind as out-of-fold probabilities say that there are.
+
+    Parameters
+    ----------
+    data
+        n rows of c classes.
+    model
+        A scikit-learn estimator, a torch `nn.Module` (drawn anew for each training), or a function from a seed to one. None: logistic
+        regression.
+    filter
+        Which rows are flagged, see the head of the file.
+    rank
+        Which column is the score.
+    probabilities
+        (n, c), instead of a model's: of each row's classes in the order of ``data.classes``, by a model that has not seen the row.
+    folds, repeats
+        Folds of a partition; partitions, whose probabilities are averaged.
+    training, device, store, seed, n_jobs, progress
+        As for `ame`.
+
+    Returns
+    -------
+    Values
+        scores (n,): the column named by ``rank``, low = suspicious. Columns: ``self_confidence``, ``normalized_margin``. ``stats``:
+        ``classes``, ``thresholds``, ``confident_joint`` (C, given labels by true ones), ``calibrated_joint`` (n Q in whole rows),
+        ``noise_matrix`` (probability of each given label for each true one, columns sum to 1), ``estimated_errors`` (rows off the
+        diagonal of n Q). Suggested label: the likeliest class.
+
+    Raises
+    ------
+    DataError
+        Regression, probabilities that are none, a model or options that can't be.
+    ImportError
+        A torch module without torch.
+
+    Examples
+    --------
+    >>> import numpy as np, datassay as da
+    >>> p = np.repeat([[0.9, 0.1], [0.2, 0.8]], 5, axis=0)
+    >>> data = da.Dataset(np.eye(10), ["a"] * 4 + ["b"] * 6)           # the fifth is more likely an "a"
+    >>> values = da.value(data, method="confident-learning", probabilities=p)
+    >>> values.flagged.nonzero()[0].tolist(), values.stats["confident_joint"]
+    ([4], [[4, 0], [1, 5]])
+    """
+    given = dict(locals())
+    start, codes = time.perf_counter(), data.codes
+    one_of(NAME, FILTERS, filter=filter)
+    one_of(NAME, RANKS, rank=rank)
+    whole(NAME, 2, folds=folds)
+    whole(NAME, 1, repeats=repeats)
+    stats: dict[str, Any] = {}
+    if probabilities is None:
+        s = study(
+            NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress,
+            validation=False, classes=True,
+        )  # fmt: skip
+        p = said_without(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
+        stats["trainings"] = folds * repeats
+    else:
+        p = _checked(data, probabilities, model)
+        given["probabilities"] = f"given, {p.shape[0]} x {p.shape[1]}"
+    t = thresholds(p, codes)
+    C, guess = confident_joint(p, codes, t)
+    joint = calibrated(C, np.bincount(codes))
+    place = designs.places(data.ids.tolist())
+    likeliest = top(np.where(np.arange(p.shape[1]) == codes[:, None], p + NEAR, p), codes)
+    if filter == "confident_learning":
+        flagged = (guess >= 0) & (guess != codes)
+    elif filter == "predicted_neq_given":
+        flagged = np.ones(len(codes), bool)
+    else:
+        flagged = np.ones(len(codes), bool)
+        if filter in ("prune_by_class", "both"):
+            flagged &= prune_by_class(p, codes, joint, place)
+        if filter in ("prune_by_noise_rate", "both"):
+            flagged &= prune_by_noise_rate(p, codes, joint, place)
+    flagged &= likeliest != codes
+    columns = ranks(p, codes)
+    stats |= {
+        "flag_rule": f"{filter}, {int(joint.sum() - np.trace(joint))} wrong labels estimated",
+        "classes": list(data.classes),
+        "thresholds": t.tolist(),
+        "confident_joint": C.tolist(),
+        "calibrated_joint": joint.tolist(),
+        "noise_matrix": (joint / np.maximum(joint.sum(0), 1)).tolist(),
+        "estimated_errors": int(joint.sum() - np.trace(joint)),
+        "seconds": time.perf_counter() - start,
+    }
+    suggested = data.labels_of(likeliest)
+    return Values(
+        data.ids, columns[rank].copy(), flagged, columns, NAME, options_of(given), stats, data.y, suggested, data.hash
+    )
+
+
+def thresholds(p: ndarray, codes: ndarray) -> ndarray:
+    """(c,) mean probability of a class over the rows that have it as label.
+
+    >>> thresholds(np.array([[0.8, 0.2], [0.6, 0.4], [0.1, 0.9]]), np.array([0, 0, 1])).round(2).tolist()
+    [0.7, 0.9]
+    """
+    return np.bincount(codes, p[np.arange(len(codes)), codes]) / np.bincount(codes)
+
+
+def confident_joint(p: ndarray, codes: ndarray, t: ndarray) -> tuple[ndarray, ndarray]:
+    """C (c, c), given labels by true ones; and (n,) the class for which each row is counted, -1 for none.
+
+    >>> C, guess = confident_joint(np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]]), np.array([0, 0, 1]), np.array([0.6, 0.7]))
+    >>> C.tolist(), guess.tolist()
+    ([[1, 0], [0, 1]], [0, -1, 1])
+    """
+    reached = p >= t - NEAR
+    guess = np.where(reached.any(1), np.where(reached, p, -1.0).argmax(1), -1)
+    C = np.zeros((p.shape[1], p.shape[1]), np.int64)
+    np.add.at(C, (codes[guess >= 0], guess[guess >= 0]), 1)
+    np.fill_diagonal(C, np.maximum(np.diagonal(C), 1))
+    return C, guess
+
+
+def calibrated(C: ndarray, counts: ndarray) -> ndarray:
+    """(c, c) whole rows, as many of each given label as there are, in the proportions of C; one on the diagonal at least.
+
+    >>> calibrated(np.array([[3, 1], [1, 1]]), np.array([9, 3])).tolist()
+    [[7, 2], [1, 2]]
+    """
+    share = C / C.sum(1, keepdims=True) * counts[:, None]
+    joint = np.floor(share + 1e-9).astype(np.int64)
+    for j, missing in enumerate(counts - joint.sum(1)):
+        joint[j, np.argsort(share[j] - joint[j], kind="stable")[::-1][:missing]] += (
+            1  # of equal remainders the later, as cleanlab
+        )
+        if joint[j, j] == 0:
+            joint[j, joint[j].argmax()] -= 1
+            joint[j, j] = 1
+    return joint
+
+
+def prune_by_class(p: ndarray, codes: ndarray, joint: ndarray, place: ndarray) -> ndarray:
+    """(n,) of each class as many as are wrong, the least probable."""
+    flagged = np.zeros(len(codes), bool)
+    for j, wrong in enumerate(joint.sum(1) - np.diagonal(joint)):
+        rows = np.flatnonzero(codes == j)
+        flagged[rows[np.lexsort((place[rows], p[rows, j]))[:wrong]]] = True
+    return flagged
+
+
+def prune_by_noise_rate(p: ndarray, codes: ndarray, joint: ndarray, place: ndarray) -> ndarray:
+    """(n,) of each class and each other one as many as belong there, by how much likelier it is."""
+    flagged = np.zeros(len(codes), bool)
+    for j in range(len(joint)):
+        rows = np.flatnonzero(codes == j)
+        for k in np.flatnonzero(joint[j]):
+            if k != j:
+                order = np.lexsort((place[rows], p[rows, j] - p[rows, k]))
+                flagged[rows[order[: joint[j, k]]]] = True
+    return flagged
+
+
+def _checked(data: Dataset, probabilities: Any, model: Any) -> ndarray:
+    if data.task == "regression":
+        raise DataError(f"{NAME} is about classes, and this is regression.")
+    if model is not None:
+        raise DataError(f"{NAME}: probabilities say what a model would: leave one of them out.")
+    try:
+        p = np.asarray(probabilities, np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"{NAME}: probabilities must be numbers, got {type(probabilities).__name__}.") from None
+    if p.shape != (len(data), len(data.classes)):
+        raise DataError(
+            f"{NAME}: probabilities must have a row for each row and a column for each class, {len(data)} x {len(data.classes)}, "
+            f"got shape {p.shape}."
+        )
+    bad = np.flatnonzero(~((p >= 0).all(1) & (np.abs(p.sum(1) - 1) < 1e-3)))
+    if len(bad):
+        raise DataError(
+            f"{NAME}: probabilities must be from 0 on and sum to 1; those of row {bad[0]} are {p[bad[0]].tolist()[:10]}."
+        )
+    return p / p.sum(1, keepdims=True)

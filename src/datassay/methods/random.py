@@ -1,0 +1,55 @@
+"""Random scores: the floor of every comparison. What a method finds counts from here.
+
+    random_i uniform on [0, 1)             from the seed and the row's id alone: the same wherever the row stands, whatever rows there are
+
+AUC .5, average precision the share of wrong rows, in expectation. No row is flagged and no label suggested but the given one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+import numpy as np
+
+from datassay.checks import whole
+from datassay.data import Dataset
+from datassay.values import Values
+
+
+def random(data: Dataset, *, seed: int = 0) -> Values:
+    """A score that knows nothing, to compare others with.
+
+    Parameters
+    ----------
+    data
+        n rows.
+    seed
+        Other seeds, other scores.
+
+    Returns
+    -------
+    Values
+        scores = the column ``random`` (n,), from 0 to 1. Nothing is flagged.
+
+    Raises
+    ------
+    DataError
+        A seed that is none.
+
+    Examples
+    --------
+    >>> import numpy as np, datassay as da
+    >>> data = da.Dataset(np.eye(4), ["a", "a", "b", "b"])
+    >>> one, other = (da.value(rows, method="random").scores for rows in (data, data.take([2, 3, 0, 1])))
+    >>> one.round(2).tolist(), other.round(2).tolist()
+    ([0.64, 0.48, 0.39, 0.95], [0.39, 0.95, 0.64, 0.48])
+    """
+    start = time.perf_counter()
+    whole("random", 0, seed=seed)
+    drawn = [hashlib.blake2b(f"{seed} {name!r}".encode(), digest_size=8).digest() for name in data.ids.tolist()]
+    scores = np.array([(int.from_bytes(d) >> 11) / 2**53 for d in drawn])
+    stats = {"flag_rule": "none: random scores say nothing", "seconds": time.perf_counter() - start}
+    flagged = np.zeros(len(data), bool)
+    columns, options = {"random": scores.copy()}, {"seed": int(seed)}
+    return Values(data.ids, scores, flagged, columns, "random", options, stats, data.y, data.y.copy(), data.hash)

@@ -1,0 +1,195 @@
+"""Self-confidence: how probable a model that has not seen the row's label holds it to be.
+
+    self_confidence_i   = p(y_i | x_i)
+    normalized_margin_i = (p(y_i | x_i) - max_{k != y_i} p(k | x_i) + 1) / 2
+    regression          = -|e_i - median e| / (1.4826 median |e - median e|)       e_i = y_i - prediction
+
+p by models of the other folds, or by a model of the validation rows alone, whose labels are right. It is what nearly everyone tries
+first, and hard to beat where there are clean rows enough to train on: other methods should be compared with it. Northcutt, Jiang &
+Chuang (JAIR 2021) rank rows by these two numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy import ndarray
+
+from datassay.checks import one_of, whole
+from datassay.data import DataError, Dataset
+from datassay.engines.designs import Subsets
+from datassay.trainings import Study, options_of, study
+from datassay.values import Values
+
+NAME = "self-confidence"
+FAR = 3.0  # standard deviations
+RANKS = ("self_confidence", "normalized_margin")
+
+
+def self_confidence(
+    data: Dataset,
+    model: Any = None,
+    *,
+    judge: Literal["folds", "validation"] = "folds",
+    rank: Literal["self_confidence", "normalized_margin"] = "self_confidence",
+    folds: int = 5,
+    repeats: int = 1,
+    training: Any = None,
+    device: str = "auto",
+    store: str | Path | None = None,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> Values:
+    """Probability of every row's label by models that were trained without it: on the other folds, or on the validation rows.
+
+    Parameters
+    ----------
+    data
+        n rows; for ``judge="validation"`` validation rows whose labels are right, two of each class at least.
+    model
+        A scikit-learn estimator, a torch `nn.Module` (drawn anew for each training), or a function from a seed to one. None: logistic
+        regression (ridge regression for amounts).
+    judge
+        "folds": models of the rows in the other folds. "validation": a model of the validation rows alone, asked about all rows.
+    rank
+        Which column is the score; of two classes both give the same order. Classes only.
+    folds, repeats
+        Folds of a partition; partitions, whose probabilities are averaged. By validation rows: trainings of a model that is random.
+    training, device, store, seed, n_jobs, progress
+        As for `ame`.
+
+    Returns
+    -------
+    Values
+        scores (n,): the probability of the given label, high = worth keeping. Columns: ``self_confidence``, ``normalized_margin``;
+        regression: ``residual``, label less prediction, and the score is minus its distance from the median in standard deviations.
+        Suggested label: the likeliest class. Flagged: another class is likelier than the given one; regression: three standard
+        deviations from the median.
+
+    Raises
+    ------
+    DataError
+        No validation rows, or too few of a class; a model or options that can't be.
+    ImportError
+        A torch module without torch.
+
+    Examples
+    --------
+    >>> import numpy as np, datassay as da
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.r_[rng.normal(2, 1, (30, 3)), rng.normal(-2, 1, (30, 3))]
+    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
+    >>> values = da.value(da.Dataset(X, y), method="self-confidence")
+    >>> values.suspects(1)[["id", "flagged", "given_label", "suggested_label"]]
+       id  flagged given_label suggested_label
+    3   3     True           b               a
+    """
+    given = dict(locals())
+    one_of(NAME, ("folds", "validation"), judge=judge)
+    one_of(NAME, RANKS, rank=rank)
+    whole(NAME, 2, folds=folds)
+    whole(NAME, 1, repeats=repeats)
+    by_folds = judge == "folds"
+    rows = data if by_folds else _judged(data)
+    s = study(
+        NAME, rows, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress, validation=False
+    )  # fmt: skip
+    if not by_folds and not s.trainer.random:
+        repeats = 1
+    each = said_without(s, repeats, (lambda t: t.out_of_fold(folds)) if by_folds else _said_of_all)
+    stats: dict[str, Any] = {"trainings": repeats * (folds if by_folds else 1)}
+    if data.task == "regression":
+        residual = data.codes - each[..., 0]
+        columns = {"residual": residual.mean(0)}
+        scores, flagged, suggested = -off(columns["residual"]), off(columns["residual"]) > FAR, each[..., 0].mean(0)
+        stats["flag_rule"] = f"the residual is more than {FAR:g} standard deviations from the median"
+    else:
+        if not by_folds:  # classes whose labels don't sort are in the order in which they come
+            each = each[..., [rows.classes.index(label) for label in data.classes]]
+        p = each.mean(0)
+        columns = ranks(p, data.codes)
+        likeliest = top(p, data.codes)
+        scores, flagged, suggested = columns[rank].copy(), likeliest != data.codes, data.labels_of(likeliest)
+        stats["flag_rule"] = "another class is likelier than the given one"
+        if repeats > 1:
+            spread = np.std([ranks(one, data.codes)[rank] for one in each], axis=0, ddof=1)
+            stats["stderr"] = spread / np.sqrt(repeats)
+    stats["seconds"] = s.elapsed
+    return Values(data.ids, scores, flagged, columns, NAME, options_of(given), stats, data.y, suggested, data.hash)
+
+
+def said_without(s: Study, repeats: int, ask: Callable[[Study], ndarray]) -> ndarray:
+    """(repeats, n, c) probabilities (amounts: predictions) by so many studies that differ by their seeds."""
+    seeds = [s.seed, *np.random.SeedSequence(s.seed).generate_state(repeats - 1).tolist()]
+    said = np.stack([ask(replace(s, seed=seed)) for seed in seeds])
+    if s.data.task == "regression":
+        return said
+    p = np.exp(said)
+    return p / p.sum(2, keepdims=True)
+
+
+def ranks(p: ndarray, codes: ndarray) -> dict[str, ndarray]:
+    """Columns (n,) by which rows can be ranked, from probabilities (n, c).
+
+    >>> found = ranks(np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]]), np.array([0, 1]))
+    >>> {name: column.round(2).tolist() for name, column in found.items()}
+    {'self_confidence': [0.7, 0.2], 'normalized_margin': [0.75, 0.25]}
+    """
+    rows = np.arange(len(codes))
+    own, others = p[rows, codes], p.copy()
+    others[rows, codes] = -np.inf
+    return {"self_confidence": own, "normalized_margin": (own - others.max(1) + 1) / 2}
+
+
+def top(p: ndarray, codes: ndarray) -> ndarray:
+    """(n,) the likeliest class, the given one among equals.
+
+    >>> top(np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.2, 0.5, 0.3]]), np.array([0, 1, 2])).tolist()
+    [0, 1, 1]
+    """
+    return np.where(p[np.arange(len(codes)), codes] == p.max(1), codes, p.argmax(1))
+
+
+def off(residual: ndarray) -> ndarray:
+    """(n,) distance from the median in standard deviations that a few large residuals don't move; 0 where there is no other number.
+
+    >>> off(np.array([0.1, -0.2, 0.0, 0.2, -0.1, 5.0])).round(1).tolist()
+    [0.3, 1.7, 0.3, 1.0, 1.0, 33.4]
+    """
+    distance = np.abs(residual - np.median(residual))
+    unit = 1.4826 * np.median(distance)
+    return distance / (unit or distance.max() or 1.0)
+
+
+def _judged(data: Dataset) -> Dataset:
+    """The validation rows as training rows, and the training rows as those about which the model is asked."""
+    if data.X_val is None or data.y_val is None or data.codes_val is None:
+        raise DataError(f"{NAME} with judge='validation' needs validation rows, X_val and y_val (file: --val), to train on.")
+    if data.classes:
+        counts = np.bincount(data.codes_val, minlength=len(data.classes))
+        if counts.min() < 2:
+            few = data.classes[int(counts.argmin())]
+            raise DataError(
+                f"{NAME} with judge='validation' trains on the validation rows alone, and {counts.min()} of them are of class "
+                f"{few!r}: at least two of each class are needed; or take judge='folds'."
+            )
+    shape = data.shown.shape[1:] if isinstance(data.shown, ndarray) else ()
+    if int(np.prod(shape)) != data.X.shape[1]:  # not what is valued
+        shape = data.X.shape[1:]
+
+    def shaped(X: Any) -> Any:
+        return X.reshape(len(X), *shape) if isinstance(X, ndarray) else X
+
+    return Dataset(shaped(data.X_val), data.y_val, shaped(data.X), data.y, task=data.task)
+
+
+def _said_of_all(s: Study) -> ndarray:
+    """(n, c) what a model of all rows says of the validation rows."""
+    everything = Subsets(np.ones((1, len(s.data)), np.uint8), np.full(1, np.nan))
+    s.train(everything)
+    return s.worth(everything, lambda said: said)[0].astype(np.float64)
