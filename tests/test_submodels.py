@@ -135,7 +135,7 @@ def test_other_files_are_refused(tmp_path):
         Store(tmp_path / "other.sqlite")
     with pytest.raises(ValueError, match="there is no file"):
         Store().merge(tmp_path / "nothing")
-    with pytest.raises(DataError, match="ame: .*no store of trainings"):
+    with pytest.raises(DataError, match=r"ame: .*no store of trainings"):
         da.value(digits(), method="ame", store=tmp_path / "text")
 
 
@@ -391,7 +391,7 @@ def test_one_query():
     assert not own
     np.testing.assert_allclose(worth(said), log_odds(said[:, 7, (data.codes_val[7] + 1) % 10]))
     for query, label in ((40, None), (-1, None), (True, None), (0, "no such")):
-        with pytest.raises(DataError, match="query must be|label must be"):
+        with pytest.raises(DataError, match=r"query must be|label must be"):
             query_utility(data, query, label, "test")
 
 

@@ -31,8 +31,8 @@ STREAM, COINS = 5, 6  # of the generators of a seed; designs.py has 0 to 3, 7 an
 def knockoff_masks(p: Float[ndarray, " m"], n: int, seed: int, *, antithetic: bool = False) -> Bool[ndarray, "m n"]:
     """A second mask for each training, with its p; mask j depends on ``seed`` and j alone, so that more trainings extend fewer.
 
-    Of antithetic designs, where the odd trainings have the rows that the one before had not, the knockoffs are antithetic too:
-    else a column could be told from its knockoff.
+    Of antithetic designs, where each odd training (from 0) has the rows that the one before had not, the knockoffs are antithetic
+    too: else a column could be told from its knockoff.
 
     Examples
     --------

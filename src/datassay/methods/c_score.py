@@ -117,7 +117,7 @@ def c_score(
     got = s.collect(s.drawn(lambda a, b: law.draw(len(data), seed, a, b)), stop, rows=True, look=look)
     found = subsets_without(got.subsets)
     found.check(s, "in every subset")
-    most = top(found.votes, data.codes)
+    most = top(found.votes.round(9), data.codes)
     stats: dict[str, Any] = {
         "trainings": len(got.subsets.p),
         "stopped": got.stopped,

@@ -124,7 +124,7 @@ def data_oob(
         suggested, flagged = found.votes[:, 0], off(data.codes - found.votes[:, 0]) > FAR
         stats["flag_rule"] = f"label less out-of-bag prediction is more than {FAR:g} standard deviations from the median"
     else:
-        most = top(found.votes, data.codes)
+        most = top(found.votes.round(9), data.codes)  # sums of the same shares may differ in the last digit
         suggested, flagged = data.labels_of(most), most != data.codes
         stats["flag_rule"] = "more out-of-bag models vote for another class than for the given one"
     stats["seconds"] = s.elapsed
@@ -201,8 +201,8 @@ def without(s: Study, subsets: Subsets, worth: Worth, group: ndarray, groups: in
             likeliest = said == said.max(2, keepdims=True)
             said = likeliest / likeliest.sum(2, keepdims=True)
         votes += np.einsum("kn,knc->nc", out * weight[of], said)
-    value = (weight * total).sum(0)
-    value[trainings.sum(0) == 0] = np.nan
+    with np.errstate(invalid="ignore"):
+        value = (total / np.maximum(1, trainings)).sum(0) / (trainings > 0).sum(0)
     return Without(value, _stderr(trainings, total, squares, weight), votes, trainings)
 
 
@@ -212,5 +212,5 @@ def _stderr(trainings: ndarray, total: ndarray, squares: ndarray, weight: ndarra
         variance = np.maximum(squares - total**2 / trainings, 0) / (trainings - 1)
     known = trainings > 1
     usual = np.where(known, variance, 0).sum(0) / np.maximum(1, known.sum(0))
-    usual[~known.any(0)] = np.inf
-    return np.sqrt((np.where(known, variance, usual) * np.where(trainings > 0, weight**2 * trainings, 0)).sum(0))
+    stderr = np.sqrt((np.where(known, variance, usual) * weight**2 * trainings).sum(0))
+    return np.where(known.any(0), stderr, np.inf)

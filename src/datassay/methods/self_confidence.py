@@ -159,7 +159,7 @@ def off(residual: ndarray) -> ndarray:
     """(n,) distance from the median in standard deviations that a few large residuals don't move; 0 where there is no other number.
 
     >>> off(np.array([0.1, -0.2, 0.0, 0.2, -0.1, 5.0])).round(1).tolist()
-    [0.3, 1.7, 0.3, 1.0, 1.0, 33.4]
+    [0.2, 1.1, 0.2, 0.7, 0.7, 22.3]
     """
     distance = np.abs(residual - np.median(residual))
     unit = 1.4826 * np.median(distance)

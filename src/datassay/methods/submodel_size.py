@@ -12,7 +12,42 @@ ITERATIONS = 12  # of a logistic regression that begins near where others ended
 SKINNY = 0.06  # of the speed of large products
 EACH = 1.5e-3  # seconds of a training that are no arithmetic
 CHOICE = 30  # trainings on 1000 rows at most, by which the default model's penalty is chosen
+FOLDS = 5  # trainings for suggested labels
 PROCESSES = 15.0  # seconds from which on other processes help
+
+
+def ame(data: Dataset, rates: Rates) -> list[Cost]:
+    """1000 trainings, and two ridge regressions on their masks: of the effects, and with knockoffs."""
+    return [_cost(data, rates, 1000 + FOLDS, asked=_val(data), more=3 * _regression(data, rates))]
+
+
+def shapley(data: Dataset, rates: Rates) -> list[Cost]:
+    """1000 trainings, and a ridge regression on their masks."""
+    return [_cost(data, rates, 1000 + FOLDS, asked=_val(data), more=_regression(data, rates))]
+
+
+def beta_shapley(data: Dataset, rates: Rates) -> list[Cost]:
+    """The same; subsets are smaller by default."""
+    return [_cost(data, rates, 1000 + FOLDS, share=0.2, asked=_val(data), more=_regression(data, rates))]
+
+
+def banzhaf(data: Dataset, rates: Rates) -> list[Cost]:
+    """The same as Shapley's."""
+    return shapley(data, rates)
+
+
+def leave_one_out(data: Dataset, rates: Rates) -> list[Cost]:
+    """A training on all other rows for each row, to a fine tolerance; ridge regression: one fit."""
+    trainings = 1 if data.task == "regression" else len(data)
+    return [_cost(data, rates, trainings + FOLDS, share=1.0, asked=_val(data))]
+
+
+def datamodels(data: Dataset, rates: Rates) -> list[Cost]:
+    """1000 trainings, and for each validation row the paths of a LASSO in five folds."""
+    n = len(data)
+    paths = _val(data) * (5 + 1) * (0.01 + 60.0 * n * min(n, 1000) * 8 / rates.product64)
+    grams = 6 * 2.0 * 1000 * n**2 / rates.product64
+    return [_cost(data, rates, 1000 + FOLDS, asked=_val(data), more=paths + grams)]
 
 
 def data_oob(data: Dataset, rates: Rates) -> list[Cost]:
@@ -46,7 +81,7 @@ def random(data: Dataset, rates: Rates) -> list[Cost]:
 
 def _cost(data: Dataset, rates: Rates, trainings: int, *, share: float = 0.5, asked: int, more: float = 0.0) -> Cost:
     """Trainings of the default linear model on a share of the rows, each asked about so many; and ``more`` seconds."""
-    n, d, c = *data.X.shape, max(1, len(data.classes))
+    (n, d), c = data.X.shape, max(1, len(data.classes))
     rate = SKINNY * rates.product64 / rates.threads
 
     def seconds(rows: float) -> float:
@@ -57,6 +92,16 @@ def _cost(data: Dataset, rates: Rates, trainings: int, *, share: float = 0.5, as
     each = seconds(share * n) + 2.0 * asked * d * c / rate + asked * c * rates.threads / rates.values
     chosen = CHOICE * seconds(min(n, 1000))
     return Cost({}, 0.5 + chosen + _spread(trainings * each, rates) + more, _memory(data, trainings, asked), 0.0, trainings)
+
+
+def _regression(data: Dataset, rates: Rates) -> float:
+    """Seconds of an eigendecomposition of the smaller of 1000 trainings and n rows, on masks of both."""
+    small, large = min(len(data), 1000), max(len(data), 1000)
+    return rates.choice * (small / 1000) ** 3 + 4.0 * small**2 * large / rates.product64
+
+
+def _val(data: Dataset) -> int:
+    return len(data) // 4 if data.codes_val is None else len(data.codes_val)
 
 
 def _memory(data: Dataset, trainings: int, asked: int) -> float:
