@@ -460,4 +460,5 @@ def test_networks_are_trained_in_stacks(digits):
     one, two = da.value(data, n_jobs=1, **options), da.value(data, n_jobs=2, **options)
     np.testing.assert_array_equal(one.scores, two.scores)
     assert roc_auc_score(wrong, -one.scores) > 0.6
-    assert one.options["training"] == "Recipe"
+    assert one.options["training"]["epochs"] == 3
+    assert one.options["model"].endswith("make")

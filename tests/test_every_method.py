@@ -16,6 +16,8 @@ RATES = Rates(2, 150e9, 80e9, 1e8, 8e7, 0.3, 1e9)
 every_method = pytest.mark.parametrize("method", METHODS, scope="module")
 every_judge = pytest.mark.parametrize("method", [m for m in METHODS if m != "random"], scope="module")
 
+BY_UTILITY = ("ame", "shapley", "beta-shapley", "banzhaf", "leave-one-out", "datamodels")
+
 
 def planted_digits(*, validation):
     digits = load_digits()
@@ -41,11 +43,15 @@ def valued(method, planted):
 def test_the_sign_is_right(method, planted, valued):
     """Planted wrong labels score low; a wrong sign would give 1 - AUC."""
     _, wrong = planted
-    flagged = valued.flagged
-    assert roc_auc_score(wrong, -valued.scores) > 0.9
-    if method == "ame":  # error control: few right rows are flagged, and many wrong ones are not
-        assert flagged[~wrong].sum() <= 0.2 * max(5, flagged.sum())
+    auc, flagged = roc_auc_score(wrong, -valued.scores), valued.flagged
+    if method in BY_UTILITY:  # what a row does to the validation rows is another question than whether its label is right
+        assert auc > 0.8
+        if method == "ame":  # error control: few right rows are flagged, and many wrong ones are not
+            assert flagged[~wrong].sum() <= 0.2 * max(5, flagged.sum())
+        else:
+            assert flagged[wrong].mean() > 0.5 > 0.3 > flagged[~wrong].mean()
         return
+    assert auc > 0.9
     assert flagged[wrong].mean() > 0.7 > 0.3 > flagged[~wrong].mean()
 
 

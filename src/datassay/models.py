@@ -117,31 +117,37 @@ def scaled(data: Dataset, *, together: bool = False) -> tuple[ndarray, ndarray |
 def _chosen(data: Dataset) -> tuple[float, ndarray, ndarray | None]:
     """C of the default logistic regression, and rows in the better of two scales, by what models say of the labels of other rows.
 
-    From `START` on C goes to its neighbours as long as the mean log-likelihood of three folds of at most `SAMPLE` rows rises. The folds
-    follow from the ids. It matters: weak penalties fit single wrong labels, and what one row changes drowns in that.
+    From `START` on C goes to its neighbours as long as the mean log-likelihood of three folds of at most `SAMPLE` rows rises; then down
+    again to the strongest penalty that is within a standard error of the best. It matters: weak penalties fit single wrong labels, and
+    what one row changes drowns in that. The folds follow from the ids.
     """
-    best: tuple[float, float, ndarray, ndarray | None] | None = None
+    best: tuple[ndarray, float, ndarray, ndarray | None] | None = None
     place = designs.places(data.ids.tolist())
     rows = np.argsort(place)[:SAMPLE]
     y, fold = data.codes[rows], np.arange(len(rows)) % 3
     inside = (fold != np.arange(3)[:, None]).astype(np.uint8)
     for together in (False, True)[: 1 if data.encoding else 2]:
         X, Q = scaled(data, together=together)
+        found: dict[int, ndarray] = {}
 
-        def likelihood(at: int, Z: ndarray = X[rows]) -> float:
-            fit = linear.Logistic(Z, y, len(data.classes), C=10.0 ** (at / 2))
-            said = np.maximum(linear.log_probabilities(Z, fit(inside, tol=1e-3)), UNLIKELY)
-            return float(said[fold, np.arange(len(y)), y].mean())
+        def likelihood(at: int, Z: ndarray = X[rows], found: dict[int, ndarray] = found) -> float:
+            if at not in found:
+                fit = linear.Logistic(Z, y, len(data.classes), C=10.0 ** (at / 2))
+                said = linear.log_probabilities(Z, fit(inside, tol=1e-3))[fold, np.arange(len(y)), y]
+                found[at] = np.maximum(said, UNLIKELY)
+            return float(found[at].mean())
 
-        found = {START: likelihood(START)}
-        for step in (-1, 1):
-            at = START
-            while abs(at + step) <= FARTHEST and found[at] == max(found.values()):
-                at += step
-                found[at] = likelihood(at)
-        at = max(found, key=lambda a: found[a])
-        if best is None or found[at] > best[0]:
-            best = found[at], 10.0 ** (at / 2), X, Q
+        top = START
+        for step in (1, -1):
+            while abs(top + step) <= FARTHEST and likelihood(top + step) > likelihood(top):
+                top += step
+        at, enough = top, likelihood(top) - found[top].std() / np.sqrt(len(y))
+        while at > -FARTHEST and likelihood(at - 1) >= enough:
+            at -= 1
+        if best is not None:  # one scale for all columns has to be better, and not by chance
+            gain = found[top] - best[0]
+        if best is None or gain.mean() > gain.std() / np.sqrt(len(y)):
+            best = found[top], 10.0 ** (at / 2), X, Q
     assert best is not None
     return best[1:]
 

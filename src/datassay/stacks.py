@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from datassay.data import Dataset
+from datassay.data import DataError, Dataset
 from datassay.engines.stacked import train_stacked
 from datassay.engines.submodels import Said
 from datassay.engines.training import Recipe
@@ -64,6 +64,8 @@ class Stacks:
                 lambda seed: p.make(0, seed), p.x, p.y, counts, np.array(seeds, np.int64), p.loss, self.recipe
             )
             each = [self._says(trained.outputs(x)) for x in ([p.x_val] * val + [p.x] * rows)]
+        except (ValueError, FloatingPointError) as error:
+            raise error if isinstance(error, DataError) else DataError(f"{p.method}: {error}") from error
         finally:
             torch.set_num_threads(threads)
         answers = [

@@ -284,9 +284,13 @@ def options_of(given: dict[str, Any]) -> dict[str, Any]:
     """What `Values.options` keeps: no data, nothing about how fast it goes."""
     left_out = ("data", "n_jobs", "progress", "store")
     options = {name: plain(value) for name, value in given.items() if name not in left_out}
-    for name in ("model", "training", "utility", "groups"):
-        if name in options and not isinstance(options[name], (str, type(None))):
-            options[name] = repr(given[name]) if hasattr(given[name], "get_params") else type(given[name]).__name__
+    for name in ("model", "utility", "groups"):
+        thing = given.get(name)
+        if thing is not None and not isinstance(thing, str):
+            named = getattr(thing, "__qualname__", type(thing).__name__)
+            options[name] = repr(thing) if hasattr(thing, "get_params") else named
+    if (recipe := given.get("training")) is not None:
+        options["training"] = {k: plain(v) for k, v in vars(recipe).items() if k != "augment"}
     return options
 
 

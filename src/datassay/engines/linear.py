@@ -439,7 +439,8 @@ def _search(
         going, after = going[~(lower | flat)], after[~(lower | flat)]
         if len(going) == 0:
             return V, h, H, going
-        t[going] *= np.clip(slope[going] / (slope[going] - after), 0.1, 0.5)  # where a parabola of these slopes is lowest
+        turned = np.maximum(after - slope[going], 1e-300)
+        t[going] *= np.clip(-slope[going] / turned, 0.1, 0.5)  # where a parabola of these slopes is lowest
         V[going] = W[going] + t[going, None, None] * d[going]
         h[going], H[going] = at.evaluate(V[going], going)
     V[going], h[going], H[going] = W[going], f[going], G[going]
@@ -455,6 +456,7 @@ class _Side:
         self.T = np.stack([problem.T for problem in problems]).astype(np.float64)
         self.ridge = np.array([problem.ridge for problem in problems])
         self.limit = np.array([problem.limit for problem in problems])
+        self.there = np.stack([~problem.missing[:, None] for problem in problems]).astype(np.float64)
         self.slack = 1e-6 if problems[0].X.dtype == np.float64 else 1e-4  # what may be noise, as a share of f
 
     def drop(self, i: int) -> None:
@@ -462,9 +464,10 @@ class _Side:
         self.problems[i], self.alive[i] = self.problems[-1], self.alive[-1]
         self.problems.pop()
         self.alive.pop()
-        for state in (self.T, self.ridge, self.limit):
+        states = (self.T, self.ridge, self.limit, self.there)
+        for state in states:
             state[i] = state[-1]
-        self.T, self.ridge, self.limit = self.T[:-1], self.ridge[:-1], self.limit[:-1]
+        self.T, self.ridge, self.limit, self.there = (state[:-1] for state in states)
 
     def evaluate(self, W: ndarray, which: ndarray | None = None) -> tuple[ndarray, ndarray]:
         """f (b,) and its gradient (b, c, D) at W (b, c, D) of all that are alive, or of those in ``which``."""
@@ -504,12 +507,8 @@ class _Side:
             together.setdefault(id(problem.P), []).append(i)
         for some in together.values():
             H[some] = self.problems[some[0]].P.lower(G[some])
-        for problem, h in zip(self.problems, H, strict=True):
-            if problem.missing.any():
-                h[problem.missing] = 0
-                h[~problem.missing] -= h[~problem.missing].mean(0)
-            else:
-                h -= h.mean(0)
+        H *= self.there
+        H -= H.sum(1, keepdims=True) / self.there.sum(1, keepdims=True) * self.there
         return H
 
 

@@ -47,9 +47,7 @@ MOST = 256  # copies of the smallest networks: beyond, there is nothing left to 
 LOOK = 2  # rows by which it is seen what a network does
 
 Forward = Callable[[Tensor], Tensor]  #: (b, B, ...) inputs of b copies to (b, B, ...) outputs
-Layer = Callable[
-    [dict[str, Tensor], Tensor], Tensor
-]  #: the same of a part of the network, given all stacked tensors by name
+Layer = Callable[[dict[str, Tensor], Tensor], Tensor]  #: the same of one layer, from all stacked tensors and its inputs
 
 
 @dataclass(frozen=True)
@@ -122,6 +120,11 @@ def train_stacked(
 ) -> Stacked:
     """Train b networks, each on its own of the n rows; a copy without rows stays as it was drawn.
 
+    On one thread the same call gives the same bits, and a copy's bits don't depend on the copies beside it. They do where there
+    is dropout; and where a layer's outputs, times ``batch_size``, are no multiple of 32 numbers, with sigmoid, SiLU, ELU, Softplus
+    and the tanh form of GELU, of which torch rounds the last numbers of a tensor in another way. (Seen with perceptrons and
+    small convolutions; `tests/test_stacked.py` has the perceptrons.)
+
     Parameters
     ----------
     make
@@ -129,7 +132,8 @@ def train_stacked(
     x, y
         n rows and their targets.
     weights
-        Whole numbers from 0 on: how often each row counts. A mask, or what a bootstrap drew.
+        Whole numbers from 0 on: how often each row counts. A mask, or what a bootstrap drew. Fastest are as many copies a call
+        as `block` says.
     seeds
         One a copy, from 0 on: its start, the order of its rows and its augmentation follow from its own. Dropout follows from
         the seeds of all copies together.
