@@ -290,6 +290,13 @@ def test_where_cleanlab_departs_from_the_paper():
     # cleanlab 2.9.0: [[3, 0, 0], [0, 1, 2], [0, 2, 1]]
 
 
+def test_probabilities_that_say_nothing_accuse_nobody():
+    for filter in cl.FILTERS:
+        values = da.value(rows(), "confident-learning", probabilities=np.full((30, 3), 1 / 3), filter=filter)
+        assert values.stats["estimated_errors"] == 0
+        assert not values.flagged.any()
+
+
 def test_whole_rows_keep_the_number_of_rows_of_each_class():
     rng = np.random.default_rng(0)
     for _ in range(200):

@@ -41,7 +41,7 @@ class Trainable:
 
 
 def trainable(
-    data: Dataset, model: Any, method: str, *, training: Any = None, device: str = "auto", tol: float = 1e-5
+    data: Dataset, model: Any, method: str, *, training: Any = None, device: str = "auto", tol: float = 1e-4
 ) -> Trainable:
     """The trainer for what was given as model; ``tol`` is the precision of logistic regressions.
 
@@ -118,7 +118,7 @@ def _chosen(data: Dataset) -> tuple[float, ndarray, ndarray | None]:
     """C of the default logistic regression, and rows in the better of two scales, by what models say of the labels of other rows.
 
     From `START` on C goes to its neighbours as long as the mean log-likelihood of three folds of at most `SAMPLE` rows rises; then down
-    again to the strongest penalty that is within a standard error of the best. It matters: weak penalties fit single wrong labels, and
+    again, by a power of ten at most, to the strongest penalty that is within a standard error of the best. It matters: weak penalties fit single wrong labels, and
     what one row changes drowns in that. The folds follow from the ids.
     """
     best: tuple[ndarray, float, ndarray, ndarray | None] | None = None
@@ -142,7 +142,7 @@ def _chosen(data: Dataset) -> tuple[float, ndarray, ndarray | None]:
             while abs(top + step) <= FARTHEST and likelihood(top + step) > likelihood(top):
                 top += step
         at, enough = top, likelihood(top) - found[top].std() / np.sqrt(len(y))
-        while at > -FARTHEST and likelihood(at - 1) >= enough:
+        while at > max(-FARTHEST, top - 2) and likelihood(at - 1) >= enough:
             at -= 1
         if best is not None:  # one scale for all columns has to be better, and not by chance
             gain = found[top] - best[0]
@@ -201,7 +201,7 @@ class LogisticTrainer:
     X: ndarray
     Q: ndarray | None
     tol: float
-    block: int = 16
+    block: int = 25
     random: bool = False
 
     def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:

@@ -24,7 +24,7 @@ from datassay.models import trainable
 FEWEST = 20  # trainings without which nothing is said
 FIRST_LOOK = 200
 GROWTH = 1.5  # from look to look
-TOL = 1e-5  # of logistic regressions: far below what trainings differ by
+TOL = 1e-4  # of logistic regressions: their log-probabilities are right to a few thousandths, far below what trainings differ by
 SUSPECTS = 0.1  # share of the rows that a look compares
 
 Utility = Callable[[ndarray], ndarray]

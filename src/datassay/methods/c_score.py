@@ -5,9 +5,8 @@
 High = regular: a few rows are enough to predict its label. Low = irregular: even all others don't. Estimated by the trainings that were
 without row i: the mean over the ratios r of the mean over those of a ratio.
 
-Differs from the paper: each row enters a subset by itself, so that its size varies, where the paper has subsets of r n rows. The same
-trainings then serve all methods of random subsets. 50 trainings for each ratio, where the paper has 200 and more, of logistic
-regression where it has deep networks.
+Differs from the paper: each row enters a subset by itself, so that the size varies, where the paper has subsets of r n rows; 50 trainings
+for each ratio, where it has 200 and more, of logistic regression, where it has deep networks.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ Flagged, by ``filter``:
 
 Differs from the paper, as cleanlab 2.9 does: n Q is rounded to whole rows, and the rows of a class stay as many; a diagonal of C counts
 1 at least, and one row of a class is never flagged; a threshold is met up to a millionth; rows of which no other class is likelier are
-not flagged. Differs from cleanlab: where several classes reach their thresholds, the likeliest *of these* is counted, as in the
-paper (there: the likeliest of all, even if it doesn't reach its own); of a class all of whose rows would be flagged, one error less of
-the commonest kind is counted (there: one less of each kind); rows that are equal are told apart by their ids.
+not flagged. Differs from cleanlab: where several classes reach their thresholds, the likeliest *of these* is counted, as in the paper
+(there: the likeliest of all, even if it doesn't reach its own), the given one among equals; of a class all of whose rows would be
+flagged, one error less of the commonest kind is counted (there: one less of each kind); equal rows are told apart by their ids.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def confident_joint(p: ndarray, codes: ndarray, t: ndarray) -> tuple[ndarray, nd
     ([[1, 0], [0, 1]], [0, -1, 1])
     """
     reached = p >= t - NEAR
-    guess = np.where(reached.any(1), np.where(reached, p, -1.0).argmax(1), -1)
+    guess = np.where(reached.any(1), top(np.where(reached, p, -1.0), codes), -1)
     C = np.zeros((p.shape[1], p.shape[1]), np.int64)
     np.add.at(C, (codes[guess >= 0], guess[guess >= 0]), 1)
     np.fill_diagonal(C, np.maximum(np.diagonal(C), 1))

@@ -51,10 +51,10 @@ def datamodels(data: Dataset, rates: Rates) -> list[Cost]:
 
 
 def data_oob(data: Dataset, rates: Rates) -> list[Cost]:
-    """500 trees: at each level of a tree all its rows, in the order of each of a few columns."""
+    """500 trees: at each level of a tree all its rows, in each of a few columns."""
     n, d = data.X.shape
-    columns = d / 3 if data.task == "regression" else math.sqrt(d)
-    tree = EACH + n * (4e-8 * columns * math.log2(n) + 1e-6)
+    columns = d if data.task == "regression" else math.sqrt(d)
+    tree = 2 * EACH + n * (1.5e-8 * columns * math.log2(n) + 1.5e-6)
     return [Cost({}, 0.5 + _spread(500 * tree, rates), _memory(data, 500, n), 0.0, 500)]
 
 
