@@ -118,8 +118,8 @@ def _chosen(data: Dataset) -> tuple[float, ndarray, ndarray | None]:
     """C of the default logistic regression, and rows in the better of two scales, by what models say of the labels of other rows.
 
     From `START` on C goes to its neighbours as long as the mean log-likelihood of three folds of at most `SAMPLE` rows rises; then down
-    again, by a power of ten at most, to the strongest penalty that is within a standard error of the best. It matters: weak penalties fit single wrong labels, and
-    what one row changes drowns in that. The folds follow from the ids.
+    again, by a power of ten at most, to the strongest penalty that is within a standard error of the best. It matters: weak penalties
+    fit single wrong labels, and what one row changes drowns in that. The folds follow from the ids.
     """
     best: tuple[ndarray, float, ndarray, ndarray | None] | None = None
     place = designs.places(data.ids.tolist())

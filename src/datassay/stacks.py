@@ -12,7 +12,7 @@ import numpy as np
 from numpy import ndarray
 
 from datassay.data import DataError, Dataset
-from datassay.engines.stacked import train_stacked
+from datassay.engines.stacked import block, train_stacked
 from datassay.engines.submodels import Said
 from datassay.engines.training import Recipe
 from datassay.networks import Model, Problem, problem
@@ -21,8 +21,6 @@ from datassay.runs import recipe
 import torch  # isort: skip
 
 DEFAULT = Recipe(epochs=10, optimiser="adam", lr=3e-3, weight_decay=1e-4)
-STACK = 2**22  # weights that are trained at once, all copies together: more would not stay in the cache
-MOST = 64  # copies in a stack
 
 
 def network(data: Dataset, model: Model, method: str, *, training: Recipe | None, device: str) -> tuple[Stacks, str]:
@@ -36,14 +34,12 @@ def network(data: Dataset, model: Model, method: str, *, training: Recipe | None
     p = problem(data, model, device, method)
     used = recipe(training, DEFAULT, len(data))
     net = p.make(0, 0)
-    weights = sum(t.numel() for t in net.parameters())
     digest = hashlib.blake2b(digest_size=16)  # of how it is drawn: two functions may give networks of one form
     for name, tensor in net.state_dict().items():
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     how = dataclasses.asdict(used) | {"augment": getattr(used.augment, "__qualname__", used.augment)}
-    block = int(max(1, min(MOST, STACK // max(1, weights))))
-    return Stacks(p, used, block), f"torch {net} {digest.hexdigest()} {how}"
+    return Stacks(p, used, block(net, p.x, used)), f"torch {net} {digest.hexdigest()} {how}"
 
 
 @dataclass(frozen=True)
