@@ -31,7 +31,7 @@ from numpy import ndarray
 from datassay.checks import one_of, whole
 from datassay.data import DataError, Dataset
 from datassay.engines import designs
-from datassay.methods.self_confidence import RANKS, ranks, said_without, top
+from datassay.methods.self_confidence import RANKS, TOL, ranks, said_without, top
 from datassay.trainings import options_of, study
 from datassay.values import Values
 
@@ -112,7 +112,7 @@ def confident_learning(
     if probabilities is None:
         s = study(
             NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress,
-            validation=False, classes=True,
+            validation=False, classes=True, tol=TOL,
         )  # fmt: skip
         p = said_without(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
         stats["trainings"] = folds * repeats

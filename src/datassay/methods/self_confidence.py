@@ -27,6 +27,7 @@ from datassay.values import Values
 
 NAME = "self-confidence"
 FAR = 3.0  # standard deviations
+TOL = 1e-6  # of logistic regressions, which begin at a model of all rows: of that nothing may be left
 RANKS = ("self_confidence", "normalized_margin")
 
 
@@ -97,7 +98,8 @@ def self_confidence(
     by_folds = judge == "folds"
     rows = data if by_folds else _judged(data)
     s = study(
-        NAME, rows, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress, validation=False
+        NAME, rows, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress,
+        validation=False, tol=TOL,
     )  # fmt: skip
     if not by_folds and not s.trainer.random:
         repeats = 1

@@ -91,7 +91,7 @@ def _cost(data: Dataset, rates: Rates, trainings: int, *, share: float = 0.5, as
 
     each = seconds(share * n) + 2.0 * asked * d * c / rate + asked * c * rates.threads / rates.values
     chosen = CHOICE * seconds(min(n, 1000))
-    return Cost({}, 0.5 + chosen + _spread(trainings * each, rates) + more, _memory(data, trainings, asked), 0.0, trainings)
+    return Cost({}, 0.1 + chosen + _spread(trainings * each, rates) + more, _memory(data, trainings, asked), 0.0, trainings)
 
 
 def _regression(data: Dataset, rates: Rates) -> float:
