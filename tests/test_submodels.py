@@ -17,6 +17,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import get_scorer
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeRegressor
 
@@ -133,6 +134,8 @@ def test_other_files_are_refused(tmp_path):
         other.execute("CREATE TABLE cats (name TEXT)")
     with pytest.raises(ValueError, match="another kind, with tables cats"):
         Store(tmp_path / "other.sqlite")
+    with pytest.raises(ValueError, match="in a folder that can be written to"):
+        Store(tmp_path / "nowhere" / "s.sqlite")
     with pytest.raises(ValueError, match="there is no file"):
         Store().merge(tmp_path / "nothing")
     with pytest.raises(DataError, match=r"ame: .*no store of trainings"):
@@ -329,6 +332,19 @@ def test_the_default_model_fits_better_than_chance_and_takes_any_unit():
 def test_what_is_no_model_is_refused(model, says):
     with pytest.raises(DataError, match=says):
         trainable(digits(), model, "test")
+
+
+def test_models_are_told_apart_by_what_their_functions_do():
+    from sklearn.preprocessing import FunctionTransformer
+
+    def text(function):
+        return trainable(digits(), make_pipeline(FunctionTransformer(function), GaussianNB()), "test").text
+
+    def scaling(factor):
+        return lambda X: factor * X
+
+    assert text(scaling(2)) == text(scaling(2))
+    assert len({text(scaling(2)), text(scaling(3)), text(np.sqrt), text(np.square), text(None)}) == 5
 
 
 def test_a_subset_that_a_model_can_not_take_is_one_sentence():

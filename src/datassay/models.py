@@ -168,8 +168,18 @@ def _dense(data: Dataset) -> tuple[ndarray, ndarray | None] | None:
 
 
 def _named(model: Any) -> str:
-    options = dict(sorted(model.get_params(deep=True).items()))
+    """Class and options as text; functions by their code, since their addresses differ from run to run."""
+    options = {name: _coded(value) for name, value in sorted(model.get_params(deep=True).items())}
     return f"{type(model).__module__}.{type(model).__qualname__} {options!r}"
+
+
+def _coded(value: Any) -> Any:
+    code = getattr(value, "__code__", None)
+    if code is None:
+        return value
+    held = [cell.cell_contents for cell in value.__closure__ or ()]
+    text = f"{code.co_code!r} {code.co_consts!r} {code.co_names!r} {value.__defaults__!r} {held!r}"
+    return f"{value.__module__}.{value.__qualname__} {hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
 def _logistic_C(model: Any) -> float | None:

@@ -80,7 +80,12 @@ class Store:
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = None if path is None else Path(path)
-        self._file = sqlite3.connect(":memory:" if path is None else str(path), timeout=60, isolation_level=None)
+        try:
+            self._file = sqlite3.connect(":memory:" if path is None else str(path), timeout=60, isolation_level=None)
+        except sqlite3.OperationalError as error:
+            raise ValueError(
+                f"{str(path)!r} can't be opened ({error}): give a file in a folder that can be written to."
+            ) from None
         try:
             if path is not None:
                 self._file.execute("PRAGMA journal_mode = WAL")  # a writer that is killed leaves whole trainings only
@@ -95,7 +100,9 @@ class Store:
             )
         except sqlite3.DatabaseError as error:
             self._file.close()
-            raise ValueError(f"{path} is no store of trainings ({error}): give another file.") from None
+            raise ValueError(
+                f"{str(path)!r} is no store of trainings that can be written to ({error}): give another."
+            ) from None
         except ValueError:
             self._file.close()
             raise
@@ -190,6 +197,10 @@ class Store:
     def close(self) -> None:
         """Nothing is lost without it; the file can be moved after it."""
         self._file.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):  # it could be opened
+            self._file.close()
 
 
 class Training(NamedTuple):
