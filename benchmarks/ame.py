@@ -40,7 +40,6 @@ from datassay.trainings import Study, study
 KEPT = OUT / "ame"
 GRID = Inclusion("grid", (0.2, 0.4, 0.6, 0.8))
 HALF = Inclusion("grid", (0.5,))
-BLOCK = 16  # trainings are done in blocks of so many
 Q = 0.1
 TARGET, POISONED, SQUARE, QUERIES, VAL = 1, 10, 5, 20, 200
 
@@ -102,10 +101,6 @@ def shortened(found: Any) -> str:
     return text if len(text) < 200 else f"{text[:200]} ..."
 
 
-def whole_blocks(m: int) -> int:
-    return -(-m // BLOCK) * BLOCK
-
-
 def opened(data: da.Dataset, model: Any, store: Path, seed: int) -> Study:
     """The trainings of this model on these rows: the same that the methods find in the store."""
     options = {"training": None, "device": "auto", "n_jobs": None, "progress": False}
@@ -113,8 +108,9 @@ def opened(data: da.Dataset, model: Any, store: Path, seed: int) -> Study:
 
 
 def trained(s: Study, law: Inclusion, m: int) -> Subsets:
-    """The first m subsets of a law, trained if they are not there."""
-    subsets = s.drawn(lambda a, b: law.draw(len(s.data), s.seed, a, b))(0, whole_blocks(m))
+    """The first m subsets of a law, trained if they are not there, in whole blocks as the methods do."""
+    block = s.trainer.block
+    subsets = s.drawn(lambda a, b: law.draw(len(s.data), s.seed, a, b))(0, -(-m // block) * block)
     s.train(subsets)
     return Subsets(subsets.counts[:m], subsets.p[:m])
 
@@ -356,12 +352,12 @@ class Query(NamedTuple):
         values = self.value("ame", regression=regression, bootstrap=0, knockoff="plain", q=Q, **self.asked())
         return self.selections(values.columns["knockoff_statistic"], values.scores)
 
-    def by_paper(self) -> dict[str, Any]:
-        """Probability of the label, LASSO by the rule of one standard error, a free column for each p."""
+    def by_paper(self, rule: str) -> dict[str, Any]:
+        """Probability of the label, LASSO, a free column for each p."""
         code = self.s.data.classes.index(TARGET)
         U = self.s.worth(self.subsets, lambda said: np.exp(said[:, self.query, code].astype(np.float64)))
-        W = published_knockoffs(self.s, self.subsets, U, "1se", "helpful")
-        return self.selections(W, -published(self.s, self.subsets, U, "1se"))
+        W = published_knockoffs(self.s, self.subsets, U, rule, "helpful")
+        return self.selections(W, -published(self.s, self.subsets, U, rule))
 
     def by_datamodel(self) -> dict[str, Any]:
         scores = self.value("datamodels", **self.asked()).scores
@@ -423,7 +419,8 @@ def poison(args: argparse.Namespace) -> str:
                 for title, work in {
                     "AME, LASSO": partial(q.by_ame, "lasso"),
                     "AME, ridge (default)": partial(q.by_ame, "ridge"),
-                    "AME, as published (probability, 1se)": q.by_paper,
+                    "AME, as published (probability, 1se)": partial(q.by_paper, "1se"),
+                    "AME, published coding (probability, min)": partial(q.by_paper, "min"),
                     "datamodels": q.by_datamodel,
                 }.items():
                     for how, line in lines.get(work, title=title, trainings=m, query=query, **name).items():

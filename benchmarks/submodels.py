@@ -38,6 +38,7 @@ from datassay.models import trainable, utility_of
 GRID = Inclusion("grid", (0.2, 0.4, 0.6, 0.8))
 VAL = 200
 LAYERS = (64, 100, 100, 10)
+AT_ONCE = 25  # made-up trainings that are written together
 ONE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -192,10 +193,11 @@ a fit to a gradient of 1e-9, of 16 trainings.
 
 {markdown(["C", "", *header, "steps", *tail, "off"], lines)}
 
-Floor: the products of the steps that ours takes, {d["gflop"] * 1e3:.0f} (C = 1: {o["gflop"] * 1e3:.0f}) Mflop a training, at the
-rates of large products ({d["product64"] / 1e9:.1f} Gflop/s in float64, {d["product32"] / 1e9:.1f} in float32, measured in the same
-run), and {d["exps"] / 1e3:.0f} (C = 1: {o["exps"] / 1e3:.0f}) thousand exponentials at numpy's {d["exp_rate"] / 1e6:.0f} million a second.
-Products as small and narrow as these reach {d["shape64"] / 1e9:.1f} Gflop/s.
+Floor: the products of the steps that ours takes, {d["gflop"] * 1e3:.0f} (C = 1: {o["gflop"] * 1e3:.0f}) Mflop a training, {d["share32"]:.0%}
+({o["share32"]:.0%}) of them in float32, at the rates of large products ({d["product64"] / 1e9:.1f} Gflop/s in float64, {d["product32"] / 1e9:.1f} in
+float32, measured in the same run), and {d["exps"] / 1e3:.0f} (C = 1: {o["exps"] / 1e3:.0f}) thousand exponentials at numpy's
+{d["exp_rate64"] / 1e6:.0f} and {d["exp_rate32"] / 1e6:.0f} million a second. Products as small and narrow as these reach
+{d["shape64"] / 1e9:.1f} and {d["shape32"] / 1e9:.1f} Gflop/s.
 
 ## Perceptron 64-100-100-10
 
@@ -276,17 +278,19 @@ def floor_once(rows: int, model: str) -> dict[str, float]:
     """Operations of a training, counted while 32 are trained, and how fast this machine could do them."""
     data = digits(rows)
     trainer = trainable(data, model_of(model, 64), "benchmark").trainer
-    counts = GRID.draw(rows, 0, 0, 32).counts
-    trainer(counts[:16], [0] * 16, val=True, rows=False)
-    flops, many = {"float64": 0.0, "float32": 0.0}, {"exps": 0.0, "evaluations": 0.0}
+    b = 2 * trainer.block
+    counts = GRID.draw(rows, 0, 0, b).counts
+    trainer(counts[: trainer.block], list(range(trainer.block)), val=True, rows=False)
+    flops, exps, evaluations = {"float64": 0.0, "float32": 0.0}, {"float64": 0.0, "float32": 0.0}, 0
     evaluate, lower = linear._Side.evaluate, linear._Side.lower
 
     def counted(self: linear._Side, W: np.ndarray, which: np.ndarray | None = None) -> object:
+        nonlocal evaluations
         for problem in self.problems if which is None else [self.problems[i] for i in which]:
             D, m = problem.X.shape
             flops[str(problem.X.dtype)] += 4 * W.shape[1] * D * m
-            many["exps"] += W.shape[1] * m
-            many["evaluations"] += 1
+            exps[str(problem.X.dtype)] += W.shape[1] * m
+            evaluations += 1
         return evaluate(self, W, which)
 
     def counted_lower(self: linear._Side, G: np.ndarray) -> object:
@@ -295,28 +299,34 @@ def floor_once(rows: int, model: str) -> dict[str, float]:
         return lower(self, G)
 
     linear._Side.evaluate, linear._Side.lower = counted, counted_lower
-    trainer(counts, [0] * 32, val=True, rows=False)
+    trainer(counts, list(range(b)), val=True, rows=False)
     linear._Side.evaluate, linear._Side.lower = evaluate, lower
-    flops = {k: v / 32 for k, v in flops.items()}
+    flops, exps = ({k: v / b for k, v in some.items()} for some in (flops, exps))
     flops["float64"] += 2 * trainer.Q.size * len(data.classes)
-    line = {k: v / 32 for k, v in many.items()} | {"gflop": sum(flops.values()) / 1e9}
     rates = machine.probe()
     c, (D, n) = len(data.classes), trainer.fit.X.shape
-    V, X = np.random.default_rng(0).random((c, D)), np.ascontiguousarray(trainer.fit.X[:, : n // 2])
-    Z, G = np.empty((c, n // 2)), np.empty((c, D))
+    line = {"evaluations": evaluations / b, "gflop": sum(flops.values()) / 1e9, "exps": sum(exps.values()), "floor": 0.0}
+    for bits, product in (("64", rates.product64), ("32", rates.product32)):
+        dtype = np.dtype(f"float{bits}")
+        V, X = np.ones((c, D), dtype), np.ascontiguousarray(trainer.fit.X[:, : n // 2], dtype)
+        Z, G, E, F = (
+            np.empty((c, n // 2), dtype),
+            np.empty((c, D), dtype),
+            np.zeros((c, 2000), dtype),
+            np.empty((c, 2000), dtype),
+        )
 
-    def products() -> None:
-        for _ in range(200):
-            np.matmul(V, X, out=Z)
-            np.matmul(Z, X.T, out=G)
+        def products(V: np.ndarray = V, X: np.ndarray = X, Z: np.ndarray = Z, G: np.ndarray = G) -> None:
+            for _ in range(200):
+                np.matmul(V, X, out=Z)
+                np.matmul(Z, X.T, out=G)
 
-    shape = 200 * 4 * V.size * X.shape[1] / min(seconds_of(products) for _ in range(5))
-    E = np.random.default_rng(0).normal(size=(c, 2000))
-    F = np.empty_like(E)
-    exp_rate = 100 * E.size / min(seconds_of(lambda: [np.exp(E, out=F) for _ in range(100)]) for _ in range(5))
-    floor = flops["float64"] / rates.product64 + flops["float32"] / rates.product32 + line["exps"] / exp_rate
-    line |= {"floor": floor, "seconds": floor, "product64": rates.product64, "product32": rates.product32}
-    return line | {"shape64": shape, "exp_rate": exp_rate}
+        exp_rate = 100 * E.size / min(seconds_of(lambda E=E, F=F: [np.exp(E, out=F) for _ in range(100)]) for _ in range(5))
+        line[f"share{bits}"] = flops[dtype.name] / sum(flops.values())
+        line |= {f"product{bits}": product, f"exp_rate{bits}": exp_rate}
+        line[f"shape{bits}"] = 200 * 4 * V.size * X.shape[1] / min(seconds_of(products) for _ in range(5))
+        line["floor"] += flops[dtype.name] / product + exps[dtype.name] / exp_rate
+    return line | {"seconds": line["floor"]}
 
 
 def loop_once(rows: int, models: int) -> dict[str, float]:
@@ -434,14 +444,14 @@ def growth(args: argparse.Namespace) -> str:
     asked = [args.models // 8, args.models // 4, args.models // 2, args.models, 2 * args.models]
     lines = []
     for model in many:
-        ks = [max(1, k if model == "C=0.1" else k // 2) for k in asked]
+        ks = [max(2, k if model == "C=0.1" else k // 4) for k in asked]
         found = best([("grown", {"source": "digits", "rows": args.rows, "model": model, "models": k}) for k in ks], repeats)
         lines += [[model, k, line["seconds"], 1e3 * line["seconds"] / k] for k, line in zip(ks, found, strict=True)]
         lines.append([model, "models^", exponent(ks, [line["seconds"] for line in found]), ""])
     models = markdown(["model", "trainings", "seconds", "ms each"], lines)
 
     lines = []
-    for model, k in (("C=0.1", 4 * args.models), ("perceptron", args.models)):
+    for model, k in (("C=0.1", 4 * args.models), ("perceptron", args.models // 2)):
         jobs = [
             ("grown", {"source": "digits", "rows": args.rows, "model": model, "models": k, "workers": w}) for w in (1, 2)
         ]
@@ -486,7 +496,7 @@ def grown_once(source: str, rows: int, model: str, models: int, path: str = "", 
     of a second time so many."""
     data = data_of(source, rows, path)
     trainer = trainable(data, model_of(model, data.X.shape[1]), "benchmark", device="cpu").trainer
-    block = 16 if model == "C=0.1" else 2
+    block = trainer.block if model == "C=0.1" else 2
     line = {
         "setup": seconds_of(lambda: trainer(GRID.draw(rows, 2, 0, block).counts, list(range(block)), val=True, rows=False))
     }
@@ -531,7 +541,7 @@ processes.
 
 ## Writing, space, reading
 
-Made-up trainings on {args.rows:,} rows, 10 classes, written 16 at a time as the trainer of logistic regressions does. The numbers:
+Made-up trainings on {args.rows:,} rows, 10 classes, written {AT_ONCE} at a time as the trainer of logistic regressions does. The numbers:
 4 bytes a class and validation row, and a bit a row. Read: all that they say; and what a method does, the mean log-odds of each.
 
 {markdown(header, lines)}
@@ -543,10 +553,10 @@ def kept_once(rows: int, models: int, where: str) -> dict[str, float]:
     data = digits(rows)
     trainer = trainable(data, model_of("C=1", 64), "benchmark").trainer
     subsets = GRID.draw(rows, 0, 0, models)
-    trainer(subsets.counts[:16], [0] * 16, val=True, rows=False)
+    trainer(subsets.counts[: trainer.block], list(range(trainer.block)), val=True, rows=False)
     if where == "nowhere":
-        work = [subsets.counts[a : a + 16] for a in range(0, models, 16)]
-        return {"seconds": seconds_of(lambda: [trainer(c, [0] * len(c), val=True, rows=False) for c in work])}
+        work = [subsets.counts[a : a + trainer.block] for a in range(0, models, trainer.block)]
+        return {"seconds": seconds_of(lambda: [trainer(c, list(range(len(c))), val=True, rows=False) for c in work])}
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=OUT) as folder:
         kept = Store(None if where == "memory" else Path(folder, "store.sqlite"))
@@ -571,8 +581,8 @@ def written_once(rows: int, val: int, count: int) -> dict[str, float]:
         kept = Store(path)
         key = kept.study({"about": data.hash})
         start = time.perf_counter()
-        for a in range(0, count, 16):
-            some = range(a, min(a + 16, count))
+        for a in range(0, count, AT_ONCE):
+            some = range(a, min(a + AT_ONCE, count))
             kept.put(key, [Training(keys[i], counts[i], 0.5, Said(said[i % 64], None), 0.0) for i in some])
         put = time.perf_counter() - start
         kept.close()

@@ -207,6 +207,7 @@ def test_one_store_serves_all(tmp_path, digits):
     )
     for method in ("banzhaf", "shapley", "beta-shapley", "ame"):
         values = da.value(data, method=method, reuse=True, **options)
+        assert (values.stats["stderr"] > 0).all()
         assert values.stats["trainings"] == 400
         assert roc_auc_score(wrong, -values.scores) > 0.85
     assert len(Store(store)) == trained
@@ -217,6 +218,17 @@ def test_one_store_serves_all(tmp_path, digits):
         da.value(data, method="banzhaf", reuse=True, store=store, model=GaussianNB())
     with pytest.raises(DataError, match="reuse=True takes trainings from a store"):
         da.value(data, method="ame", reuse=True)
+
+
+def test_only_trainings_of_its_grid_count_for_ame(tmp_path, digits):
+    data, _ = digits
+    options = {"model": MODEL, "progress": False, "store": tmp_path / "s.sqlite", "knockoff": None}
+    alone = da.value(data, method="ame", n_models=200, **options)
+    da.value(data, method="ame", n_models=100, inclusion=(0.35, 0.65), **options)
+    again = da.value(data, method="ame", reuse=True, **options)
+    assert again.stats["trainings"] == 200
+    assert np.corrcoef(again.scores, alone.scores)[0, 1] > 0.999
+    np.testing.assert_allclose(again.scores.std(), alone.scores.std(), rtol=0.05)
 
 
 def test_weights_for_another_law_say_how_little_they_know(tmp_path, digits):
@@ -277,6 +289,23 @@ def test_groups_are_valued_and_opened(digits):
     np.testing.assert_allclose(values.scores[source == "source 1"] * 10, groups[source == "source 1"])
     with pytest.raises(DataError, match="groups must have one entry"):
         da.value(data, method="ame", groups=source[:5])
+
+
+def test_amounts_are_valued_and_no_rows_are_worth_what_the_mean_label_is():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 4))
+    y = X @ [1.0, 2.0, 0.0, -1.0] + 0.3 * rng.normal(size=120) + 50
+    wrong = np.arange(80) % 10 == 0
+    y[:80][wrong] += rng.choice([-8.0, 8.0], 8)
+    data = da.Dataset(X[:80], y[:80], X[80:], y[80:])
+    for method, least in (("ame", 0.6), ("shapley", 0.7), ("banzhaf", 0.6), ("datamodels", 0.55), ("beta-shapley", 0.85)):
+        values = da.value(data, method=method, n_models=400, progress=False)
+        assert roc_auc_score(wrong, -values.scores) > least
+        if method == "shapley":
+            none = -((y[80:] - y[:80].mean()) ** 2).mean() / y[:80].var()
+            assert values.stats["utility_of_none"] == pytest.approx(none, rel=1e-4)
+    one = da.value(data, method="datamodels", n_models=400, query=0, progress=False)
+    assert "lowers the prediction" in one.stats["flag_rule"]
 
 
 @pytest.mark.parametrize("model", [None, Ridge(alpha=3.0), LinearRegression()], ids=repr)
@@ -431,6 +460,14 @@ def test_interrupted_it_gives_what_there_is(tmp_path):
         ("ame", {"utility": "cuteness"}, "utility must be 'margin'"),
         ("ame", {"training": 3}, "training says how a network is trained"),
         ("ame", {"settled": 2.0}, "settled must be a number above 0, 1 at most"),
+        ("ame", {"antithetic": True, "inclusion": (0.2, 0.3)}, "symmetric about 1/2"),
+        ("ame", {"epsilon": 0.1, "inclusion": 0.5}, "epsilon draws subsets of its own"),
+        ("ame", {"groups": np.arange(200) % 9, "settled": 0.5}, "are for single rows"),
+        ("ame", {"regression": "lasso", "bootstrap": 0, "knockoff": None}, "need bootstrap from 2 on"),
+        ("banzhaf", {"antithetic": True, "p": 0.3}, "symmetric about 1/2"),
+        ("shapley", {"by": "permutation", "settled": 0.5}, "are for by='ridge'"),
+        ("datamodels", {"folds": 1}, "folds must be a whole number from 2 on"),
+        ("ame", {"store": "/no/such/folder/s.sqlite"}, "in a folder that can be written to"),
         ("banzhaf", {"p": 1.0}, "p must be a probability"),
         ("beta-shapley", {"alpha": 0}, "alpha must be a number above 0"),
         ("shapley", {"truncation": 1}, "truncation must be a share"),

@@ -50,6 +50,11 @@ def test_logit_of_p_is_uniform_in_log_odds():
     np.testing.assert_allclose(np.log(p / (1 - p)), np.array([-1, 0, 1]) * np.log(9), atol=1e-12)
 
 
+def test_laws_know_whether_they_are_symmetric():
+    assert [law.symmetric for law in LAWS] == [True, True, True, False]
+    assert not Inclusion("grid", (0.2, 0.3)).symmetric
+
+
 def test_antithetic_subsets_leave_out_what_the_one_before_has():
     found = LAWS[0].draw(9, 0, 0, 10, antithetic=True)
     np.testing.assert_array_equal(found.counts[0::2] + found.counts[1::2], 1)

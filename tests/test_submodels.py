@@ -124,6 +124,12 @@ def test_two_stores_merge(tmp_path):
     asked = trainer.calls
     _, new = done(one, subsets, trainer)
     assert (new, trainer.calls) == (0, asked)
+    # what one says of the rows is added to what the other says of the validation rows
+    three = Store(tmp_path / "three.sqlite")
+    study, _ = done(three, Subsets(subsets.counts[:4], subsets.p[:4]), trainer, rows=True, val=False)
+    three.close()
+    one.merge(tmp_path / "three.sqlite")
+    assert len(one.present(study, keys_of(subsets, trainer, 0), val=True, rows=True)) == 4
 
 
 def test_other_files_are_refused(tmp_path):

@@ -28,6 +28,7 @@ from datassay.engines.submodels import Said, Trainer
 LOWEST = float(np.log(1e-12))  #: log-probability of what a model holds for impossible
 START, FARTHEST = -3, 6  # of C, in halves of a power of ten
 SAMPLE = 1000  # rows by which C is chosen
+KNOWN = 64  # data sets whose choice is remembered
 UNLIKELY = float(np.log(1e-4))  # log-probability below which a fold's row counts no more
 DENSE = 2**27  # numbers up to which a sparse matrix is made dense for the engine of linear models
 
@@ -57,12 +58,14 @@ def trainable(
         if training is not None:
             raise DataError(f"{method}: training says how a network is trained; pass one as model.")
         if classification:
-            C, X, Q = _chosen(data)
+            C, together = _chosen(data)
+            X, Q = scaled(data, together=together)
             fit = linear.Logistic(X, data.codes, len(data.classes), C=C)
-            return Trainable(LogisticTrainer(fit, X, Q, tol), f"logistic regression, C={C:g}, {_digest(X)}")
+            what = "columns in one scale" if together else "scaled columns"
+            return Trainable(LogisticTrainer(fit, X, Q, tol), f"logistic regression, C={C:.3g}, {what}")
         X, Q = scaled(data)
         alpha = float(RidgeCV(len(X) * np.geomspace(1e-5, 10, 13)).fit(X, data.codes).alpha_)
-        return Trainable(RidgeTrainer(X, data.codes, Q, alpha), f"ridge regression, alpha={alpha:g}, {_digest(X)}")
+        return Trainable(RidgeTrainer(X, data.codes, Q, alpha), f"ridge regression, alpha={alpha:.3g}, scaled columns")
     if isinstance(model, type):
         raise DataError(f"{method}: model must be an instance, {model.__name__}() say, not the class.")
     if hasattr(model, "fit") and hasattr(model, "predict"):
@@ -83,7 +86,10 @@ def trainable(
             )
         if dense is not None and type(model) is Ridge and not classification and _plain_ridge(model):
             return Trainable(RidgeTrainer(dense[0], data.codes, dense[1], float(model.alpha)), f"{text} (exactly)")
-        return Trainable(EstimatorTrainer(model, data.X, data.y, data.X_val, tuple(data.classes)), text)
+        y, classes = data.y, tuple(data.classes)
+        if y.dtype == object and not all(isinstance(label, str) for label in classes):  # scikit-learn can't sort them
+            y, classes = data.codes, tuple(range(len(classes)))
+        return Trainable(EstimatorTrainer(model, data.X, y, data.X_val, classes), text)
     if not callable(model):
         raise DataError(
             f"{method}: model must be a scikit-learn estimator, a torch nn.Module, or a function from a seed to one, "
@@ -114,26 +120,36 @@ def scaled(data: Dataset, *, together: bool = False) -> tuple[ndarray, ndarray |
     return (X - mean) / std, None if Q is None else (Q - mean) / std
 
 
-def _chosen(data: Dataset) -> tuple[float, ndarray, ndarray | None]:
-    """C of the default logistic regression, and rows in the better of two scales, by what models say of the labels of other rows.
+def _chosen(data: Dataset) -> tuple[float, bool]:
+    """C of the default logistic regression, and whether one scale for all columns is better; known for data that came before.
 
-    From `START` on C goes to its neighbours as long as the mean log-likelihood of three folds of at most `SAMPLE` rows rises; then down
-    again, by a power of ten at most, to the strongest penalty that is within a standard error of the best. It matters: weak penalties
-    fit single wrong labels, and what one row changes drowns in that. The folds follow from the ids.
+    From `START` on C goes to its neighbours as long as the mean log-likelihood of the labels of three folds of at most `SAMPLE` rows
+    rises; then down again, by a power of ten at most, to the strongest penalty that is within a standard error of the best. It
+    matters: weak penalties fit single wrong labels, and what one row changes drowns in that. The folds follow from the ids.
     """
-    best: tuple[ndarray, float, ndarray, ndarray | None] | None = None
-    place = designs.places(data.ids.tolist())
-    rows = np.argsort(place)[:SAMPLE]
+    if (key := data.hash) not in _known:
+        while len(_known) >= KNOWN:
+            _known.pop(next(iter(_known)))
+        _known[key] = _choose(data)
+    return _known[key]
+
+
+_known: dict[str, tuple[float, bool]] = {}  # by the hash of the data
+
+
+def _choose(data: Dataset) -> tuple[float, bool]:
+    best: tuple[ndarray, float, bool] | None = None
+    rows = np.argsort(designs.places(data.ids.tolist()))[:SAMPLE]
     y, fold = data.codes[rows], np.arange(len(rows)) % 3
     inside = (fold != np.arange(3)[:, None]).astype(np.uint8)
     for together in (False, True)[: 1 if data.encoding else 2]:
-        X, Q = scaled(data, together=together)
+        X = scaled(data, together=together)[0][rows]
         found: dict[int, ndarray] = {}
 
-        def likelihood(at: int, Z: ndarray = X[rows], found: dict[int, ndarray] = found) -> float:
+        def likelihood(at: int, X: ndarray = X, found: dict[int, ndarray] = found) -> float:
             if at not in found:
-                fit = linear.Logistic(Z, y, len(data.classes), C=10.0 ** (at / 2))
-                said = linear.log_probabilities(Z, fit(inside, tol=1e-3))[fold, np.arange(len(y)), y]
+                fit = linear.Logistic(X, y, len(data.classes), C=10.0 ** (at / 2))
+                said = linear.log_probabilities(X, fit(inside, tol=1e-3))[fold, np.arange(len(y)), y]
                 found[at] = np.maximum(said, UNLIKELY)
             return float(found[at].mean())
 
@@ -147,13 +163,9 @@ def _chosen(data: Dataset) -> tuple[float, ndarray, ndarray | None]:
         if best is not None:  # one scale for all columns has to be better, and not by chance
             gain = found[top] - best[0]
         if best is None or gain.mean() > gain.std() / np.sqrt(len(y)):
-            best = found[top], 10.0 ** (at / 2), X, Q
+            best = found[top], 10.0 ** (at / 2), together
     assert best is not None
     return best[1:]
-
-
-def _digest(X: ndarray) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(X[:: max(1, len(X) // 100)]).tobytes(), digest_size=4).hexdigest()
 
 
 def _dense(data: Dataset) -> tuple[ndarray, ndarray | None] | None:
@@ -174,6 +186,10 @@ def _named(model: Any) -> str:
 
 
 def _coded(value: Any) -> Any:
+    if hasattr(value, "get_params"):  # its options stand beside it, by longer names
+        return f"{type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(value, (list, tuple)):
+        return [_coded(part) for part in value]
     code = getattr(value, "__code__", None)
     if code is None:
         return value
@@ -231,9 +247,10 @@ class RidgeTrainer:
     random: bool = False
 
     def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
-        W = linear.ridge(self.X, self.y, counts, alpha=self.alpha)
+        mean = self.y.mean()  # what a model of no rows says
+        W = linear.ridge(self.X, self.y - mean, counts, alpha=self.alpha)
         asked = self.Q if val else None, self.X if rows else None
-        return _split([None if Z is None else linear.predictions(Z, W)[..., None] for Z in asked], len(counts))
+        return _split([None if Z is None else mean + linear.predictions(Z, W)[..., None] for Z in asked], len(counts))
 
 
 def _split(each: list[ndarray | None], b: int) -> list[Said]:

@@ -112,7 +112,10 @@ def plan(
     ]
     table = pd.DataFrame([{"method": name, **cost._asdict()} for name, cost in lines])
     table["fits"] = (table["seconds"] <= limit) & (table["memory"] <= room)
-    first = next(((name, cost) for (name, cost), fits in zip(lines, table["fits"], strict=True) if fits), None)
+    fitting = [line for line, fits in zip(lines, table["fits"], strict=True) if fits]
+    first = next(
+        (line for line in fitting if line[0] != "random" or method == "random"), None
+    )  # chance is no way to value rows
     return Plan(table, first[0] if first else None, first[1].options if first else {}, rates, data)
 
 

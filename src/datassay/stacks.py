@@ -39,7 +39,7 @@ def network(data: Dataset, model: Model, method: str, *, training: Recipe | None
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     how = dataclasses.asdict(used) | {"augment": getattr(used.augment, "__qualname__", used.augment)}
-    return Stacks(p, used, block(net, p.x, used)), f"torch {net} {digest.hexdigest()} {how}"
+    return Stacks(p, used, block(net, p.x, used)), f"torch {torch.__version__} {net} {digest.hexdigest()} {how}"
 
 
 @dataclass(frozen=True)

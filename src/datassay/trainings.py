@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ class Study:
     place: ndarray  #: (n,) of each row among the columns of a design, by its id
     n_jobs: int | None
     progress: bool
+    text: str  #: the model, in words
     same_seed: bool = False  #: all trainings have the same seed, so that they differ by their rows alone
     start: float = field(default_factory=time.perf_counter)
 
@@ -77,9 +79,16 @@ class Study:
         """(m,) or (m, t) utilities of subsets that were trained."""
         return utilities(self.store, self.key, self.keys(subsets), utility, rows=rows)
 
-    def stored(self, utility: Utility) -> tuple[Collected, ndarray]:
-        """All trainings of this study whose rows were drawn one by one, by whatever method, and what they are worth."""
+    def stored(self, utility: Utility, law: Inclusion | None = None) -> tuple[Collected, ndarray]:
+        """All trainings of this study whose rows were drawn one by one, by whatever method, and what they are worth; of a grid only
+        those with its p."""
         keys, subsets = self.store.drawn(self.key, len(self.data))
+        if law is not None:
+            fits = np.isclose(subsets.p[:, None], law.parameters).any(axis=1)
+            keys, subsets = (
+                [k for k, fit in zip(keys, fits, strict=True) if fit],
+                Subsets(subsets.counts[fits], subsets.p[fits]),
+            )
         if len(keys) < FEWEST:
             raise DataError(
                 f"{self.method}: the store has {len(keys)} trainings of this model on random subsets of these rows, {FEWEST} are "
@@ -88,13 +97,15 @@ class Study:
         return Collected(subsets, "all that the store has", []), utilities(self.store, self.key, keys, utility)
 
     def out_of_fold(self, folds: int = 5, repeats: int = 1) -> ndarray:
-        """(n, c) what models say of rows that they were not trained on, the mean over repeats; each row in one fold of each."""
+        """(n, c) what models say of rows that they were not trained on: log-probabilities (of the mean over repeats), or amounts."""
         n = len(self.data)
         if n < folds:
             raise DataError(f"{self.method} needs {folds} rows for {folds} folds, got {n}.")
-        fold = np.stack(
-            [np.argsort(designs.permutation(n, self.seed, r), kind="stable")[self.place] % folds for r in range(repeats)]
-        )
+        fold = np.empty((repeats, n), np.int64)
+        strata = self.data.codes if self.data.classes else np.zeros(n, np.int64)
+        for r in range(repeats):  # each class is dealt out to the folds in turn
+            drawn = np.argsort(designs.permutation(n, self.seed, r), kind="stable")[self.place]
+            fold[r, np.lexsort((drawn, strata))] = np.arange(n) % folds
         counts = (fold[:, None, :] != np.arange(folds)[None, :, None]).reshape(-1, n).astype(np.uint8)
         subsets = Subsets(counts, np.full(len(counts), np.nan))
         self.train(subsets, rows=True)
@@ -105,9 +116,9 @@ class Study:
             for said in part:
                 assert said.rows is not None
                 out = counts[at] == 0
-                total[out] += said.rows[out]
+                total[out] += np.exp(said.rows[out]) if self.data.classes else said.rows[out]
                 at += 1
-        return total / repeats
+        return np.log(total / repeats) if self.data.classes else total / repeats
 
     def suggested(self) -> ndarray:
         """(n,) the label of each row by models that were trained without it, five folds."""
@@ -275,9 +286,18 @@ def study(
         where = Store(store)
     except (ValueError, OSError) as error:
         raise DataError(f"{method}: {error}") from None
-    about = {"data": data.hash, "model": made.text, "rows": len(data)} | ({} if tol == TOL else {"tol": tol})
+    about = {"data": data.hash, "model": made.text, "rows": len(data), "tol": tol, "datassay": version("datassay")}
     place = designs.places(data.ids.tolist())
-    return Study(method, data, made.trainer, where, where.study(about), seed, place, n_jobs, progress, same_seed)
+    return Study(method, data, made.trainer, where, where.study(about), seed, place, n_jobs, progress, made.text, same_seed)
+
+
+def symmetric(method: str, law: Inclusion) -> None:
+    """What antithetic subsets need: else their probabilities would be other ones."""
+    if not law.symmetric:
+        raise DataError(
+            f"{method}: antithetic=True leaves out what the subset before had, so that rows are in with probability 1 - p, too: it "
+            f"needs probabilities that are symmetric about 1/2, got {law.parameters}."
+        )
 
 
 def options_of(given: dict[str, Any]) -> dict[str, Any]:
@@ -345,6 +365,8 @@ def semivalue(
     Of few rows all subsets are trained, if there are no more than trainings asked for, and the values are exact.
     """
     n = len(study.data)
+    if antithetic:
+        symmetric(study.method, inclusion)
     if n <= 20 and 2**n <= stop.n_models and not reuse:
         every = designs.all_subsets(n)
         study.train(every)
@@ -365,6 +387,7 @@ def semivalue(
     found = estimated(got.subsets, v)
     stats = {
         "trainings": len(got.subsets.p),
+        "model": study.text,
         "effective_trainings": round(found.effective, 1),
         "shrinkage": found.shrinkage,
         "stopped": got.stopped,

@@ -3,7 +3,7 @@
 Subset j is the same however many are asked for, so that a longer run goes on from a shorter one. Columns are places, not rows: who
 gives each row a place by its id gets the same subsets of ids whatever the order of the rows.
 
-    inclusion      p_j from a distribution, then each row with probability p_j                              (METHODS: AME, semivalues)
+    inclusion      p_j from a distribution, then each row with probability p_j                (AME, semivalues)
     bags           n draws with replacement                                                                            (Data-OOB)
     permutations   prefixes of random orders                                                                  (Data Shapley, TMC)
 """
@@ -68,6 +68,14 @@ class Inclusion:
             low, high = logit(a)
             return expit(low + (high - low) * u)
         return betaincinv(*a, u)
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether 1 - p has the distribution of p."""
+        a = self.parameters
+        if self.kind == "beta":
+            return a[0] == a[1]
+        return bool(np.allclose(sorted(a), sorted(1 - p for p in a)))
 
     @property
     def variance(self) -> float:

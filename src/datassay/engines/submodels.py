@@ -186,7 +186,11 @@ class Store:
         self._file.execute("ATTACH ? AS other", (str(path),))
         try:
             self._file.execute("INSERT OR IGNORE INTO study SELECT * FROM other.study")
-            self._file.execute("INSERT OR IGNORE INTO training SELECT * FROM other.training")
+            self._file.execute(
+                "INSERT INTO training SELECT * FROM other.training WHERE true ON CONFLICT (study, key) DO UPDATE SET "
+                "val = coalesce(val, excluded.val), rows = coalesce(rows, excluded.rows), p = coalesce(p, excluded.p), "
+                "shape = json_patch(shape, excluded.shape)"
+            )
         finally:
             self._file.execute("DETACH other")
         return len(self) - before
@@ -296,23 +300,22 @@ def train(
         return machine.task(_train, trainer, each, val, rows)
 
     yield Trained(missing[0].start if missing else m, 0)
-    done = 0
     in_threads, jobs = getattr(get_active_backend()[0], "uses_threads", False), effective_n_jobs(None)
     here = (n_jobs is None and (jobs == 1 or in_threads)) or (n_jobs is not None and effective_n_jobs(n_jobs) == 1)
     took: list[float] = []
-    while missing and (here or not took):  # one block is done here in any case, to know how long a task should be
-        block, start = missing[0], time.perf_counter()
-        ((said, seconds),) = _train(
-            trainer, [(subsets.counts[block.start : block.stop], seeds[block.start : block.stop])], val, rows
-        )
-        took.append(time.perf_counter() - start)
-        new = keep(block, said, seconds)
-        done += 1
-        missing = missing[1:]
-        yield Trained(missing[0].start if missing else m, new)
-        left = len(missing) * min(took[-3:])
-        if here and n_jobs is None and not in_threads and jobs == 1 and left > WORTH_PROCESSES and cpu_count() > 1:
-            break
+    with machine.one_thread():  # once for all blocks: to look for the libraries takes longer than some trainings
+        while missing and (here or not took):  # one block is done here in any case, to know how long a task should be
+            block, start = missing[0], time.perf_counter()
+            ((said, seconds),) = _train(
+                trainer, [(subsets.counts[block.start : block.stop], seeds[block.start : block.stop])], val, rows
+            )
+            took.append(time.perf_counter() - start)
+            new = keep(block, said, seconds)
+            missing = missing[1:]
+            yield Trained(missing[0].start if missing else m, new)
+            left = len(missing) * min(took[-3:])
+            if here and n_jobs is None and not in_threads and jobs == 1 and left > WORTH_PROCESSES and cpu_count() > 1:
+                break
     if not missing:
         return
     many = max(1, min(round(TASK / max(min(took), 1e-6)), -(-len(missing) // (4 * max(2, machine.workers(n_jobs))))))

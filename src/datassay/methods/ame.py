@@ -28,8 +28,10 @@ from datassay.engines import designs, effects, knockoffs, semivalues
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.methods import ame_groups
 from datassay.models import query_utility, utility_of
-from datassay.trainings import Stop, Study, Utility, options_of, stop_when, study
+from datassay.trainings import Stop, Study, Utility, options_of, stop_when, study, symmetric
 from datassay.values import Values
+
+GRID = (0.2, 0.4, 0.6, 0.8)
 
 
 def ame(
@@ -37,7 +39,7 @@ def ame(
     model: Any = None,
     *,
     n_models: int = 1000,
-    inclusion: float | Sequence[float] = (0.2, 0.4, 0.6, 0.8),
+    inclusion: float | Sequence[float] = GRID,
     epsilon: float | None = None,
     regression: Literal["ridge", "lasso"] = "ridge",
     rule: Literal["1se", "min"] = "1se",
@@ -87,7 +89,8 @@ def ame(
         one. False: as in the paper, where what happens in small subsets weighs most.
     utility
         What a training is worth on the validation rows. Classification: "margin" (None; mean log-odds of the labels), "accuracy",
-        "log-likelihood", "probability"; regression: "squared-error". Or any scikit-learn scorer, by name or as scorer(model, X, y).
+        "log-likelihood", "probability"; regression: "squared-error". Or any scikit-learn scorer, by name or as scorer(model, X, y),
+        which gets the validation rows' positions as X and may only ask the model about them.
     query, label
         Instead: the log-odds of class ``label`` (None: its own label) for validation row number ``query``. With a wrong label, say the
         one that a model gives it, rows with large effects are its causes, and their scores are low.
@@ -110,7 +113,7 @@ def ame(
         Of a torch module: a `Recipe`; "auto", "cpu", "cuda".
     store, reuse
         A file in which trainings are kept, for this and all other methods that train on subsets; trainings that are there are not
-        done again. reuse=True: train nothing, use all that it has for this model.
+        done again. reuse=True: train nothing, use all that it has for this model with these p.
     seed, n_jobs, progress
         All randomness; workers (any number gives the same bits); a bar on stderr.
 
@@ -149,15 +152,17 @@ def ame(
     else:
         worth, own = query_utility(data, query, label, "ame")
     law = _design(inclusion, epsilon)
+    if antithetic:
+        symmetric("ame", law)
     ends = s.ends(worth)
-    how = _How(law, epsilon is not None, regression, rule, standardise, ends, seed, n_jobs)
+    how = _How(law, epsilon is not None, regression, rule, standardise, ends, seed, n_jobs, reuse)
     direction = "harmful" if (select == "harmful") == own else "helpful"
     if groups is not None:
         return _grouped(s, given, how, stop, worth, direction, own)
     if len(data) <= 20 and 2 ** len(data) <= n_models and not reuse:
         return _exactly(s, given, how, worth, own)
     if reuse:
-        got, U = s.stored(worth)
+        got, U = s.stored(worth, law)
     else:
         draw = s.drawn(lambda a, b: law.draw(len(data), seed, a, b, antithetic=antithetic))
         got = s.collect(draw, stop, look=lambda x: how.estimate(x, s.worth(x, worth), 0)[:2])
@@ -167,6 +172,7 @@ def ame(
     columns = {"ame": value}
     stats: dict[str, Any] = {
         "trainings": len(U),
+        "model": s.text,
         "stopped": got.stopped,
         "looks": got.looks,
         "stderr": error,
@@ -223,7 +229,17 @@ def _grouped(s: Study, given: dict[str, Any], how: _How, stop: Stop, worth: Util
     value, stderr = (group_value / groups.rows)[groups.of], (error / groups.rows)[groups.of]
     flagged, statistic = chosen[groups.of], W[groups.of]
     worst = np.flatnonzero(chosen)[np.argsort((sign * group_value)[chosen], kind="stable")][: given["opened"]]
-    stats: dict[str, Any] = {"trainings": len(found.U), "stopped": found.stopped, "shrinkage": shrinkage, "q": q}
+    stats: dict[str, Any] = {
+        "trainings": len(found.U),
+        "model": s.text,
+        "stopped": found.stopped,
+        "shrinkage": shrinkage,
+        "q": q,
+    }
+    if plus and len(groups.labels) < 1 / q:
+        stats["warning"] = (
+            f"knockoff+ selects 1 / q = {1 / q:.0f} groups or none, and there are {len(groups.labels)}: take a larger q or knockoff='plain'"
+        )
     stats |= {"groups": len(groups.labels), "groups_flagged": [str(groups.labels[g]) for g in np.flatnonzero(chosen)]}
     if len(worst):
         inner = ame_groups.second(s, groups, how.law, stop, worth, worst, direction, how.regression)
@@ -258,6 +274,12 @@ def _check(given: dict[str, Any]) -> None:
         raise DataError("ame: reuse=True takes trainings from a store: name one, store='trainings.sqlite'.")
     if given["groups"] is not None and (given["reuse"] or given["epsilon"] is not None or given["knockoff"] is None):
         raise DataError("ame: groups go with a grid of inclusion and with knockoffs, and not with reuse or epsilon.")
+    if given["groups"] is not None and (given["antithetic"] or given["stderr"] or given["settled"]):
+        raise DataError("ame: antithetic, stderr and settled are for single rows: leave them out where there are groups.")
+    if given["epsilon"] is not None and (given["reuse"] or given["inclusion"] != GRID):
+        raise DataError("ame: epsilon draws subsets of its own: leave inclusion and reuse out.")
+    if given["regression"] == "lasso" and given["knockoff"] is None and given["bootstrap"] < 2:
+        raise DataError("ame: knockoff=None flags by standard errors, and those of the LASSO need bootstrap from 2 on.")
     if given["query"] is None and given["label"] is not None:
         raise DataError("ame: label is for a query: give the position of a validation row as query, too.")
     if given["query"] is not None and given["utility"] is not None:
@@ -287,12 +309,13 @@ class _How(NamedTuple):
     ends: tuple[float, float]
     seed: int
     n_jobs: int | None
+    reuse: bool
 
     def columns(self, keep: ndarray, p: ndarray) -> tuple[ndarray, float]:
         """Coded masks, and the factor from their coefficients to effects."""
         if self.shapley:
             return effects.centred(keep, p), 1.0
-        v = self.law.variance
+        v = effects.inclusion_variance(p) if self.reuse else self.law.variance
         return effects.coded(keep, p, v), float(np.sqrt(v))
 
     def prepared(self, size: ndarray, U: ndarray, n: int) -> tuple[ndarray, ndarray, ndarray]:
@@ -316,8 +339,9 @@ class _How(NamedTuple):
         n = keep.shape[1]
         u, Z, curve = self.prepared(keep.sum(axis=1), U, n)
         X, factor = self.columns(keep, p)
+        levels = p if self.law.kind == "grid" else None  # of which there are several trainings each
         if self.regression == "ridge":
-            found = effects.ridge(X, u, Z, errors=True, strata=p if self.law.kind == "grid" else None)
+            found = effects.ridge(X, u, Z, errors=True, strata=levels)
             coef, error, penalty = found.coef, cast(ndarray, found.stderr), float(found.alpha)
         else:
             fit = effects.lasso(X, u, Z, rule=self.rule, strata=p, seed=self.seed, n_jobs=self.n_jobs)
@@ -328,7 +352,7 @@ class _How(NamedTuple):
 
             error = np.full(n, np.nan)
             if bootstrap:
-                error = effects.bootstrap(again, len(u), times=bootstrap, strata=p, seed=self.seed, n_jobs=self.n_jobs)
+                error = effects.bootstrap(again, len(u), times=bootstrap, strata=levels, seed=self.seed, n_jobs=self.n_jobs)
         effect = factor * coef
         # what all rows have in common is what one more row adds, whichever
         return effect - effect.mean() + semivalues.mean_of(self.law_of_size(n), curve), factor * error, penalty
@@ -339,9 +363,27 @@ class _How(NamedTuple):
         keep, p = subsets.counts.astype(bool), subsets.p
         n = keep.shape[1]
         u, _, _ = self.prepared(np.rint(p * n).astype(np.int64), U, n)
+        if self.reuse:  # pairs of antithetic subsets could be told from their knockoffs: one of each stays
+            first = _without_twins(keep)
+            keep, p, u = keep[first], p[first], u[first]
         other = knockoffs.knockoff_masks(p, n, self.seed, antithetic=antithetic)[:, place]
         X, K = self.columns(keep, p)[0], self.columns(other, p)[0]
         Z = effects.covariates(p)
         return knockoffs.joint(
             X, K, u, Z, how=self.regression, direction=direction, strata=p, seed=self.seed, n_jobs=self.n_jobs
         )
+
+
+def _without_twins(keep: ndarray) -> ndarray:
+    """Positions of subsets of which no earlier one has just the rows that they leave out.
+
+    >>> _without_twins(np.array([[1, 0, 0], [0, 1, 1], [1, 1, 0]], bool)).tolist()
+    [0, 2]
+    """
+    seen: set[bytes] = set()
+    chosen = []
+    for j, mask in enumerate(keep):
+        if np.packbits(~mask).tobytes() not in seen:
+            chosen.append(j)
+            seen.add(np.packbits(mask).tobytes())
+    return np.array(chosen)

@@ -3,7 +3,8 @@
     phi_i = mean over all S without i of  v(S + i) - v(S)        v(S): utility of the model trained on S
     weighted (Li & Yu, NeurIPS 2023): every other row is in S with probability p instead of 1/2
 
-    msr         mean of v over drawn subsets with row i, less that over those without it: every subset serves every row
+    msr         mean of v over drawn subsets with row i, less that over those without it: every subset serves every row; here with
+                how v grows with the size taken out before
     ridge       regression of v on all rows' presence at once; see engines.semivalues
 
 Differs from the paper: ridge regression by default, with how v grows with the size taken out; in few trainings it finds several times

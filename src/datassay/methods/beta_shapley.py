@@ -79,9 +79,9 @@ def beta_shapley(
     --------
     >>> import numpy as np, datassay as da
     >>> rng = np.random.default_rng(0)
-    >>> X = np.r_[rng.normal(1, 1, (30, 3)), rng.normal(-1, 1, (30, 3))]
+    >>> X = np.r_[rng.normal(2, 1, (30, 3)), rng.normal(-2, 1, (30, 3))]
     >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
-    >>> data = da.Dataset(X, y, X_val=[[1, 1, 1], [-1, -1, -1]], y_val=["a", "b"])
+    >>> data = da.Dataset(X, y, X_val=[[2, 2, 2], [-2, -2, -2]], y_val=["a", "b"])
     >>> da.value(data, method="beta-shapley", n_models=400).suspects(1)["id"].item()
     3
     """

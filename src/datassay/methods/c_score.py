@@ -118,6 +118,7 @@ def c_score(
     found.check(s, "in every subset")
     most = top(found.votes.round(9), data.codes)
     stats: dict[str, Any] = {
+        "model": s.text,
         "trainings": len(got.subsets.p),
         "stopped": got.stopped,
         "looks": got.looks,

@@ -115,7 +115,7 @@ def confident_learning(
             validation=False, classes=True, tol=TOL,
         )  # fmt: skip
         p = said_without(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
-        stats["trainings"] = folds * repeats
+        stats |= {"model": s.text, "trainings": folds * repeats}
     else:
         p = _checked(data, probabilities, model)
         given["probabilities"] = f"given, {p.shape[0]} x {p.shape[1]}"

@@ -114,6 +114,7 @@ def data_oob(
     found = bags_without(got.subsets)
     found.check(s, "in every bag")
     stats: dict[str, Any] = {
+        "model": s.text,
         "trainings": len(got.subsets.p),
         "stopped": got.stopped,
         "looks": got.looks,

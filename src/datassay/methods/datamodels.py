@@ -19,7 +19,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import one_of
+from datassay.checks import one_of, whole
 from datassay.data import DataError, Dataset
 from datassay.engines import effects
 from datassay.engines.designs import Inclusion
@@ -94,6 +94,7 @@ def datamodels(
     """
     given = dict(locals())
     one_of("datamodels", ("min", "1se"), rule=rule)
+    whole("datamodels", 2, folds=folds)
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < 1:
         raise DataError(f"datamodels: alpha, the share of rows in a subset, must be between 0 and 1, got {alpha!r}.")
     if query is None and label is not None:
@@ -135,12 +136,14 @@ def datamodels(
     scores = value.copy() if own else -value
     stats = {
         "trainings": len(F),
+        "model": s.text,
         "stopped": got.stopped,
         "explained": float(np.concatenate(foretold).mean()),
         "nonzero": float((theta != 0).mean()),
         "flag_rule": "score below 0: on average the row lowers the log-odds of the label"
         if data.task == "classification"
-        else "score below 0: on average the row raises the squared error",
+        else "score below 0: "
+        + ("on average the row raises the squared error" if query is None else "the row lowers the prediction"),
     }
     suggested = s.suggested()
     stats["seconds"] = s.elapsed

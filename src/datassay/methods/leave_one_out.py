@@ -75,9 +75,9 @@ def leave_one_out(
     --------
     >>> import numpy as np, datassay as da
     >>> rng = np.random.default_rng(0)
-    >>> X = np.r_[rng.normal(1, 1, (30, 3)), rng.normal(-1, 1, (30, 3))]
+    >>> X = np.r_[rng.normal(2, 1, (30, 3)), rng.normal(-2, 1, (30, 3))]
     >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
-    >>> data = da.Dataset(X, y, X_val=[[1, 1, 1], [-1, -1, -1]], y_val=["a", "b"])
+    >>> data = da.Dataset(X, y, X_val=[[2, 2, 2], [-2, -2, -2]], y_val=["a", "b"])
     >>> da.value(data, method="leave-one-out").suspects(1)["id"].item()
     3
     """
@@ -111,7 +111,11 @@ def leave_one_out(
             stats["stderr"] = np.std([v for v, _ in every], axis=0, ddof=1) / np.sqrt(repeats)
     s.seed, s.same_seed = seed, False
     suggested = s.suggested()
-    stats |= {"utility_of_all": everything, "flag_rule": "leave-one-out value below 0: the model is better without the row"}
+    stats |= {
+        "model": s.text,
+        "utility_of_all": everything,
+        "flag_rule": "leave-one-out value below 0: the model is better without the row",
+    }
     stats["seconds"] = s.elapsed
     return Values(
         data.ids, value.copy(), value < 0, {"leave_one_out": value}, "leave-one-out", options_of(given), stats, data.y, suggested,

@@ -104,7 +104,7 @@ def self_confidence(
     if not by_folds and not s.trainer.random:
         repeats = 1
     each = said_without(s, repeats, (lambda t: t.out_of_fold(folds)) if by_folds else _said_of_all)
-    stats: dict[str, Any] = {"trainings": repeats * (folds if by_folds else 1)}
+    stats: dict[str, Any] = {"model": s.text, "trainings": repeats * (folds if by_folds else 1)}
     if data.task == "regression":
         residual = data.codes - each[..., 0]
         columns = {"residual": residual.mean(0)}

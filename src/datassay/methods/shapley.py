@@ -109,8 +109,8 @@ def shapley(
     one_of("shapley", (True, False), standardise=standardise, antithetic=antithetic, reuse=reuse)
     if isinstance(truncation, bool) or not isinstance(truncation, (int, float)) or not 0 <= truncation < 1:
         raise DataError(f"shapley: truncation must be a share from 0 to below 1, got {truncation!r}.")
-    if by == "permutation" and (reuse or antithetic):
-        raise DataError("shapley: reuse and antithetic are for by='ridge' and by='differences'.")
+    if by == "permutation" and (reuse or antithetic or stderr is not None or settled is not None):
+        raise DataError("shapley: reuse, antithetic, stderr and settled are for by='ridge' and by='differences'.")
     stop = stop_when("shapley", n_models, budget, stderr, settled)
     s = study(
         "shapley", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
@@ -145,7 +145,6 @@ def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Fo
     near = truncation * abs(everything - none)
     marginals: list[ndarray] = []
     trainings, reason = 0, "as many trainings as were asked for"
-    at_once = max(1, min(AT_ONCE, stop.n_models // n))
     bar = tqdm(
         total=stop.n_models,
         desc=f"shapley, {n} rows, {stop.n_models} trainings",
@@ -157,6 +156,7 @@ def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Fo
         try:
             while trainings < stop.n_models and not (marginals and s.elapsed > stop.seconds):
                 first = len(marginals)
+                at_once = max(1, min(AT_ONCE, (stop.n_models - trainings) // n))
                 orders = [np.argsort(designs.permutation(n, s.seed, first + k)[s.place]) for k in range(at_once)]
                 found = _along(s, orders, worth, (none, everything), near, bar)
                 trainings += sum(t for _, t in found)
@@ -171,6 +171,7 @@ def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Fo
             reason = "interrupted"
     stats = {
         "trainings": trainings,
+        "model": s.text,
         "permutations": len(marginals),
         "stopped": reason,
         "utility_of_none": none,
