@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=QUERIES, help="of poison")
     parser.add_argument("--model", choices=("logistic", "perceptron"), default="logistic", help="of poison")
     parser.add_argument("--designs", type=int, default=200, help="of fdr")
+    parser.add_argument("--skip", nargs="+", default=[], help="of digits: lines whose titles have one of these in them")
     parser.add_argument("--fresh", action="store_true", help="forget what earlier runs kept")
     args = parser.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
@@ -130,6 +131,7 @@ OWN = {  # title: method, options; the trainings are of AME's grid
     "AME, LASSO": ("ame", {"regression": "lasso", "bootstrap": 0}),
     "AME, standardise=False": ("ame", {"standardise": False}),
     "AME, accuracy": ("ame", {"utility": "accuracy"}),
+    "AME, probability": ("ame", {"utility": "probability"}),
     "Banzhaf, AME's trainings": ("banzhaf", {"reuse": True}),
     "Shapley, AME's trainings": ("shapley", {"reuse": True}),
     "Beta(4, 1) Shapley, AME's trainings": ("beta-shapley", {"reuse": True}),
@@ -249,6 +251,8 @@ def digits(args: argparse.Namespace) -> str:
             work |= {title: partial(by_coding, case, *how) for title, how in CODED.items()}
             work |= {title: partial(by_method, case, *how, stores[0], law) for title, (*how, law) in OTHER.items()}
             for title, estimate in work.items():
+                if any(part in title for part in args.skip):
+                    continue
                 line = lines.get(estimate, title=title, rows=args.rows, seed=seed, trainings=m)
                 found.setdefault((title, m), []).append(line)
         for title, how in ALONE.items():
@@ -261,7 +265,7 @@ of it. The published coding: LASSO, penalty by 20 folds ("1se" or "min"), a free
 each mask standardised by itself, one LassoCV. Subsets of AME's grid p = .2, .4, .6, .8 for all that begin with AME or end with "AME's
 trainings"; the others draw their own. Alike: share of the rows that have the most frequent value.
 """
-    titles = [*OWN, *CODED, *OTHER]
+    titles = [title for title in (*OWN, *CODED, *OTHER) if not any(part in title for part in args.skip)]
     for m in budgets:
         text += f"\n## {m:,} trainings ({pm(cost[m], 1)} s on one core)\n\n{table(titles, m, found)}\n"
     text += f"\n## Others\n\n{table(list(ALONE), 0, found)}\n"

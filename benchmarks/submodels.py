@@ -193,11 +193,11 @@ a fit to a gradient of 1e-9, of 16 trainings.
 
 {markdown(["C", "", *header, "steps", *tail, "off"], lines)}
 
-Floor: the products of the steps that ours takes, {d["gflop"] * 1e3:.0f} (C = 1: {o["gflop"] * 1e3:.0f}) Mflop a training, {d["share32"]:.0%}
-({o["share32"]:.0%}) of them in float32, at the rates of large products ({d["product64"] / 1e9:.1f} Gflop/s in float64, {d["product32"] / 1e9:.1f} in
-float32, measured in the same run), and {d["exps"] / 1e3:.0f} (C = 1: {o["exps"] / 1e3:.0f}) thousand exponentials at numpy's
-{d["exp_rate64"] / 1e6:.0f} and {d["exp_rate32"] / 1e6:.0f} million a second. Products as small and narrow as these reach
-{d["shape64"] / 1e9:.1f} and {d["shape32"] / 1e9:.1f} Gflop/s.
+Floor: the products of the steps that ours takes, {d["gflop"] * 1e3:.0f} (C = 1: {o["gflop"] * 1e3:.0f}) Mflop a training,
+{d["share32"]:.0%} ({o["share32"]:.0%}) of them in float32, at the rates of large products ({d["product64"] / 1e9:.1f} Gflop/s in
+float64, {d["product32"] / 1e9:.1f} in float32, measured in the same run), and {d["exps"] / 1e3:.0f} (C = 1: {o["exps"] / 1e3:.0f}) thousand
+exponentials at numpy's {d["exp_rate64"] / 1e6:.0f} and {d["exp_rate32"] / 1e6:.0f} million a second. Products as small and narrow as
+these reach {d["shape64"] / 1e9:.1f} and {d["shape32"] / 1e9:.1f} Gflop/s. scikit-learn calculates in float64.
 
 ## Perceptron 64-100-100-10
 

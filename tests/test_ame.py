@@ -9,10 +9,12 @@ import time
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsRegressor
 
 import datassay as da
 from datassay.data import DataError
@@ -291,6 +293,66 @@ def test_groups_are_valued_and_opened(digits):
         da.value(data, method="ame", groups=source[:5])
 
 
+class Sum(RegressorMixin, BaseEstimator):
+    """Says the sum of the first column of its rows: an additive game, whose values are known."""
+
+    def fit(self, X, y):
+        self.total_ = X[:, 0].sum()
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.total_)
+
+
+def additive(n):
+    rng = np.random.default_rng(0)
+    X = np.c_[np.arange(1.0, n + 1), rng.normal(size=n)]
+    y = rng.normal(size=n)
+    return da.Dataset(X, y - y.mean(), X[:4], rng.normal(size=4))  # no rows: the mean label, 0
+
+
+@pytest.mark.parametrize("n", [8, 12, 30])
+@pytest.mark.parametrize("standardise", [True, False])
+def test_additive_games_have_what_each_row_adds(n, standardise):
+    data, true = additive(n), np.arange(1.0, n + 1)
+    options = {
+        "model": Sum(),
+        "query": 0,
+        "n_models": 255 if n == 8 else 1000,
+        "standardise": standardise,
+        "progress": False,
+    }
+    for law in ({}, {"inclusion": 0.5}, {"epsilon": 0.1}):
+        values = da.value(data, method="ame", knockoff=None, **options, **law)
+        assert np.abs(values.scores - true).max() < 0.2 * true.std()
+    groups = np.arange(n) % 6
+    values = da.value(data, method="ame", groups=groups, **options | {"n_models": 400})
+    sums = np.array([true[groups == g].sum() for g in range(6)])
+    assert np.abs(values.columns["group_ame"] - sums[groups]).max() < 0.2 * sums.std() + 0.1
+
+
+def test_far_from_0_amounts_keep_their_digits():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = X @ [1.0, 2.0, -1.0] + 0.3 * rng.normal(size=60)
+    near, far = (da.Dataset(X[:40], y[:40] + c, X[40:], y[40:] + c) for c in (0.0, 1e7))
+    for model in (None, KNeighborsRegressor(3)):
+        here, there = (da.value(d, method="leave-one-out", model=model).scores for d in (near, far))
+        np.testing.assert_allclose(there, here, atol=1e-5)
+
+
+def test_leaving_out_a_row_that_alone_decides_a_coefficient():
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.normal(size=(30, 2)), np.arange(30) == 0]
+    y = X @ [1.0, 2.0, 5.0] + 0.3 * rng.normal(size=30)
+    data = da.Dataset(X[:20], y[:20], X[20:], y[20:])
+    values = da.value(data, method="leave-one-out", model=LinearRegression())
+    worth = utility_of(data, None, "test")
+    fits = [LinearRegression().fit(X[:20][keep], y[:20][keep]).predict(X[20:]) for keep in (slice(None), slice(1, None))]
+    with_it, without = (float(worth(f[None, :, None])[0]) for f in fits)
+    assert values.scores[0] == pytest.approx(with_it - without, abs=1e-6)
+
+
 def test_amounts_are_valued_and_no_rows_are_worth_what_the_mean_label_is():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(120, 4))
@@ -370,6 +432,8 @@ def test_datamodels_are_the_lasso_of_each_query(tmp_path):
 def test_antithetic_subsets_can_be_asked_for(digits):
     data, wrong = digits
     values = da.value(data, method="ame", model=MODEL, n_models=400, antithetic=True, progress=False)
+    plain = da.value(data, method="ame", model=MODEL, n_models=400, progress=False)
+    assert (values.scores != plain.scores).any()
     assert roc_auc_score(wrong, -values.scores) > 0.85
 
 
@@ -420,6 +484,7 @@ sys.path.insert(0, "tests")
 import datassay as da
 from test_ame import planted, MODEL
 from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsRegressor
 data, _ = planted()
 v = da.value(data, method="banzhaf", model=GaussianNB(), n_models=100000, store=sys.argv[1], n_jobs=1, progress=False)
 print(v.stats["stopped"], v.stats["trainings"])
@@ -454,7 +519,7 @@ def test_interrupted_it_gives_what_there_is(tmp_path):
         ("ame", {"epsilon": 0.7}, "epsilon must be between 0 and 0.5"),
         ("ame", {"q": 1.5}, "q, the share of selected rows"),
         ("ame", {"regression": "forest"}, "regression must be 'ridge' or 'lasso'"),
-        ("ame", {"query": 3, "utility": "accuracy"}, "leave utility out"),
+        ("ame", {"query": 3, "utility": "accuracy"}, "utility of a query is the 'log-odds'"),
         ("ame", {"label": "digit 3"}, "label is for a query"),
         ("ame", {"query": 1000}, "position of a validation row"),
         ("ame", {"utility": "cuteness"}, "utility must be 'margin'"),

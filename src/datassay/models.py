@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -61,11 +61,14 @@ def trainable(
             C, together = _chosen(data)
             X, Q = scaled(data, together=together)
             fit = linear.Logistic(X, data.codes, len(data.classes), C=C)
-            what = "columns in one scale" if together else "scaled columns"
+            what = "columns of a frame" if data.encoding else "columns in one scale" if together else "scaled columns"
             return Trainable(LogisticTrainer(fit, X, Q, tol), f"logistic regression, C={C:.3g}, {what}")
         X, Q = scaled(data)
         alpha = float(RidgeCV(len(X) * np.geomspace(1e-5, 10, 13)).fit(X, data.codes).alpha_)
-        return Trainable(RidgeTrainer(X, data.codes, Q, alpha), f"ridge regression, alpha={alpha:.3g}, scaled columns")
+        return Trainable(
+            RidgeTrainer(X, data.codes, Q, alpha),
+            f"ridge regression, alpha={alpha:.6g}, {'columns of a frame' if data.encoding else 'scaled columns'}",
+        )
     if isinstance(model, type):
         raise DataError(f"{method}: model must be an instance, {model.__name__}() say, not the class.")
     if hasattr(model, "fit") and hasattr(model, "predict"):
@@ -127,7 +130,7 @@ def _chosen(data: Dataset) -> tuple[float, bool]:
     rises; then down again, by a power of ten at most, to the strongest penalty that is within a standard error of the best. It
     matters: weak penalties fit single wrong labels, and what one row changes drowns in that. The folds follow from the ids.
     """
-    if (key := data.hash) not in _known:
+    if (key := f"{data.hash} {bool(data.encoding)}") not in _known:
         while len(_known) >= KNOWN:
             _known.pop(next(iter(_known)))
         _known[key] = _choose(data)
@@ -181,19 +184,21 @@ def _dense(data: Dataset) -> tuple[ndarray, ndarray | None] | None:
 
 def _named(model: Any) -> str:
     """Class and options as text; functions by their code, since their addresses differ from run to run."""
-    options = {name: _coded(value) for name, value in sorted(model.get_params(deep=True).items())}
+    options = {name: coded(value) for name, value in sorted(model.get_params(deep=True).items())}
     return f"{type(model).__module__}.{type(model).__qualname__} {options!r}"
 
 
-def _coded(value: Any) -> Any:
+def coded(value: Any) -> Any:
+    if isinstance(value, ndarray):  # repr leaves digits and entries out
+        return f"{value.dtype} {value.shape} {hashlib.blake2b(np.ascontiguousarray(value).tobytes(), digest_size=8).hexdigest()}"
     if hasattr(value, "get_params"):  # its options stand beside it, by longer names
         return f"{type(value).__module__}.{type(value).__qualname__}"
     if isinstance(value, (list, tuple)):
-        return [_coded(part) for part in value]
+        return [coded(part) for part in value]
     code = getattr(value, "__code__", None)
     if code is None:
         return value
-    held = [cell.cell_contents for cell in value.__closure__ or ()]
+    held = [coded(cell.cell_contents) for cell in value.__closure__ or ()]
     text = f"{code.co_code!r} {code.co_consts!r} {code.co_names!r} {value.__defaults__!r} {held!r}"
     return f"{value.__module__}.{value.__qualname__} {hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
 
@@ -254,7 +259,7 @@ class RidgeTrainer:
 
 
 def _split(each: list[ndarray | None], b: int) -> list[Said]:
-    said = [None if found is None else found.astype(np.float32) for found in each]
+    said = [None if found is None else found.astype(np.float32 if found.shape[-1] > 1 else np.float64) for found in each]
     return [Said(*(None if found is None else found[i] for found in said)) for i in range(b)]
 
 
@@ -286,9 +291,9 @@ class EstimatorTrainer:
         labels = self.y[rows]
         if not self.classes:
             if len(rows) == 0:
-                return [np.full((Z.shape[0], 1), self.y.astype(float).mean(), np.float32) for Z in asked]
+                return [np.full((Z.shape[0], 1), self.y.astype(float).mean()) for Z in asked]
             model = self._fitted(rows, labels, seed)
-            return [np.asarray(model.predict(Z), np.float32).reshape(-1, 1) for Z in asked]
+            return [self._says(model.predict, Z, len(rows)).astype(np.float64).reshape(-1, 1) for Z in asked]
         code = {label: i for i, label in enumerate(self.classes)}
         present = sorted({code[label] for label in labels.tolist()})
         if len(present) < 2:  # no estimator can do anything with that
@@ -301,11 +306,24 @@ class EstimatorTrainer:
         for Z in asked:
             p = np.zeros((Z.shape[0], len(self.classes)))
             if hasattr(model, "predict_proba"):
-                p[:, columns] = model.predict_proba(Z)
+                p[:, columns] = self._says(model.predict_proba, Z, len(rows))
             else:
-                p[np.arange(len(p)), [code[label] for label in model.predict(Z).tolist()]] = 1
+                p[np.arange(len(p)), [code[label] for label in self._says(model.predict, Z, len(rows)).tolist()]] = 1
             answers.append(_log(p))
         return answers
+
+    def _says(self, ask: Callable[[Any], Any], Z: Any, rows: int) -> ndarray:
+        name = type(self.model).__name__
+        try:
+            answer = np.asarray(ask(Z))
+        except ValueError as error:
+            raise DataError(
+                f"{name} could not say anything after a subset of {rows} rows ({str(error).splitlines()[0]}): pass a model that can, "
+                "or draw larger subsets."
+            ) from error
+        if answer.dtype.kind == "f" and not np.isfinite(answer).all():
+            raise DataError(f"{name} said NaN or infinity after a subset of {rows} rows: pass a model that does not.")
+        return answer
 
     def _fitted(self, rows: ndarray, labels: ndarray, seed: int) -> Any:
         model = clone(self.model)
@@ -395,13 +413,25 @@ def utility_of(
         scorer = get_scorer(what)
     if not callable(scorer):
         raise DataError(f"{method}: utility must be a name or a scorer, scorer(model, X, y), got {type(what).__name__}.")
-    return lambda said: np.array(
-        [float(scorer(_speaker(data, one), np.arange(len(y))[:, None], data.y_val)) for one in said]
-    )
+    rows = np.arange(len(y))[:, None]
+
+    def scored(said: ndarray) -> ndarray:
+        try:
+            return np.array([float(scorer(_speaker(data, one), rows, data.y_val)) for one in said])
+        except Exception as error:  # whatever somebody's scorer does
+            raise DataError(
+                f"{method}: the utility failed ({type(error).__name__}: {error}); it is called as scorer(model, X, y), where X are the "
+                "validation rows' positions, and it must return a number."
+            ) from error
+
+    return scored
 
 
-def query_utility(data: Dataset, query: int, label: Any, method: str) -> tuple[Callable[[ndarray], ndarray], bool]:
-    """The log-odds of one class for one validation row (regression: the prediction), and whether that class is its label.
+def query_utility(
+    data: Dataset, query: int, label: Any, method: str, *, probability: bool = False
+) -> tuple[Callable[[ndarray], ndarray], bool]:
+    """The log-odds (or probability) of one class for one validation row (regression: the prediction), and whether that class is its
+    label.
 
     Raises
     ------
@@ -418,10 +448,12 @@ def query_utility(data: Dataset, query: int, label: Any, method: str) -> tuple[C
     own = int(cast(ndarray, data.codes_val)[query])
     if label is None:
         code = own
-    elif label in data.classes:
+    elif isinstance(label, Hashable) and label in data.classes:
         code = data.classes.index(label)
     else:
         raise DataError(f"{method}: label must be one of the classes {data.classes[:10]}, got {label!r}.")
+    if probability:
+        return (lambda said: np.exp(said[:, query, code].astype(np.float64))), code == own
     return (lambda said: log_odds(said[:, query, code])), code == own
 
 

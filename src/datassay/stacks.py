@@ -15,6 +15,7 @@ from datassay.data import DataError, Dataset
 from datassay.engines.stacked import block, train_stacked
 from datassay.engines.submodels import Said
 from datassay.engines.training import Recipe
+from datassay.models import coded
 from datassay.networks import Model, Problem, problem
 from datassay.runs import recipe
 
@@ -38,7 +39,10 @@ def network(data: Dataset, model: Model, method: str, *, training: Recipe | None
     for name, tensor in net.state_dict().items():
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    how = dataclasses.asdict(used) | {"augment": getattr(used.augment, "__qualname__", used.augment)}
+    net.eval()
+    with torch.no_grad():  # and of what it does with it
+        digest.update(net(p.x[torch.arange(min(16, len(data)))]).double().cpu().numpy().round(6).tobytes())
+    how = dataclasses.asdict(used) | {"augment": coded(used.augment)}
     return Stacks(p, used, block(net, p.x, used)), f"torch {torch.__version__} {net} {digest.hexdigest()} {how}"
 
 
@@ -74,4 +78,4 @@ class Stacks:
         p = self.problem
         if p.data.task == "classification":
             return np.maximum(outputs.log_softmax(-1).cpu().numpy(), np.log(1e-12)).astype(np.float32)
-        return (outputs.cpu().numpy() * p.data.codes.std() + p.data.codes.mean()).astype(np.float32)
+        return outputs.double().cpu().numpy() * p.data.codes.std() + p.data.codes.mean()

@@ -19,6 +19,7 @@ from datassay.checks import jobs, one_of, whole
 from datassay.data import DataError, Dataset, plain
 from datassay.engines import designs, semivalues
 from datassay.engines.designs import Draw, Inclusion, Subsets
+from datassay.engines.machine import pick_device
 from datassay.engines.submodels import Store, Trainer, keys_of, train, utilities
 from datassay.models import trainable
 
@@ -77,7 +78,12 @@ class Study:
 
     def worth(self, subsets: Subsets, utility: Utility, *, rows: bool = False) -> ndarray:
         """(m,) or (m, t) utilities of subsets that were trained."""
-        return utilities(self.store, self.key, self.keys(subsets), utility, rows=rows)
+        found = utilities(self.store, self.key, self.keys(subsets), utility, rows=rows)
+        if not rows and not np.isfinite(found).all():
+            raise DataError(
+                f"{self.method}: the utility of a training is {found[~np.isfinite(found)][0]}: take another utility."
+            )
+        return found
 
     def stored(self, utility: Utility, law: Inclusion | None = None) -> tuple[Collected, ndarray]:
         """All trainings of this study whose rows were drawn one by one, by whatever method, and what they are worth; of a grid only
@@ -122,7 +128,7 @@ class Study:
 
     def suggested(self) -> ndarray:
         """(n,) the label of each row by models that were trained without it, five folds."""
-        said = self.out_of_fold()
+        said = self.out_of_fold(min(5, len(self.data)))
         return self.data.labels_of(said.argmax(1)) if self.data.classes else said[:, 0]
 
     def ends(self, utility: Utility) -> tuple[float, float]:
@@ -181,7 +187,11 @@ class Study:
                 if done == stop.n_models or not worthwhile:
                     continue
                 begun = time.perf_counter()
-                scores, stderr = look(_first(subsets, done))
+                try:
+                    scores, stderr = look(_first(subsets, done))
+                except KeyboardInterrupt:
+                    reason = "interrupted"
+                    break
                 spent_looking += time.perf_counter() - begun
                 seen = {"trainings": float(done), "stderr": float(np.median(stderr) / max(scores.std(), 1e-300))}
                 seen["same_suspects"] = _shared(scores, last)
@@ -279,6 +289,15 @@ def study(
     if classes and data.task == "regression":
         raise DataError(f"{method} is about classes, and this is regression.")
     whole(method, 0, seed=seed)
+    if seed >= 2**62:
+        raise DataError(f"{method}: seed must be below 2^62, got {seed}.")
+    seed = int(seed)
+    if store is not None and (not isinstance(store, (str, Path)) or str(store) == ""):
+        raise DataError(f"{method}: store must be the name of a file, got {store!r}.")
+    try:
+        pick_device(device, worthwhile=False)
+    except ValueError as error:
+        raise DataError(f"{method}: {error}") from None
     one_of(method, (True, False), progress=progress)
     jobs(method, n_jobs)
     made = trainable(data, model, method, training=training, device=device, tol=tol)
@@ -367,7 +386,9 @@ def semivalue(
     n = len(study.data)
     if antithetic:
         symmetric(study.method, inclusion)
-    if n <= 20 and 2**n <= stop.n_models and not reuse:
+    if reuse and study.store.path is None:
+        raise DataError(f"{study.method}: reuse=True takes trainings from a store: name one, store='trainings.sqlite'.")
+    if n <= 20 and 2**n <= stop.n_models and not reuse and stop.seconds == np.inf:
         every = designs.all_subsets(n)
         study.train(every)
         value = semivalues.exact(study.worth(every, utility), law(n))

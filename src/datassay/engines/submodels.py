@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +33,8 @@ READ = 256  # trainings that are read at a time
 class Said(NamedTuple):
     """What one training says."""
 
-    val: ndarray | None  #: (m, c) float32 of the validation rows
-    rows: ndarray | None  #: (n, c) float32 of the training rows, in or out
+    val: ndarray | None  #: (m, c) of the validation rows; log-probabilities float32, amounts float64
+    rows: ndarray | None  #: (n, c) of the training rows, in or out
 
 
 @runtime_checkable
@@ -87,12 +88,12 @@ class Store:
                 f"{str(path)!r} can't be opened ({error}): give a file in a folder that can be written to."
             ) from None
         try:
-            if path is not None:
-                self._file.execute("PRAGMA journal_mode = WAL")  # a writer that is killed leaves whole trainings only
-                self._file.execute("PRAGMA synchronous = NORMAL")
             tables = {name for (name,) in self._file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if tables and not {"study", "training"} <= tables:
                 raise ValueError(f"{path} is a database of another kind, with tables {', '.join(sorted(tables))}.")
+            if path is not None:
+                self._file.execute("PRAGMA journal_mode = WAL")  # a writer that is killed leaves whole trainings only
+                self._file.execute("PRAGMA synchronous = NORMAL")
             self._file.execute("CREATE TABLE IF NOT EXISTS study (key BLOB PRIMARY KEY, about TEXT NOT NULL)")
             self._file.execute(
                 "CREATE TABLE IF NOT EXISTS training (study BLOB, key BLOB, counts BLOB NOT NULL, p REAL, "
@@ -134,7 +135,7 @@ class Store:
         lines = []
         for t in trainings:
             shapes = {name: array.shape for name, array in t.said._asdict().items() if array is not None}
-            blobs = [None if a is None else np.ascontiguousarray(a, "<f4").tobytes() for a in t.said]
+            blobs = [None if a is None else np.ascontiguousarray(a, _kept(a.dtype)).tobytes() for a in t.said]
             p = None if np.isnan(t.p) else float(t.p)
             lines.append((study, t.key, _packed(t.counts), p, *blobs, json.dumps(shapes), t.seconds))
         self._file.execute("BEGIN IMMEDIATE")
@@ -233,8 +234,20 @@ def _unpacked(blob: bytes, n: int) -> ndarray:
 
 
 def _said(shape: dict[str, list[int]], val: bytes | None, rows: bytes | None) -> Said:
-    arrays = {"val": val, "rows": rows}
-    return Said(**{k: None if b is None else np.frombuffer(b, "<f4").reshape(shape[k]) for k, b in arrays.items()})
+    arrays: dict[str, ndarray | None] = {}
+    for name, blob in (("val", val), ("rows", rows)):
+        if blob is None:
+            arrays[name] = None
+        else:
+            arrays[name] = np.frombuffer(blob, "<f8" if len(blob) == 8 * math.prod(shape[name]) else "<f4").reshape(
+                shape[name]
+            )
+    return Said(**arrays)
+
+
+def _kept(dtype: Any) -> str:
+    """Log-probabilities in single precision; amounts may be far from 0 and differ little."""
+    return "<f8" if dtype == np.float64 else "<f4"
 
 
 def _parts(keys: Sequence[bytes], size: int = 500) -> Iterator[Sequence[bytes]]:

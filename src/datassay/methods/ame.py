@@ -16,6 +16,7 @@ rows few are 0; knockoff+ on the harmful side. That code divides by v where sqrt
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -92,7 +93,8 @@ def ame(
         "log-likelihood", "probability"; regression: "squared-error". Or any scikit-learn scorer, by name or as scorer(model, X, y),
         which gets the validation rows' positions as X and may only ask the model about them.
     query, label
-        Instead: the log-odds of class ``label`` (None: its own label) for validation row number ``query``. With a wrong label, say the
+        Instead: the log-odds of class ``label`` (None: its own label) for validation row number ``query`` (utility "probability": its
+        probability). With a wrong label, say the
         one that a model gives it, rows with large effects are its causes, and their scores are low.
     select, q, knockoff
         Which rows are flagged: the harmful (negative score), or the helpful; at most a share q of them wrongly, in expectation, by
@@ -121,7 +123,9 @@ def ame(
     -------
     Values
         scores (n,): the AME, high = raises the utility = worth keeping. Columns: ``ame``, in the paper's sign; ``knockoff_statistic``,
-        which is above ``stats["threshold"]`` for rows that are flagged. Suggested label: by models of the other folds.
+        which is at least ``stats["threshold"]`` for rows that are flagged. ``stats["stderr"]`` (n,): by how much scores differ from
+        trainings to other trainings; what the penalty takes away from them is not in it. Suggested label: by models of the other
+        folds.
 
     Raises
     ------
@@ -150,7 +154,7 @@ def ame(
     if query is None:
         worth = utility_of(data, utility, "ame")
     else:
-        worth, own = query_utility(data, query, label, "ame")
+        worth, own = query_utility(data, query, label, "ame", probability=utility == "probability")
     law = _design(inclusion, epsilon)
     if antithetic:
         symmetric("ame", law)
@@ -159,7 +163,7 @@ def ame(
     direction = "harmful" if (select == "harmful") == own else "helpful"
     if groups is not None:
         return _grouped(s, given, how, stop, worth, direction, own)
-    if len(data) <= 20 and 2 ** len(data) <= n_models and not reuse:
+    if len(data) <= 20 and 2 ** len(data) <= n_models and not reuse and budget is None:
         return _exactly(s, given, how, worth, own)
     if reuse:
         got, U = s.stored(worth, law)
@@ -194,10 +198,9 @@ def ame(
         stats |= {"q": q, "threshold": threshold if np.isfinite(threshold) else None}
         name = "knockoff+" if knockoff == "plus" else "knockoffs"
         stats["flag_rule"] = f"{select}, selected by {name} at a false discovery rate of {q:g}"
+    suggested = s.suggested()
     stats["seconds"] = s.elapsed
-    return Values(
-        data.ids, scores.copy(), flagged, columns, "ame", options_of(given), stats, data.y, s.suggested(), data.hash
-    )
+    return Values(data.ids, scores.copy(), flagged, columns, "ame", options_of(given), stats, data.y, suggested, data.hash)
 
 
 def _exactly(s: Study, given: dict[str, Any], how: _How, worth: Utility, own: bool) -> Values:
@@ -276,22 +279,22 @@ def _check(given: dict[str, Any]) -> None:
         raise DataError("ame: groups go with a grid of inclusion and with knockoffs, and not with reuse or epsilon.")
     if given["groups"] is not None and (given["antithetic"] or given["stderr"] or given["settled"]):
         raise DataError("ame: antithetic, stderr and settled are for single rows: leave them out where there are groups.")
-    if given["epsilon"] is not None and (given["reuse"] or given["inclusion"] != GRID):
+    if given["epsilon"] is not None and (given["reuse"] or given["inclusion"] is not GRID):
         raise DataError("ame: epsilon draws subsets of its own: leave inclusion and reuse out.")
     if given["regression"] == "lasso" and given["knockoff"] is None and given["bootstrap"] < 2:
         raise DataError("ame: knockoff=None flags by standard errors, and those of the LASSO need bootstrap from 2 on.")
     if given["query"] is None and given["label"] is not None:
         raise DataError("ame: label is for a query: give the position of a validation row as query, too.")
-    if given["query"] is not None and given["utility"] is not None:
-        raise DataError("ame: query has its own utility, the log-odds of one class: leave utility out.")
+    if given["query"] is not None and given["utility"] not in (None, "log-odds", "probability"):
+        raise DataError("ame: the utility of a query is the 'log-odds' of one class, or its 'probability'.")
 
 
 def _design(inclusion: float | Sequence[float], epsilon: float | None) -> Inclusion:
     try:
         if epsilon is None:
-            grid = (inclusion,) if isinstance(inclusion, (int, float)) else tuple(float(p) for p in inclusion)
-            return Inclusion("grid", grid)
-        if not 0 < epsilon < 0.5:
+            grid = (inclusion,) if isinstance(inclusion, Real) else inclusion
+            return Inclusion("grid", tuple(float(p) for p in grid))  # type: ignore[union-attr]
+        if not isinstance(epsilon, Real) or not 0 < epsilon < 0.5:
             raise ValueError(f"epsilon must be between 0 and 0.5, got {epsilon!r}.")
         return Inclusion("log-odds", (epsilon, 1 - epsilon))
     except (ValueError, TypeError) as error:
@@ -322,9 +325,10 @@ class _How(NamedTuple):
         """U less its mean for subsets of such a size, in standard deviations for it; columns that stay unpenalised; the means."""
         curve = semivalues.curve_of(size, U, n, self.ends)
         u = U - curve[size]
-        if self.standardise:
-            spread = semivalues.scale(size, n, u)(size)
-            u = u * (spread.mean() / spread)
+        some = (size > 0) & (size < n)  # what none and all are worth is known: there the spread is 0
+        if self.standardise and some.any():
+            spread = semivalues.scale(size[some], n, u[some])(size)
+            u = u * (spread[some].mean() / spread)
         return u, semivalues.of_size(size, n, min(4, len(np.unique(size)) - 1)), curve
 
     def law_of_size(self, n: int) -> ndarray:
@@ -339,7 +343,8 @@ class _How(NamedTuple):
         n = keep.shape[1]
         u, Z, curve = self.prepared(keep.sum(axis=1), U, n)
         X, factor = self.columns(keep, p)
-        levels = p if self.law.kind == "grid" else None  # of which there are several trainings each
+        # standard errors go by what differs among trainings of one p, where there are several
+        levels = p if self.law.kind == "grid" and np.unique(p, return_counts=True)[1].min() > 1 else None
         if self.regression == "ridge":
             found = effects.ridge(X, u, Z, errors=True, strata=levels)
             coef, error, penalty = found.coef, cast(ndarray, found.stderr), float(found.alpha)

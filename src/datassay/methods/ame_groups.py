@@ -85,27 +85,33 @@ def second(
     s: Study, groups: Groups, law: Inclusion, stop: Stop, worth: Utility, opened: ndarray, direction: str, how: str
 ) -> Second:
     """Train on random groups, of the opened ones on random rows, and take the rows' effects apart."""
-    m, n = stop.n_models, len(groups.of)
-    rows = np.flatnonzero(np.isin(groups.of, opened))
-    g = designs.in_places(lambda a, b: law.draw(len(groups.labels), s.seed + 1, a, b), groups.place)(0, m)
-    inside, p = g.counts.astype(bool), g.p
-    one, other = (
-        np.stack([np.random.default_rng([s.seed, stream, j]).random(n) for j in range(m)])[:, s.place][:, rows] < p[:, None]
-        for stream in (designs.WITHIN, designs.WITHIN + 1)
-    )
-    there = inside[:, groups.of]
-    counts = there.copy()
-    counts[:, rows] &= one
-    subsets = Subsets(counts.astype(np.uint8), np.full(m, np.nan))
-    s.train(subsets)
-    U = s.worth(subsets, worth)
+    n, rows = len(groups.of), np.flatnonzero(np.isin(groups.of, opened))
+
+    def inside(start: int, stop: int) -> Subsets:
+        return designs.in_places(lambda a, b: law.draw(len(groups.labels), s.seed + 1, a, b), groups.place)(start, stop)
+
+    def within(p: ndarray, start: int, stream: int) -> ndarray:
+        drawn = [np.random.default_rng([s.seed, stream, start + j]).random(n) for j in range(len(p))]
+        return np.reshape(drawn, (len(p), n))[:, s.place][:, rows] < p[:, None]
+
+    def draw(start: int, stop: int) -> Subsets:
+        g = inside(start, stop)
+        counts = g.counts.astype(bool)[:, groups.of]
+        counts[:, rows] &= within(g.p, start, designs.WITHIN)
+        return Subsets(counts.astype(np.uint8), np.full(len(g.p), np.nan))
+
+    got = s.collect(draw, stop)
+    m = len(got.subsets.p)
+    U, g = s.worth(got.subsets, worth), inside(0, m)
+    p, there = g.p, g.counts.astype(bool)[:, groups.of]
+    one, other = within(p, 0, designs.WITHIN), within(p, 0, designs.WITHIN + 1)
 
     def coded(keep: ndarray) -> ndarray:
         return there[:, rows] * (keep - p[:, None]) / (p**2 * (1 - p))[:, None]
 
     p_law = law.quantile((np.arange(1000) + 0.5) / 1000)
     v = float(np.mean(1 / (p_law**2 * (1 - p_law))))
-    Z = np.hstack([effects.covariates(p), effects.coded(inside, p, law.variance)])
+    Z = np.hstack([effects.covariates(p), effects.coded(g.counts.astype(bool), p, law.variance)])
     if len(groups.labels) > m // 4:
         Z = effects.covariates(p)
     found = effects.ridge(coded(one), U, Z, errors=True)

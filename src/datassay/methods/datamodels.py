@@ -99,6 +99,8 @@ def datamodels(
         raise DataError(f"datamodels: alpha, the share of rows in a subset, must be between 0 and 1, got {alpha!r}.")
     if query is None and label is not None:
         raise DataError("datamodels: label is for a query: give the position of a validation row as query, too.")
+    if matrix is not None and (not isinstance(matrix, (str, Path)) or Path(matrix).is_dir()):
+        raise DataError(f"datamodels: matrix must be the name of a .npy file to write, got {matrix!r}.")
     if matrix is not None and not Path(matrix).resolve().parent.is_dir():
         raise DataError(f"datamodels: the folder of {str(matrix)!r} does not exist: make it first.")
     stop = stop_when("datamodels", n_models, budget)
@@ -140,7 +142,12 @@ def datamodels(
         "stopped": got.stopped,
         "explained": float(np.concatenate(foretold).mean()),
         "nonzero": float((theta != 0).mean()),
-        "flag_rule": "score below 0: on average the row lowers the log-odds of the label"
+        "flag_rule": "score below 0: the row "
+        + (
+            "lowers the log-odds of the label" + ", on average" * (query is None)
+            if own
+            else "raises the log-odds of the label asked for"
+        )
         if data.task == "classification"
         else "score below 0: "
         + ("on average the row raises the squared error" if query is None else "the row lowers the prediction"),

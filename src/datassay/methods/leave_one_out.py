@@ -98,6 +98,8 @@ def leave_one_out(
     )
     worth = utility_of(data, utility, "leave-one-out")
     closed = _least_squares(s, model)
+    if closed is not None and _leverage(closed[0], closed[2]).max() > 1 - 1e-8:
+        closed = None  # a row that alone decides a coefficient: without it the fit is another one
     stats: dict[str, Any] = {}
     if closed is not None:
         value, everything = _closed(*closed, data.codes, worth)
@@ -154,6 +156,13 @@ def _least_squares(s: Study, model: Any) -> tuple[ndarray, ndarray, float] | Non
         if Q is not None and np.linalg.matrix_rank(design) == design.shape[1] < len(X):
             return X, Q, 0.0
     return None
+
+
+def _leverage(X: ndarray, alpha: float) -> ndarray:
+    """(n,) h_i"""
+    d = X.shape[1]
+    X = np.c_[X, np.ones(len(X))]
+    return np.einsum("nd,dn->n", X, np.linalg.solve(X.T @ X + np.diag(np.r_[np.full(d, alpha), 0.0]), X.T))
 
 
 def _closed(X: ndarray, Q: ndarray, alpha: float, y: ndarray, worth: Utility) -> tuple[ndarray, float]:

@@ -154,16 +154,17 @@ def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Fo
     )
     with bar:
         try:
-            while trainings < stop.n_models and not (marginals and s.elapsed > stop.seconds):
+            while not marginals or (stop.n_models - trainings >= n - 1 and s.elapsed <= stop.seconds):
                 first = len(marginals)
-                at_once = max(1, min(AT_ONCE, (stop.n_models - trainings) // n))
+                at_once = max(1, min(AT_ONCE, (stop.n_models - trainings) // (n - 1)))
+                at_once = at_once if stop.seconds == np.inf else 1  # an order that is not gone to its end is lost
                 orders = [np.argsort(designs.permutation(n, s.seed, first + k)[s.place]) for k in range(at_once)]
                 found = _along(s, orders, worth, (none, everything), near, bar)
                 trainings += sum(t for _, t in found)
                 marginals += [m for m, _ in found]
                 share = np.median(_error(marginals)) / max(np.std(np.mean(marginals, axis=0)), 1e-300)
                 bar.set_postfix_str(f", {len(marginals)} orders, standard error {share:.2f} of the spread")
-            if trainings < stop.n_models:
+            if s.elapsed > stop.seconds and stop.n_models - trainings >= n - 1:
                 reason = "the time was up"
         except KeyboardInterrupt:
             if not marginals:

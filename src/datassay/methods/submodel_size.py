@@ -18,12 +18,14 @@ PROCESSES = 15.0  # seconds from which on other processes help
 
 def ame(data: Dataset, rates: Rates) -> list[Cost]:
     """1000 trainings, and two ridge regressions on their masks: of the effects, and with knockoffs."""
-    return [_cost(data, rates, 1000 + FOLDS, asked=_val(data), more=3 * _regression(data, rates))]
+    cost = _cost(data, rates, 1000 + FOLDS, asked=_val(data), more=3 * _regression(data, rates))
+    return [cost._replace(memory=cost.memory + 8.0 * 1000 * len(data) * 10)]  # masks beside their knockoffs, in a few copies
 
 
 def shapley(data: Dataset, rates: Rates) -> list[Cost]:
     """1000 trainings, and a ridge regression on their masks."""
-    return [_cost(data, rates, 1000 + FOLDS, asked=_val(data), more=_regression(data, rates))]
+    cost = _cost(data, rates, 1000 + FOLDS, asked=_val(data), more=_regression(data, rates))
+    return [cost._replace(memory=cost.memory + 8.0 * 1000 * len(data) * 5)]
 
 
 def beta_shapley(data: Dataset, rates: Rates) -> list[Cost]:
