@@ -1,10 +1,12 @@
 """Trainings on subsets: kept by content, done once, the same bits wherever and however often they were interrupted."""
 
+import gc
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 
@@ -130,6 +132,15 @@ def test_two_stores_merge(tmp_path):
     three.close()
     one.merge(tmp_path / "three.sqlite")
     assert len(one.present(study, keys_of(subsets, trainer, 0), val=True, rows=True)) == 4
+
+
+def test_a_store_is_closed_by_whatever_thread(tmp_path, recwarn):
+    held = [Store(tmp_path / "s.sqlite")]
+    threading.Thread(target=held.clear).start()
+    while held:
+        time.sleep(0.01)
+    gc.collect()
+    assert not recwarn.list
 
 
 def test_other_files_are_refused(tmp_path):

@@ -82,7 +82,9 @@ class Store:
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = None if path is None else Path(path)
         try:
-            self._file = sqlite3.connect(":memory:" if path is None else str(path), timeout=60, isolation_level=None)
+            name = ":memory:" if path is None else str(path)
+            # one thread at a time uses it, but the garbage collector may close it in another
+            self._file = sqlite3.connect(name, timeout=60, isolation_level=None, check_same_thread=False)
         except sqlite3.OperationalError as error:
             raise ValueError(
                 f"{str(path)!r} can't be opened ({error}): give a file in a folder that can be written to."
