@@ -51,7 +51,7 @@ class Recipe:
     """
 
     epochs: int = 20
-    batch_size: int = 128  #: at most; all batches of an epoch are equally large, but for one row
+    batch_size: int = 128  #: at most; all batches of an epoch are equally large, but for one row (see rest)
     optimiser: Literal["sgd", "adam"] = "sgd"
     lr: float = 0.05
     momentum: float = 0.9  #: of sgd
@@ -60,6 +60,7 @@ class Recipe:
     balanced: bool = False  #: every class has the same weight in the loss
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None  #: a batch of inputs to another of the same shape
     mixed_precision: bool = False  #: bfloat16 where that is safe; on CUDA only
+    rest: bool = False  #: batches of batch_size and a last one of what is left, as torch's DataLoader makes them
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 0), ("batch_size", 1)):
@@ -125,6 +126,8 @@ class Run:
         Says what run it is: a file of another is refused.
     watch
         Keep `watched`.
+    reduce
+        From the positions of a batch and its rows' losses to the number that is minimised; None: their mean.
     dropout
         False: no layer but batch normalisation knows that this is training.
 
@@ -163,11 +166,13 @@ class Run:
         checkpoint: Path | None = None,
         key: str = "",
         watch: bool = False,
+        reduce: Callable[[Tensor, Tensor], Tensor] | None = None,
         dropout: bool = True,
     ) -> None:
         self.net, self.loss, self.x, self.y, self.recipe, self.seed = net, loss, x, y, recipe, seed
         self.state = state if state is not None else {}
         self._path, self._saved, self._dropout = checkpoint, time.monotonic(), dropout
+        self._reduce = reduce
         self._key = f"{key} {net}"  # weights of another network may have the same shapes
         self._optimiser, self.epoch = recipe.optimise(net), 0
         n, classes = len(x), not y.is_floating_point()
@@ -192,7 +197,10 @@ class Run:
         total = self.recipe.epochs * self.batches
         while self.epoch < self.recipe.epochs:
             order = torch.from_numpy(np.random.default_rng([self.seed, self.epoch]).permutation(n))
-            for batch, rows in enumerate(torch.tensor_split(order, self.batches)):
+            parts = (
+                torch.split(order, self.recipe.batch_size) if self.recipe.rest else torch.tensor_split(order, self.batches)
+            )
+            for batch, rows in enumerate(parts):
                 step = self.epoch * self.batches + batch
                 lr = self.recipe.rate(step / total)
                 yield Step(self.epoch, batch, step, rows, lr)
@@ -222,7 +230,9 @@ class Run:
             with torch.autocast("cuda", torch.bfloat16, enabled=recipe.mixed_precision and x.is_cuda):
                 outputs = self.net(x)
             losses = self.loss(outputs.float() if recipe.mixed_precision else outputs, y)
-            if self.weights is None:
+            if self._reduce is not None:
+                mean = self._reduce(rows, losses)
+            elif self.weights is None:
                 mean = losses.mean()
             else:
                 w = self.weights.to(losses.dtype)[y]
