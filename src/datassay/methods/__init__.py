@@ -81,6 +81,16 @@ METHODS = {
         sign="high = worth keeping",
         paper="Evans et al., arXiv 2405.08217",
     ),
+    "lossval": Method(
+        function="lossval",
+        says="trained with the network its weight falls: its loss stays high, or it lies far from the validation rows",
+        needs="features, labels, validation rows (their features) and a network (or the default one); torch",
+        validation=True,
+        cost="one training, and a few passes over the distances to the validation rows in each epoch",
+        size="network_size.lossval",
+        sign="high = worth keeping",
+        paper="Wibiral, Belaid, Rabus & Scherp, arXiv 2412.04158",
+    ),
     "el2n": Method(
         function="el2n",
         says="early in training the network is far from its label",

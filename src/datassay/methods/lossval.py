@@ -48,6 +48,8 @@ from torch import Tensor, nn  # isort: skip
 
 DEFAULT = Recipe(epochs=10, batch_size=32, optimiser="adam", lr=1e-3, weight_decay=0.0)
 PUBLISHED = Recipe(epochs=30, batch_size=32, optimiser="adam", lr=0.01, weight_decay=0.0, rest=True)
+STEPS = 300  # at least, or the network of a small table would know nothing at the end
+FAR = 2.0  # epochs times weight_lr
 BLUR = 0.05  # released: root of eps
 BETAS = (0.9, 0.999)  # of Adam on the weights
 
@@ -105,7 +107,7 @@ def lossval(
         "gradient"; "adam", in which weights of absent rows drift on; "lazy-adam", in which they don't. Default "gradient"; faithful:
         "adam".
     weight_lr
-        Length of the weights' steps. Default 0.2; with Adam, or the product, whose derivatives have other units, the network's lr.
+        Length of the weights' steps. Default 2 / epochs; with Adam, or the product, whose derivatives have other units, the network's.
     eps
         With masses "all": blur of the transport, in half squared distances. None: a fifth of what the median row is away from the
         validation row next to it.
@@ -114,7 +116,8 @@ def lossval(
     flag
         None: the lower of the two groups into which 2-means splits the scores. A number: this share of the rows, the lowest.
     epochs, batch_size, lr, training
-        Of the network (10 epochs of Adam, batches of 32); ``training`` is a whole `Recipe`, in which the others change what they name.
+        Of the network (Adam, batches of 32, 10 epochs and 300 steps at least); ``training`` is a whole `Recipe`, in which the others
+        change what they name.
     save_model
         File for the trained network's state. None: in the checkpoint folder; without one, a folder that goes when Python ends.
     device, checkpoint
@@ -142,13 +145,15 @@ def lossval(
     --------
     >>> import numpy as np, datassay as da
     >>> rng = np.random.default_rng(0)
-    >>> X = np.r_[rng.normal(2, 1, (30, 3)), rng.normal(-2, 1, (30, 3))]
-    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
-    >>> data = da.Dataset(X, y, X[::3], y[::3])
-    >>> values = da.value(data, method="lossval", epochs=40)
+    >>> X = np.r_[rng.uniform(1, 3, (40, 3)), rng.uniform(-3, -1, (40, 3))]
+    >>> y = np.repeat(["a", "b"], 40)
+    >>> train, val = np.arange(80) % 4 != 0, np.arange(80) % 4 == 0
+    >>> wrong = y.copy(); wrong[5] = "b"                               # one wrong label
+    >>> data = da.Dataset(X[train], wrong[train], X[val], y[val], ids=np.flatnonzero(train))
+    >>> values = da.value(data, method="lossval")
     >>> values.suspects(1)[["id", "flagged", "given_label", "suggested_label"]]
        id  flagged given_label suggested_label
-    3   3     True           b               a
+    3   5     True           b               a
     """
     given = dict(locals())
     start = time.perf_counter()
@@ -181,7 +186,7 @@ def lossval(
         masses=masses or ("raw" if faithful else "all"),
         weights=weights or ("free" if faithful else "logistic"),
         steps=steps,
-        lr=float(weight_lr or (0.2 if steps == "gradient" and objective == "log" else used.lr)),
+        lr=float(weight_lr or (FAR / used.epochs if steps == "gradient" and objective == "log" else used.lr)),
         eps=eps,
         loss=loss
         or ((_released_cross_entropy if data.task == "classification" else _released_squares) if faithful else p.loss),
@@ -281,7 +286,7 @@ class Weights:
         self.u = zeros(n) if how.weights == "logistic" else zeros(n) + 1
         self.first, self.second, self.count = zeros(n), zeros(n), zeros(n)  # Adam's moments, and steps
         self.loss_term, self.transport_term = zeros(n), zeros(n)
-        self.g, self.history, self.distance = zeros(m), zeros(epochs, n), zeros(1)
+        self.g, self.history, self.distance = zeros(m), zeros(epochs, n), zeros(2)  # distance: now, at first
         self.seconds, self.pull = 0.0, torch.zeros(n, device=self.device)
         if x is None or x_val is None or how.power == 0:
             return
@@ -314,7 +319,12 @@ class Weights:
         warm = self.g.to(a.dtype) if epoch else None
         f, g, _, _ = transport.solve(self.C, a, self.b, self.eps, start=warm, tol=0.01, steps=200)
         mean = a @ f
-        S = (mean + self.b @ g).clamp(min=1e-12)
+        S = mean + self.b @ g
+        if epoch == 0:
+            self.distance[1] = S
+        S = torch.maximum(S, self.distance[1] / 4).clamp(
+            min=1e-12
+        )  # weights that pile up on copies would leave no distance at all
         self.g.copy_(g)
         self.distance[0] = S
         self.pull = (f - mean) / S
@@ -348,11 +358,13 @@ class Weights:
         x, C = self.x[rows], self.C[rows]
         a = w if self.how.masses == "raw" else w / w.sum()
         diameter = 1.1 * math.sqrt(2 * float(C.max()))
-        found = transport.annealed(
-            C, transport.half_squared_distances(x, x), self.C_val, a.to(C.dtype), self.b, diameter=diameter, blur=BLUR
-        )
+        clouds = (C, transport.half_squared_distances(x, x), self.C_val, a.to(C.dtype), self.b)
+        if C.device.type == "cpu":  # so small matrices are numpy's: four times as fast
+            clouds = tuple(t.numpy() for t in clouds)
+        found = transport.annealed(*clouds, diameter=diameter, blur=BLUR)
+        da = torch.as_tensor(found.da, device=w.device)
         value = float(found.value)
-        pull = found.da if self.how.masses == "raw" else found.da - (a * found.da).sum()
+        pull = da if self.how.masses == "raw" else da - (a * da).sum()
         self.distance[0] = abs(value)
         self.seconds += time.perf_counter() - began
         size = math.copysign(max(abs(value), 1e-12), value)

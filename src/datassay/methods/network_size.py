@@ -21,6 +21,15 @@ def dvgs(data: Dataset, rates: Rates) -> list[Cost]:
     return [_cost(data, rates, runs=3, epochs=100, rows=_val(data), batch=500, looks=100.0 * max(1, _val(data) / 500))]
 
 
+def lossval(data: Dataset, rates: Rates) -> list[Cost]:
+    """One run of ten epochs in batches of 32; about twenty passes over n m costs in the first epoch, four in each other."""
+    n, m = len(data), _val(data)
+    cost = _cost(data, rates, runs=1, epochs=10, rows=n, batch=32)
+    held = min(4.0 * n * m, 2**30)
+    passes = 60.0 * (1 if held < 2**30 else 1 + data.X.shape[1] / 8)  # what is not held is made anew each time
+    return [cost._replace(seconds=cost.seconds + passes * n * m / rates.values, memory=cost.memory + 3 * held)]
+
+
 def el2n(data: Dataset, rates: Rates) -> list[Cost]:
     """Five runs of two epochs (images: five), and a forward pass after each."""
     return [_cost(data, rates, runs=5, epochs=5 if _images(data) else 2, rows=len(data), looks=0.25)]
