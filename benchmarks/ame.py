@@ -85,6 +85,10 @@ class Lines:
     def has(self, **name: object) -> bool:
         return json.dumps(name, sort_keys=True) in self.found
 
+    def found_at(self, **name: object) -> Any:
+        """What is kept under this name."""
+        return self.found[json.dumps(name, sort_keys=True)]
+
     def get(self, work: Callable[[], Any], **name: object) -> Any:
         """What is kept under this name, or what ``work`` finds."""
         key = json.dumps(name, sort_keys=True)

@@ -261,6 +261,16 @@ METHODS = {
         sign="high = regular",
         paper="Jiang, Zhang, Talwar & Mozer, ICML 2021",
     ),
+    "dvrl": Method(
+        function="dvrl",
+        says="a selector that is rewarded for what its rows teach a predictor tends to leave it out",
+        needs="features, labels, validation rows and a network (or the default one); torch",
+        validation=True,
+        cost="3 runs of 1000 short trainings of a linear predictor",
+        size="network_size.dvrl",
+        sign="high = worth keeping",
+        paper="Yoon, Arik & Pfister, ICML 2020",
+    ),
     "random": Method(
         function="random",
         says="nothing: it is drawn from the seed",

@@ -1,0 +1,361 @@
+"""DVRL (Yoon, Arik & Pfister, ICML 2020, arXiv 1909.11671): a network that selects rows, rewarded by what is trained on its selection.
+
+    w_i = h_phi(x_i, y_i, |y_i - f_val(x_i)|)  in (0, 1)       f_val: a network trained on the validation rows; y one-hot
+    s_i ~ Bernoulli(w_i);   train the predictor on the rows with s_i = 1;   r = utility of the predictor - baseline
+    loss(phi) = -r sum_i [s_i log w_i + (1 - s_i) log(1 - w_i)] + 1000 (max(0, mean w - .9) + max(0, .1 - mean w))
+
+The mean over all s of the first term's gradient is minus the gradient of the expected utility (REINFORCE), whatever the baseline.
+Baseline: moving average of the utility, b <- b + (U - b) / T with T = 20, or the utility of a predictor trained on all rows, as
+released. The value of a row is its w at the end. f_val's difference enters in the training and in the valuation alike.
+
+Differs from the paper: the utility is the mean probability of the validation rows' labels, as accuracy moves in steps of one row; the
+moving average starts from the utility of all rows, not from 0; the predictor is a linear layer that starts from 0 at every iteration and
+does ten steps, so that utilities differ by the selection alone; w is the mean over several selectors, since single ones disagree; rows
+come in the order of their ids, so that the order of the rows does not matter. Rows to flag are no part of the paper.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from datassay.checks import one_of, whole
+from datassay.data import DataError, Dataset
+from datassay.engines import training as loop
+from datassay.engines.training import Recipe, Run, Tick, in_batches, outputs, random_numbers, spawned
+from datassay.engines.two_means import lower_group
+from datassay.models import LOWEST, Scorer, utility_of
+from datassay.networks import Model, Problem, Standardise, problem
+from datassay.runs import Place, do, options_of, recipe
+from datassay.values import Values
+
+import torch  # isort: skip
+import torch.nn.functional as F  # isort: skip
+from torch import Tensor, nn  # isort: skip
+
+DEFAULT = Recipe(epochs=10, batch_size=2000, lr=0.1, weight_decay=0.0)
+PUBLISHED = Recipe(epochs=100, batch_size=256, optimiser="adam", lr=1e-3, weight_decay=0.0)
+VALIDATION = Recipe(epochs=30, batch_size=128, optimiser="adam", lr=1e-3, weight_decay=0.0)
+PENALTY = 1e3
+AT_ONCE = 2**22  # numbers of the rows that are valued in one pass
+
+
+def dvrl(
+    data: Dataset,
+    model: Model | None = None,
+    *,
+    iterations: int | None = None,
+    batch: int = 2000,
+    selector_lr: float = 0.01,
+    threshold: float = 0.9,
+    baseline: Literal["moving", "all"] | None = None,
+    window: int = 20,
+    utility: str | Scorer | None = None,
+    runs: int | None = None,
+    faithful: bool = False,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    training: Recipe | None = None,
+    device: str = "auto",
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> Values:
+    """Probability with which a network that was rewarded for good selections selects each row.
+
+    Parameters
+    ----------
+    data
+        n rows and m validation rows; classification or regression.
+    model
+        The predictor, and the network that is trained on the validation rows: a torch `nn.Module`, drawn anew for each run (all that
+        has ``reset_parameters``), or a function from a seed to one, which is used as it comes. None: the predictor is a linear
+        layer; on the validation rows a perceptron is trained for tables, a small ResNet for images.
+    iterations
+        Selections, each of which is a training of the predictor. None: 1000; faithful: 2000.
+    batch
+        Rows of which an iteration selects, drawn anew each time; all rows where there are no more.
+    selector_lr
+        Learning rate of the selector (Adam).
+    threshold
+        From .5 to 1: above this mean of w, and below 1 minus it, the selector is penalised.
+    baseline
+        "moving" average of the utility, or the utility of a predictor trained on "all" rows. Default "moving"; faithful: "all".
+    window
+        T, the length of the moving average in iterations.
+    utility
+        What a predictor is worth on the validation rows. Classification: "probability" (default), "log-likelihood", "accuracy"
+        (faithful), "margin"; regression: "squared-error". Or any scikit-learn scorer, by name or as scorer(model, X, y).
+    runs
+        Selectors with other initial weights and selections; w is their mean. None: 3; faithful: 1.
+    faithful
+        2000 iterations, one selector, accuracy, the baseline "all", and the released recipe (100 epochs in batches of 256, Adam 1e-3)
+        for a perceptron as predictor, where they are not given. Takes many times as long.
+    epochs, batch_size, lr, training
+        Of the predictor (10 steps on the whole selection); ``training`` is a whole `Recipe`, in which the others change what they
+        name.
+    device, checkpoint
+        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
+    seed, n_jobs, progress
+        All randomness; processes for the runs; a bar on stderr. Any n_jobs gives the same bits.
+
+    Returns
+    -------
+    Values
+        scores = the column ``probability`` (n,), w from 0 to 1, high = worth keeping, as in the paper; a column ``run_0``, ... for
+        each run. ``difference`` (n,): the largest number of \\|y - f_val(x)\\|, in regression in the labels' unit. ``stats``:
+        ``utility`` of the last selections and of all rows, for each run; ``stderr`` (n,) over the runs, where there are several.
+        Suggested label: what f_val says. Flagged: the lower of the two groups into which 2-means splits the scores.
+
+    Raises
+    ------
+    DataError
+        No validation rows, a model that doesn't fit the data, a loss that runs away, options that can't be.
+    ImportError
+        Without torch.
+
+    Examples
+    --------
+    >>> import numpy as np, datassay as da
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.r_[rng.normal(2, 1, (40, 3)), rng.normal(-2, 1, (40, 3))]
+    >>> y = np.repeat(["a", "b"], 40)
+    >>> wrong = y.copy(); wrong[:8] = "b"                              # eight wrong labels
+    >>> train, val = np.arange(80) % 4 != 0, np.arange(80) % 4 == 0
+    >>> data = da.Dataset(X[train], wrong[train], X[val], y[val])
+    >>> values = da.value(data, method="dvrl", iterations=200)
+    >>> bool(values.scores[:6].mean() < values.scores[6:].mean())
+    True
+    """
+    given = dict(locals())
+    start = time.perf_counter()
+    one_of("dvrl", (True, False), faithful=faithful)
+    one_of("dvrl", (None, "moving", "all"), baseline=baseline)
+    whole("dvrl", 0, seed=seed)
+    iterations = iterations if iterations is not None else 2000 if faithful else 1000
+    runs = runs if runs is not None else 1 if faithful else 3
+    whole("dvrl", 1, iterations=iterations, batch=batch, window=window, runs=runs)
+    _between("selector_lr", selector_lr, 0.0, np.inf)
+    _between("threshold", threshold, 0.5, 1.0)
+    p = problem(data, model, device, "dvrl", validation=True)
+    if utility is None and faithful and data.task == "classification":
+        utility = "accuracy"
+    worth = utility_of(data, utility, "dvrl", default="probability")
+    used = recipe(
+        training or (PUBLISHED if faithful else DEFAULT), DEFAULT, len(data), epochs=epochs, batch_size=batch_size, lr=lr
+    )
+    whole("dvrl", 1, epochs=used.epochs)
+    average = None if (baseline or ("all" if faithful else "moving")) == "all" else window
+    how = _How(iterations, batch, selector_lr, threshold, average, model is None and not faithful)
+    default = "squared-error" if data.task == "regression" else "probability"
+    options = options_of(given, used) | {
+        "iterations": iterations,
+        "runs": runs,
+        "baseline": "all" if average is None else "moving",
+        "utility": (utility or default) if not callable(utility) else getattr(utility, "__name__", type(utility).__name__),
+    }
+    order = np.argsort(data.ids if data.ids.dtype.kind in "iu" else data.ids.astype(str), kind="stable")
+    p = replace(p, data=data.take(order))
+    work = partial(_run, p, used, how, worth, seed)
+    found = do(work, runs, p, options, units=iterations, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
+    back = np.argsort(order)
+    each = np.stack([r.probability for r in found])[:, back]
+    scores = each.mean(0)
+    stats = {
+        "flag_rule": "the lower of two groups of scores (2-means)",
+        "utility": [r.utility for r in found],
+        "utility_of_all_rows": [r.of_all for r in found],
+        "seconds": time.perf_counter() - start,
+        "device": p.device,
+    }
+    if runs > 1:
+        stats["stderr"] = each.std(0, ddof=1) / np.sqrt(runs)
+    columns = {"probability": scores.copy(), "difference": np.mean([r.difference for r in found], axis=0)[back]}
+    columns |= {f"run_{r}": w for r, w in enumerate(each)}
+    suggested = p.suggested(np.mean([r.said for r in found], axis=0))[back]
+    return Values(data.ids, scores, lower_group(scores), columns, "dvrl", options, stats, data.y, suggested, data.hash)
+
+
+class _How(NamedTuple):
+    iterations: int
+    batch: int
+    lr: float
+    threshold: float
+    window: int | None  # None: the baseline is the utility of all rows
+    linear: bool  # the predictor
+
+
+class _Found(NamedTuple):
+    probability: ndarray  # (n,)
+    difference: ndarray  # (n,)
+    said: ndarray  # (n, outputs) of the network that was trained on the validation rows
+    utility: float  # mean over the last selections
+    of_all: float
+
+
+class Selector(nn.Module):
+    """Five layers: three of ``hidden`` and one of ``combine`` on x and y, where the k differences join in, one of ``combine``, logit.
+
+    >>> Selector(4, 2)(torch.zeros(3, 4), torch.zeros(3, 2)).shape
+    torch.Size([3])
+    """
+
+    def __init__(self, d: int, k: int, hidden: int = 100, combine: int = 10) -> None:
+        super().__init__()
+        widths = [d, hidden, hidden, hidden, combine]
+        self.rows = nn.Sequential(*(part for i, o in itertools.pairwise(widths) for part in (nn.Linear(i, o), nn.ReLU())))
+        self.joined = nn.Sequential(nn.Linear(combine + k, combine), nn.ReLU(), nn.Linear(combine, 1))
+
+    def forward(self, rows: Tensor, difference: Tensor) -> Tensor:
+        """(b,) logits of w, from rows (b, d) and differences (b, k)."""
+        logits: Tensor = self.joined(torch.cat([self.rows(rows), difference], 1))[:, 0]
+        return logits
+
+
+def objective(logits: Tensor, s: Tensor, reward: float, threshold: float) -> Tensor:
+    """What the selector minimises: -r log P(s), and the penalty on a mean of w beyond the threshold.
+
+    >>> round(objective(torch.zeros(3), torch.ones(3), 2.0, 0.9).item(), 3)         # 2 x 3 log 2
+    4.159
+    """
+    log_p = -F.binary_cross_entropy_with_logits(logits, s, reduction="sum")
+    mean = logits.sigmoid().mean()
+    return -reward * log_p + PENALTY * (F.relu(mean - threshold) + F.relu(1 - threshold - mean))
+
+
+class _Seen:
+    """What the selector sees of a row, in training and valuation alike: x, y and its difference from the validation network."""
+
+    def __init__(self, p: Problem, net: nn.Module) -> None:
+        self.x, self.y, self.k = p.x, p.y, p.outputs
+        some = p.some().flatten(1)
+        self.scale = Standardise(some).to(p.device) if not p.data.encoding else nn.Identity()
+        self.d = some.shape[1] + self.k
+        self.said = p.says(outputs(net, self.x))  # (n, k)
+        self.difference = (self.targets(slice(None)) - self.said).abs()
+
+    def targets(self, rows: Any) -> Tensor:
+        y = self.y[rows]
+        return y[:, None].to(torch.float32) if y.is_floating_point() else F.one_hot(y, self.k).to(torch.float32)
+
+    def __call__(self, rows: Any) -> tuple[Tensor, Tensor]:
+        return torch.cat([self.scale(self.x[rows].flatten(1)), self.targets(rows)], 1), self.difference[rows]
+
+
+def _linear(p: Problem) -> nn.Module:
+    """Softmax or linear regression on standardised columns, from 0."""
+    some = p.some().flatten(1)
+    layer = nn.Linear(some.shape[1], p.outputs)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return nn.Sequential(nn.Flatten(), Standardise(some) if not p.data.encoding else nn.Identity(), layer).to(p.device)
+
+
+def _run(
+    p: Problem,
+    used: Recipe,
+    how: _How,
+    worth: Callable[[ndarray], ndarray],
+    seed: int,
+    r: int,
+    tick: Tick,
+    place: Place,
+) -> _Found:
+    n, x, y, x_val = len(p.data), p.x, p.y, p.x_val
+    own = spawned(seed, r)
+    on_val = recipe(None, VALIDATION, len(p.y_val))
+    seen = _Seen(p, Run(p.make(r, seed), p.loss, x_val, p.y_val, on_val, seed=own).through())
+    drawn = _linear(p) if how.linear else p.make(r, seed)
+
+    def utility(rows: Tensor, number: int) -> float:
+        """Of a predictor that is trained on these rows, always from the same initial weights."""
+        net = copy.deepcopy(drawn)
+        if len(rows):
+            Run(net, p.loss, x[rows], y[rows], used, seed=spawned(own, 1, number)).through()
+        return float(worth(_says(p, outputs(net, x_val)))[0])
+
+    with random_numbers(spawned(own, 2), y.device):
+        selector = Selector(seen.d, seen.k).to(p.device)
+    optimiser = torch.optim.Adam(selector.parameters(), how.lr)
+    first = utility(torch.arange(n, device=y.device), 0)
+    state = {"baseline": torch.tensor(first).double(), "last": torch.zeros(20, dtype=torch.float64)}
+    state |= {"of_all": state["baseline"].clone(), "done": torch.tensor(0)}
+    key = f"{place.key} {drawn}"
+    if place.file is not None and place.file.exists():
+        _load(place.file, key, selector, optimiser, state)
+    done, saved = int(state["done"]), time.monotonic()
+    tick(done)
+    for t in range(done, how.iterations):
+        rng = np.random.default_rng([own, 3, t])
+        rows = torch.arange(n) if n <= how.batch else torch.from_numpy(np.sort(rng.choice(n, how.batch, replace=False)))
+        rows = rows.to(y.device)
+        logits = selector(*seen(rows))
+        w = logits.detach().sigmoid().cpu().numpy()
+        s = torch.from_numpy((rng.random(len(w)) < w).astype(np.float32)).to(y.device)
+        found = utility(rows[s > 0], t + 1)
+        loss = objective(logits, s, found - float(state["baseline"]), how.threshold)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if how.window is not None:
+            state["baseline"] += (found - state["baseline"]) / how.window
+        state["last"][t % 20] = found
+        state["done"] += 1
+        if place.file is not None and (t + 1 == how.iterations or time.monotonic() - saved > loop.SAVE_EVERY):
+            _save(place.file, key, selector, optimiser, state)
+            saved = time.monotonic()
+        tick(1)
+    parts = in_batches(n, max(1, AT_ONCE // seen.d))
+    with torch.no_grad():
+        w = torch.cat([selector(*seen(rows)).double().sigmoid() for rows in parts]).cpu().numpy()
+    spread = float(p.data.codes.std()) if p.data.task == "regression" else 1.0
+    difference = seen.difference.amax(1).double().cpu().numpy() * spread
+    last = float(state["last"][: min(20, how.iterations)].mean())
+    return _Found(w, difference, seen.said.double().cpu().numpy(), last, float(state["of_all"]))
+
+
+def _says(p: Problem, out: Tensor) -> ndarray:
+    """(1, m, c) log-probabilities, or amounts in the labels' unit."""
+    if p.data.task == "classification":
+        return np.maximum(out.double().log_softmax(1).cpu().numpy(), LOWEST)[None]
+    return (out.double().cpu().numpy() * p.data.codes.std() + p.data.codes.mean())[None]
+
+
+def _between(name: str, value: Any, least: float, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least < value <= most or value == np.inf:
+        what = f"above {least:g}" + (f" and at most {most:g}" if most < np.inf else "")
+        raise DataError(f"dvrl: {name} must be a number {what}, got {value!r}.")
+
+
+def _save(path: Path, key: str, selector: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    content = {"key": key, "selector": selector.state_dict(), "optimiser": optimiser.state_dict(), "state": state}
+    try:
+        torch.save(content, beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _load(path: Path, key: str, selector: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
+    content = torch.load(path, map_location="cpu", weights_only=True)  # tensors and numbers: no code is run
+    if content["key"] != key:
+        raise ValueError(
+            f"{path} belongs to a run with other data, model or options: pass another checkpoint folder, or delete it."
+        )
+    selector.load_state_dict(content["selector"])
+    optimiser.load_state_dict(content["optimiser"])
+    for name, tensor in content["state"].items():
+        state[name].copy_(tensor)

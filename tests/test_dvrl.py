@@ -1,0 +1,320 @@
+"""DVRL: its gradients against sums over all selections, what its selector sees, and runs that are killed."""
+
+import itertools
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+import datassay as da
+from datassay.data import DataError
+from datassay.engines.training import Recipe, Run, outputs, spawned
+from datassay.evaluate import plant_wrong_labels
+from datassay.methods import dvrl as module
+from datassay.methods.dvrl import Selector, dvrl, objective
+from datassay.networks import problem
+
+QUICK = {"iterations": 12, "runs": 1, "progress": False}
+
+
+def blobs(n=24, m=12, d=3, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n + m) % classes
+    X = (rng.normal(size=(n + m, d)) + 2 * np.eye(classes, d)[y]).astype(np.float32)
+    return da.Dataset(X[:n], y[:n], X[n:], y[n:])
+
+
+def small(seed, d=3, out=3):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(d, 4), nn.Tanh(), nn.Linear(4, out))
+
+
+# --------------------------------------------------------------------------------------------------------- the objective
+
+
+@pytest.mark.parametrize("baseline", [0.0, 0.7])
+@pytest.mark.parametrize("n", [3, 4])
+def test_reinforce_is_the_gradient_of_the_expected_utility(n, baseline):
+    """sum_s P(s) grad loss(s) = -grad sum_s P(s) U(s), through a selector, for any table U and any baseline."""
+    torch.manual_seed(1)
+    net, rows, gap = Selector(5, 2).double(), torch.randn(n, 5).double(), torch.rand(n, 2).double()
+    every = [torch.tensor(s).double() for s in itertools.product((0.0, 1.0), repeat=n)]
+    U = np.random.default_rng(n).normal(size=len(every))
+    weights = list(net.parameters())
+
+    def gradient(of):
+        return torch.cat([g.flatten() for g in torch.autograd.grad(of, weights)])
+
+    w = net(rows, gap).sigmoid()
+    assert 0.1 < w.mean() < 0.9  # no penalty
+    P = [(s * w + (1 - s) * (1 - w)).prod() for s in every]
+    exact = gradient(sum(p * u for p, u in zip(P, U, strict=True)))
+    estimates = [gradient(objective(net(rows, gap), s, u - baseline, 0.9)) for s, u in zip(every, U, strict=True)]
+    mean = sum(p.item() * g for p, g in zip(P, estimates, strict=True))
+    assert exact.abs().max() > 1e-4
+    np.testing.assert_allclose(mean, -exact, rtol=1e-9, atol=1e-12)
+    assert (estimates[0] - estimates[1]).abs().max() > 1e-3
+
+
+def test_the_derivative_in_the_logits_by_hand():
+    """-r (s_i - w_i)"""
+    logits = torch.tensor([0.3, -1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    s = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    (found,) = torch.autograd.grad(objective(logits, s, 1.7, 0.9), logits)
+    np.testing.assert_allclose(found, -1.7 * (s - logits.detach().sigmoid()), rtol=1e-12)
+    assert torch.isfinite(objective(torch.tensor([200.0, -200.0]), torch.tensor([0.0, 1.0]), 1.0, 0.9))
+
+
+@pytest.mark.parametrize(("at", "sign"), [(3.0, 1), (-3.0, -1), (0.5, 0)])
+def test_the_penalty_pulls_the_mean_back(at, sign):
+    """1000 dw_i / dlogit_i / n above .9, minus that below .1, none between; also for another threshold."""
+    logits = torch.tensor([at, at + 0.1, at - 0.1, at], dtype=torch.float64, requires_grad=True)
+    s, w = torch.ones(4, dtype=torch.float64), logits.detach().sigmoid()
+    (found,) = torch.autograd.grad(objective(logits, s, 0.0, 0.9), logits)
+    np.testing.assert_allclose(found, sign * 1000 * w * (1 - w) / 4, atol=1e-12)
+    assert objective(logits, s, 0.0, 0.9).item() == pytest.approx(1000 * max(0, abs(w.mean().item() - 0.5) - 0.4))
+    assert (objective(logits, s, 0.0, 0.55).item() > 0) == (abs(w.mean().item() - 0.5) > 0.05)
+
+
+# ------------------------------------------------------------------------------------------------------------- the loop
+
+
+def test_the_selector_sees_the_validation_networks_difference_from_first_to_last(monkeypatch):
+    data, seen, forward = blobs(), [], Selector.forward
+
+    def watched(net, rows, difference):
+        seen.append((rows.clone(), difference.clone()))
+        return forward(net, rows, difference)
+
+    monkeypatch.setattr(Selector, "forward", watched)
+    values = dvrl(data, small, **QUICK)
+    p = problem(data, small, "cpu", "dvrl")
+    on_val = Run(p.make(0, 0), p.loss, p.x_val, p.y_val, module.recipe(None, module.VALIDATION, 12), seed=spawned(0, 0))
+    said = outputs(on_val.through(), p.x).softmax(1)
+    y = F.one_hot(p.y, 3)
+    assert len(seen) == 13  # twelve selections and the valuation
+    scaled = (p.x - p.x.mean(0)) / p.x.std(0, correction=0)
+    for rows, difference in seen:
+        np.testing.assert_allclose(difference, (y - said).abs(), atol=1e-6)
+        np.testing.assert_allclose(rows, torch.cat([scaled, y], 1), atol=1e-5)
+    np.testing.assert_allclose(values.columns["difference"], (y - said).abs().amax(1), atol=1e-6)
+    np.testing.assert_array_equal(values.suggested_label, said.argmax(1))
+    other = outputs(Run(p.make(0, 0), p.loss, p.x, p.y, module.DEFAULT, seed=1).through(), p.x).softmax(1)  # a predictor
+    assert (said - other).abs().max() > 0.05  # its predictions would be another input
+
+
+@pytest.mark.parametrize("baseline", ["moving", "all"])
+def test_the_loop_written_out(baseline, monkeypatch):
+    """Selections, rewards and baseline of a run in which each selection's utility is the mean of a fixed number of its rows."""
+    data, rewards, drawn = blobs(), [], []
+    monkeypatch.setattr(module, "Run", Remembered)
+    worth = np.random.default_rng(0).normal(size=24)
+    utilities = []
+
+    def of(out):
+        utilities.append(worth[Remembered.rows].sum())
+        return np.array([utilities[-1]])
+
+    monkeypatch.setattr(module, "utility_of", lambda *a, **k: of)
+    original = module.objective
+
+    def recorded(logits, s, reward, threshold):
+        rewards.append(reward)
+        drawn.append((np.flatnonzero(s.numpy()), logits.detach().sigmoid().numpy()))
+        return original(logits, s, reward, threshold)
+
+    monkeypatch.setattr(module, "objective", recorded)
+    values = dvrl(data, baseline=baseline, window=4, **QUICK)
+    b, of_all = worth.sum(), worth.sum()
+    for t, (rows, w) in enumerate(drawn):
+        np.testing.assert_array_equal(rows, np.flatnonzero(np.random.default_rng([spawned(0, 0), 3, t]).random(24) < w))
+        assert rewards[t] == pytest.approx(worth[rows].sum() - (b if baseline == "moving" else of_all))
+        b += (worth[rows].sum() - b) / 4
+    assert values.stats["utility_of_all_rows"] == [pytest.approx(of_all)]
+    assert values.stats["utility"] == [pytest.approx(np.mean(utilities[1:]))]
+
+
+class Remembered(Run):
+    """A run that keeps its rows in mind: their positions in `blobs`."""
+
+    rows = None
+
+    def __init__(self, net, loss, x, y, recipe, **options):
+        super().__init__(net, loss, x, y, recipe, **options)
+        where = (torch.tensor(blobs().X)[:, None] == x[None]).all(2).any(1)
+        Remembered.rows = np.flatnonzero(where)
+
+
+def test_a_selector_learns_which_rows_pay(monkeypatch):
+    """The utility is the share of right rows among the selected: the w of wrong rows falls below the others'."""
+    data = blobs(60)
+    wrong = data.codes == 1
+    monkeypatch.setattr(module, "Run", RememberedLabels)
+    monkeypatch.setattr(
+        module,
+        "utility_of",
+        lambda *a, **k: lambda out: np.array([np.mean(RememberedLabels.y != 1)]),
+    )
+    values = dvrl(data, iterations=150, runs=1, progress=False)
+    assert roc_auc_score(wrong, -values.scores) > 0.9
+
+
+class RememberedLabels(Run):
+    y = None
+
+    def __init__(self, net, loss, x, y, recipe, **options):
+        super().__init__(net, loss, x, y, recipe, **options)
+        RememberedLabels.y = y.numpy()
+
+
+def planted(load, n, m):
+    X, y = load(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))[: n + m]
+    X, y = X[order], y[order]
+    return plant_wrong_labels(da.Dataset(X[:n], y[:n], X[n:], y[n:]), 0.2, seed=0)
+
+
+@pytest.mark.parametrize(("load", "n", "m"), [(load_digits, 400, 200), (load_breast_cancer, 300, 100)])
+def test_wrong_labels_score_low(load, n, m):
+    data, wrong = planted(load, n, m)
+    values = dvrl(data, iterations=150, runs=2, progress=False)
+    assert roc_auc_score(wrong, -values.scores) > 0.6
+    assert ((values.scores >= 0) & (values.scores <= 1)).all()
+    assert values.flagged[wrong].mean() > values.flagged[~wrong].mean()
+    np.testing.assert_array_equal(values.scores, values.columns["probability"])
+    np.testing.assert_allclose(values.scores, (values.columns["run_0"] + values.columns["run_1"]) / 2)
+
+
+def test_amounts():
+    X, y = load_diabetes(return_X_y=True)
+    y = y.copy()
+    wrong = np.arange(442) < 40
+    y[wrong] = y[wrong].max() + 300
+    data = da.Dataset(X[:300], y[:300], X[300:], y[300:], task="regression")
+    values = dvrl(data, iterations=120, runs=1, progress=False)
+    assert roc_auc_score(wrong[:300], -values.scores) > 0.6
+    assert values.suggested_label.dtype == np.float64
+    np.testing.assert_allclose(values.columns["difference"], np.abs(data.y - values.suggested_label), rtol=1e-3, atol=0.1)
+    assert values.options["utility"] == "squared-error"
+    assert ((values.scores >= 0) & (values.scores <= 1)).all()
+
+
+def test_bits_follow_from_the_seed_and_not_from_the_order_of_the_rows():
+    data = blobs(40)
+    values = dvrl(data, small, batch=30, iterations=15, runs=2, progress=False)
+    assert np.ptp(values.scores) > 0
+    again = dvrl(data, small, batch=30, iterations=15, runs=2, progress=False)
+    np.testing.assert_array_equal(again.scores, values.scores)
+    order = np.random.default_rng(0).permutation(40)
+    there = dvrl(data.take(order), small, batch=30, iterations=15, runs=2, progress=False)
+    np.testing.assert_array_equal(there.scores, values.scores[order])
+    np.testing.assert_array_equal(there.columns["difference"], values.columns["difference"][order])
+    np.testing.assert_array_equal(there.suggested_label, values.suggested_label[order])
+    assert not np.array_equal(
+        dvrl(data, small, batch=30, iterations=15, runs=2, seed=1, progress=False).scores, values.scores
+    )
+
+
+def test_the_released_settings():
+    values = dvrl(blobs(), faithful=True, iterations=2, epochs=2, progress=False)
+    kept = values.options
+    assert (kept["baseline"], kept["utility"], kept["runs"], kept["batch"]) == ("all", "accuracy", 1, 2000)
+    assert (kept["selector_lr"], kept["threshold"], kept["training"]["optimiser"]) == (0.01, 0.9, "adam")
+    assert kept["training"]["batch_size"] == 256
+    images = load_digits().images[:40]
+    data = da.Dataset(images, np.arange(40) % 2, images, np.arange(40) % 2)
+    assert dvrl(data, **QUICK).scores.shape == (40,)
+
+
+CHILD = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+import test_dvrl as t
+from datassay.engines import training
+training.SAVE_EVERY = 0.0
+saves, save = [0], t.module._save
+def counted(*state):
+    save(*state)
+    saves[0] += 1
+    if saves[0] == {kill}:
+        os.kill(os.getpid(), signal.SIGKILL)
+t.module._save = counted
+t.resumable({folder!r}).save({folder!r} + "/values.parquet")
+"""
+
+
+def resumable(folder=None, **options):
+    chosen = {"iterations": 12, "runs": 2, "batch": 18, "n_jobs": 1, "progress": False} | options
+    return dvrl(blobs(), small, checkpoint=folder, **chosen)
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
+    for kill in (16, -1):  # in the second run; never
+        code = CHILD.format(tests=os.path.dirname(__file__), kill=kill, folder=str(tmp_path))
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == (0 if kill < 0 else -9), done.stderr
+    found, whole = da.Values.load(tmp_path / "values.parquet"), resumable()
+    np.testing.assert_array_equal(found.scores, whole.scores)
+    assert found.stats["utility"] == whole.stats["utility"]
+    for column, expected in whole.columns.items():
+        np.testing.assert_array_equal(found.columns[column], expected)
+    np.testing.assert_array_equal(resumable(tmp_path).scores, whole.scores)  # all is done
+    assert not list(tmp_path.glob("*.part"))
+    with pytest.raises(DataError, match="belongs to a run with other data, model or options"):
+        resumable(tmp_path, iterations=13)
+
+
+# --------------------------------------------------------------------------------------------------- what cannot be
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"iterations": 0}, "iterations must be a whole number from 1 on, got 0"),
+        ({"batch": 0}, "batch must be a whole number from 1 on, got 0"),
+        ({"window": 0}, "window must be a whole number from 1 on, got 0"),
+        ({"runs": 0}, "runs must be a whole number from 1 on, got 0"),
+        ({"seed": -1}, "seed must be a whole number from 0 on, got -1"),
+        ({"epochs": 0}, "epochs must be a whole number from 1 on, got 0"),
+        ({"selector_lr": 0}, "selector_lr must be a number above 0, got 0"),
+        ({"selector_lr": float("nan")}, "selector_lr must be a number above 0, got nan"),
+        ({"threshold": 0.5}, "threshold must be a number above 0.5 and at most 1, got 0.5"),
+        ({"threshold": 1.1}, "threshold must be a number above 0.5 and at most 1, got 1.1"),
+        ({"baseline": "none"}, "baseline must be None or 'moving' or 'all', got 'none'"),
+        ({"faithful": 1}, "faithful must be True or False, got 1"),
+        ({"utility": "loss"}, "utility must be 'margin', 'accuracy', .*got 'loss'"),
+        ({"model": "resnet"}, "model must be a torch nn.Module"),
+        ({"lr": 1e38, "epochs": 50}, "the loss became .*: lower lr"),
+    ],
+)
+def test_options_that_cannot_be(options, says):
+    with pytest.raises(DataError, match=says) as caught:
+        da.value(blobs(), method="dvrl", **{**QUICK, **options})
+    assert str(caught.value).startswith("dvrl")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_data_must_be():
+    with pytest.raises(DataError, match="dvrl needs validation rows, X_val and y_val"):
+        dvrl(blobs().without_validation())
+    with pytest.raises(DataError, match="the model must give 3 logits, one a class"):
+        dvrl(blobs(), nn.Linear(3, 2), **QUICK)
+
+
+def test_an_empty_selection_leaves_the_predictor_untrained(monkeypatch):
+    monkeypatch.setattr(Selector, "forward", lambda net, rows, difference: rows.sum(1) * 0 - 60 + net.joined[-1].bias.sum())
+    values = dvrl(blobs(), **QUICK)
+    assert values.stats["utility"][0] == pytest.approx(1 / 3, abs=1e-6)
+
+
+def test_the_recipe_is_the_predictors():
+    given = Recipe(epochs=2, batch_size=5, optimiser="adam", lr=0.01)
+    values = dvrl(blobs(), training=given, lr=0.02, **QUICK)
+    assert (values.options["epochs"], values.options["lr"], values.options["training"]["optimiser"]) == (2, 0.02, "adam")
