@@ -251,12 +251,12 @@ def annealed(
     """
     la, lb = _log(a), _log(b)
     C_yx = _turned(C_xy)
-    f = g = f_aa = g_bb = None
-    for e in (all_eps := schedule(diameter, blur, scaling)):
+    all_eps = schedule(diameter, blur, scaling)
+    e, k = all_eps[0], _damping(all_eps[0], reach)
+    f, g = k * _softmin(C_xy, e, lb), k * _softmin(C_yx, e, la)
+    f_aa, g_bb = k * _softmin(C_xx, e, la), k * _softmin(C_yy, e, lb)
+    for e in all_eps:
         k = _damping(e, reach)
-        if f is None:
-            f, g = k * _softmin(C_xy, e, lb), k * _softmin(C_yx, e, la)
-            f_aa, g_bb = k * _softmin(C_xx, e, la), k * _softmin(C_yy, e, lb)
         f_new, g_new = k * _softmin(C_xy, e, lb + g / e), k * _softmin(C_yx, e, la + f / e)
         f_aa = (f_aa + k * _softmin(C_xx, e, la + f_aa / e)) / 2
         g_bb = (g_bb + k * _softmin(C_yy, e, lb + g_bb / e)) / 2
@@ -316,7 +316,7 @@ class _Sides:
             return (lambda v: (K @ v[..., None])[..., 0]), (lambda u: (_turned(K) @ u[..., None])[..., 0])
 
         def block(rows: slice) -> Array:
-            K = self.C[rows]  # type: ignore[index]
+            K = self.C[rows]
             K /= -eps
             K += f[..., rows, None]
             K += g[..., None, :]
@@ -373,13 +373,13 @@ def _joined(
         return Divergence((a * da).sum(-1) + (b * db).sum(-1), da, db)
     # the derivative of the dual problem in a_i, with sum_j b_j exp((f_i + g_j - C_ij) / eps) = exp(-f_i / rho)
     rho, mass_a, mass_b = reach**2, a.sum(-1), b.sum(-1)
-    at = [None if z is None else _exp(z / -rho) for z in (f, g, f_aa, g_bb)]
-    if at[2] is None or at[3] is None:
-        da, db = (rho - (rho + eps) * z + eps * other[..., None] for z, other in ((at[0], mass_b), (at[1], mass_a)))
-        moved = (a * at[0]).sum(-1)  # mass of the plan
-        value = rho * (mass_a - moved) + (b * (rho - rho * at[1])).sum(-1) + eps * (mass_a * mass_b - moved)
+    at_f, at_g = _exp(f / -rho), _exp(g / -rho)
+    if f_aa is None or g_bb is None:
+        da, db = rho - (rho + eps) * at_f + eps * mass_b[..., None], rho - (rho + eps) * at_g + eps * mass_a[..., None]
+        moved = (a * at_f).sum(-1)  # mass of the plan
+        value = rho * (mass_a - moved) + (b * (rho - rho * at_g)).sum(-1) + eps * (mass_a * mass_b - moved)
         return Divergence(value, da, db)
-    change_a, change_b = at[2] - at[0], at[3] - at[1]
+    change_a, change_b = _exp(f_aa / -rho) - at_f, _exp(g_bb / -rho) - at_g
     value = (rho + eps / 2) * ((a * change_a).sum(-1) + (b * change_b).sum(-1))
     return Divergence(value, (rho + eps) * change_a, (rho + eps) * change_b)
 
