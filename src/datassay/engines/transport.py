@@ -83,16 +83,16 @@ class Cost:
         turned = None if self.table is None else self.table.T
         return Cost(self.y, self.x, turned, self.y_class, self.x_class)
 
-    def __getitem__(self, rows: slice) -> Array:
+    def __getitem__(self, rows: Any) -> Array:
         C = half_squared_distances(self.x[..., rows, :], self.y)
         if self.table is not None and self.x_class is not None and self.y_class is not None:
             C += self.table[self.x_class[rows]][:, self.y_class]
         return C
 
-    def held(self, most: int = HELD) -> Array | Cost:
-        """The matrix, unless it takes more than so many bytes."""
+    def held(self, most: int | None = None) -> Array | Cost:
+        """The matrix, unless it takes more than so many bytes (HELD)."""
         size = 8 if "64" in str(self.x.dtype) else 4
-        return self[:] if size * math.prod(self.shape) <= most else self
+        return self[:] if size * math.prod(self.shape) <= (HELD if most is None else most) else self
 
 
 def half_squared_distances(x: Array, y: Array) -> Array:

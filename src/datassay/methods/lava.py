@@ -1,0 +1,234 @@
+"""LAVA (Just et al., ICLR 2023, arXiv 2305.00054): what mass on a row does to the distance between training and validation rows.
+
+    OT = min over plans p >= 0 of <p, C> + eps KL,   rows sum to 1 / n, columns to 1 / m
+    C_ij = |x_i - x_j'|^2 / 2 + class_weight W(y_i, y_j'),   W(a, b): exact transport between the features of classes a and b
+
+    calibrated_gradient_i = f_i - mean of f_j over j != i        f (n,): dual potential of OT = its derivative in the rows' masses
+
+The distance between labels (OTDD, Alvarez-Melis & Fusi 2020) is that between what the rows of these labels look like. A high gradient =
+mass moved to the row from all others takes the training rows farther from the validation rows: it lies apart from them, or among rows
+whose label is far from its own. No model is trained.
+
+Differs from the released code: eps is a share of the mean cost instead of .1, whatever the unit of the features; the distance is not
+debiased unless ``debias=True``, which needs all pairs of training rows; classes of many rows are drawn from for W.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy import ndarray
+from tqdm import tqdm
+
+from datassay.checks import one_of, whole
+from datassay.data import DataError, Dataset, plain
+from datassay.engines import transport
+from datassay.engines.transport import Cost
+from datassay.engines.two_means import lower_group
+from datassay.values import Values
+
+EPS = 0.05  # of the mean cost
+
+
+def lava(
+    data: Dataset,
+    *,
+    class_weight: float = 1.0,
+    eps: float | None = None,
+    debias: bool = False,
+    class_rows: int = 500,
+    tolerance: float = 1e-5,
+    flag: float | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Values:
+    """Calibrated gradients of the transport distance between training and validation rows.
+
+    Parameters
+    ----------
+    data
+        n rows of c classes and m validation rows with the right labels.
+    class_weight
+        What the distance between labels counts beside that between features; 0: labels count for nothing.
+    eps
+        Blur of the transport, in half squared distances. None: a twentieth of the mean cost.
+    debias
+        Take the training rows' own potential away. It needs n^2 costs, again and again.
+    class_rows
+        So many rows of a class, drawn anew for training and validation rows, stand for it in the distances between labels.
+    tolerance
+        Share of the mass that may be in the wrong place at last.
+    flag
+        None: the lower of the two groups into which 2-means splits the scores. A number: this share of the rows, the lowest.
+    seed, progress
+        Which rows stand for their class; a bar on stderr.
+
+    Returns
+    -------
+    Values
+        scores (n,) = minus the column ``calibrated_gradient``, high = worth keeping; in half squared distances; their sum is 0.
+        Suggested label: that of the validation rows around it, each of weight exp(-half squared distance / eps).
+        ``stats``: ``distance``, ``class_distances`` (classes x classes, of training and validation rows), ``eps``, ``steps``,
+        ``error``.
+
+    Raises
+    ------
+    DataError
+        Regression, no validation rows, options that can't be.
+    ImportError
+        Without POT.
+
+    Examples
+    --------
+    >>> import datassay as da
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> y[7] = 1                                                       # a wrong label
+    >>> values = da.value(da.Dataset(X[:300], y[:300], X[300:600], y[300:600]), method="lava")
+    >>> 7 in list(values.suspects(10)["id"]), abs(float(values.scores.sum())) < 1e-9
+    (True, True)
+    """
+    given = dict(locals())
+    start = time.perf_counter()
+    _check(data, given)
+    options = {name: plain(value) for name, value in given.items() if name not in ("data", "progress")}
+    x, x_val = _dense(data.X), _dense(data.X_val)
+    codes, codes_val = data.codes, data.codes_val
+    assert codes_val is not None
+    n, m, c = len(x), len(x_val), len(data.classes)
+    with tqdm(
+        total=c * c + 1,
+        desc=f"lava, {n} rows",
+        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}",
+        disable=None if progress else True,
+        leave=False,
+    ) as bar:
+        rng = np.random.default_rng(seed)
+        blocks = [_of_classes(z, k, c, class_rows, rng) for z, k in ((x, codes), (x_val, codes_val))]
+        W = np.zeros((c, c))
+        if class_weight:
+            W = class_distances(blocks[0], blocks[1], bar.update)
+        cost = Cost(x, x_val, (class_weight * W).astype(x.dtype), codes, codes_val)
+        some = cost[np.linspace(0, n - 1, min(n, 1000)).astype(int)]
+        blur = eps or max(EPS * float(some.mean()), 1e-12)
+        a, b = np.full(n, 1 / n, x.dtype), np.full(m, 1 / m, x.dtype)
+        found = transport.solve(cost.held(), a, b, blur, tol=tolerance, steps=5000)
+        f = np.asarray(found.f, float)
+        distance = float(f.mean() + np.asarray(found.g, float).mean())
+        if debias:
+            inner = class_distances(blocks[0], blocks[0], None) if class_weight else W
+            itself = Cost(x, x, (class_weight * inner).astype(x.dtype), codes, codes)
+            f = f - np.asarray(transport.own(itself.held(), a, blur, tol=tolerance), float)
+        suggested = data.labels_of(_around(Cost(x, x_val), codes_val, c, blur))
+        bar.update(1)
+    gradient = calibrated(f)
+    scores = -gradient
+    if flag is None:
+        low, rule = lower_group(scores), "the lower of two groups of scores (2-means)"
+    else:
+        low = np.zeros(n, bool)
+        low[np.argsort(scores, kind="stable")[: round(flag * n)]] = True
+        rule = f"the lowest {flag:.0%} of the scores"
+    stats = {
+        "flag_rule": rule,
+        "distance": distance,
+        "class_distances": W.tolist(),
+        "eps": blur,
+        "steps": found.steps,
+        "error": found.error,
+        "seconds": time.perf_counter() - start,
+    }
+    return Values(
+        data.ids, scores, low, {"calibrated_gradient": gradient}, "lava", options, stats, data.y, suggested, data.hash
+    )
+
+
+def calibrated(f: ndarray) -> ndarray:
+    """(n,) f_i less the mean of all others.
+
+    >>> calibrated(np.array([1.0, 2.0, 6.0]))
+    array([-3. , -1.5,  4.5])
+    """
+    n = len(f)
+    return (f - f.mean()) * (n / max(1, n - 1))
+
+
+def class_distances(of: list[ndarray], to: list[ndarray], tick: Callable[[int], Any] | None = None) -> ndarray:
+    """(c, c) exact transport between the rows of each class and of each class; where a class has no row, the largest distance.
+
+    >>> class_distances([np.zeros((2, 1)), np.ones((1, 1))], [np.array([[3.0]]), np.array([[1.0], [1.0]])])
+    array([[4.5, 0.5],
+           [2. , 0. ]])
+    """
+    ot = _pot()
+    W = np.full((len(of), len(to)), np.nan)
+    for j, rows in enumerate(of):
+        for k, others in enumerate(to):
+            if len(rows) and len(others):
+                C = transport.half_squared_distances(rows.astype(float), others.astype(float))
+                W[j, k] = ot.emd2(
+                    np.full(len(rows), 1 / len(rows)), np.full(len(others), 1 / len(others)), C, numItermax=10_000_000
+                )
+            if tick is not None:
+                tick(1)
+    return np.where(np.isnan(W), np.nanmax(W), W)
+
+
+def _of_classes(x: ndarray, codes: ndarray, classes: int, most: int, rng: np.random.Generator) -> list[ndarray]:
+    rows = (np.flatnonzero(codes == k) for k in range(classes))
+    return [x[np.sort(rng.permutation(of)[:most])] for of in rows]
+
+
+def _around(features: Cost, codes_val: ndarray, classes: int, eps: float) -> ndarray:
+    """(n,) class of which most validation rows are near."""
+    n, m = features.shape
+    order = np.argsort(codes_val, kind="stable")
+    edges = np.searchsorted(codes_val[order], np.arange(classes + 1))
+    best = np.zeros(n, int)
+    step = max(1, transport.BLOCK // m)
+    for rows in (slice(i, i + step) for i in range(0, n, step)):
+        z = features[rows][:, order] / -eps
+        z -= z.max(1, keepdims=True)
+        share = np.cumsum(np.exp(z), axis=1, dtype=float)
+        share = np.concatenate([np.zeros((len(share), 1)), share], 1)[:, edges]
+        best[rows] = np.diff(share, axis=1).argmax(1)
+    return best
+
+
+def _dense(X: Any) -> ndarray:
+    X = X.toarray() if sp.issparse(X) else np.asarray(X)
+    return np.ascontiguousarray(X, np.float32 if X.dtype == np.float32 else np.float64)
+
+
+def _pot():  # type: ignore[no-untyped-def]  # a module
+    try:
+        import ot
+    except ImportError as error:
+        raise ImportError("lava needs POT for exact transport between classes: pip install 'datassay[ot]'") from error
+    return ot
+
+
+def _check(data: Dataset, given: dict) -> None:
+    if data.task == "regression":
+        raise DataError("lava is about classes, and this is regression: lossval with transport_power takes amounts.")
+    if data.X_val is None:
+        raise DataError(
+            "lava needs validation rows, X_val and y_val (file: --val), to which the training rows are compared."
+        )
+    one_of("lava", (True, False), debias=given["debias"], progress=given["progress"])
+    whole("lava", 0, seed=given["seed"])
+    whole("lava", 1, class_rows=given["class_rows"])
+    for name, zero in (("class_weight", True), ("eps", False), ("tolerance", False), ("flag", False)):
+        value = given[name]
+        if value is None and name in ("eps", "flag"):
+            continue
+        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and np.isfinite(value)
+        if not number or value < 0 or (value == 0 and not zero) or (name in ("flag", "tolerance") and value >= 1):
+            what = (
+                "a number from 0 on" if zero else "between 0 and 1" if name in ("flag", "tolerance") else "a number above 0"
+            )
+            raise DataError(f"lava: {name} must be {what}, got {value!r}.")
