@@ -228,9 +228,41 @@ def test_the_released_settings():
     assert (kept["baseline"], kept["utility"], kept["runs"], kept["batch"]) == ("all", "accuracy", 1, 2000)
     assert (kept["selector_lr"], kept["threshold"], kept["training"]["optimiser"]) == (0.01, 0.9, "adam")
     assert kept["training"]["batch_size"] == 256
+    assert kept["iterations"] == 2
     images = load_digits().images[:40]
     data = da.Dataset(images, np.arange(40) % 2, images, np.arange(40) % 2)
     assert dvrl(data, **QUICK).scores.shape == (40,)
+
+
+@pytest.mark.parametrize(("faithful", "activation", "decay"), [(False, nn.Tanh, 0.1), (True, nn.ReLU, 0.0)])
+def test_the_selector_and_its_steps(faithful, activation, decay, monkeypatch):
+    made, steps = [], []
+    forward, original = Selector.forward, torch.optim.AdamW
+
+    def watched(net, rows, difference):
+        made.append(net)
+        return forward(net, rows, difference)
+
+    def adam(weights, lr, weight_decay):
+        steps.append((lr, weight_decay))
+        return original(weights, lr, weight_decay=weight_decay)
+
+    monkeypatch.setattr(Selector, "forward", watched)
+    monkeypatch.setattr(torch.optim, "AdamW", adam)
+    dvrl(blobs(), small, faithful=faithful, epochs=1, selector_lr=0.02, **QUICK)
+    parts = [type(m) for m in made[0].modules() if not any(True for _ in m.children())]
+    assert parts == [nn.Linear, activation] * 5 + [nn.Linear]
+    widths = [tuple(m.weight.shape) for m in made[0].modules() if isinstance(m, nn.Linear)]
+    assert widths == [(100, 6), (100, 100), (100, 100), (10, 100), (10, 13), (1, 10)]
+    assert steps == [(0.02, decay)]
+
+
+@pytest.mark.parametrize(("options", "expected"), [({"batch": 1}, 2400), ({"batch": 4}, 1000), ({"faithful": True}, 2000)])
+def test_how_many_iterations_there_are(options, expected, monkeypatch):
+    """So many that each of the 24 rows is in 100 batches on average, and at least 1000."""
+    monkeypatch.setattr(module, "do", lambda work, runs, p, options, **k: pytest.fail(str(options["iterations"])))
+    with pytest.raises(pytest.fail.Exception, match=f"^{expected}$"):
+        dvrl(blobs(), small, **options)
 
 
 CHILD = """

@@ -276,7 +276,7 @@ METHODS = {
         says="a selector that is rewarded for what its rows teach a predictor tends to leave it out",
         needs="features, labels, validation rows and a network (or the default one); torch",
         validation=True,
-        cost="3 runs of 1000 short trainings of a linear predictor",
+        cost="3 runs of 1000 short trainings of a linear predictor; of more from 20,000 rows on",
         size="network_size.dvrl",
         sign="high = worth keeping",
         paper="Yoon, Arik & Pfister, ICML 2020",

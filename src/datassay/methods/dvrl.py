@@ -10,14 +10,16 @@ released. The value of a row is its w at the end. f_val's difference enters in t
 
 Differs from the paper: the utility is the mean probability of the validation rows' labels, as accuracy moves in steps of one row; the
 moving average starts from the utility of all rows, not from 0; the predictor is a linear layer that starts from 0 at every iteration and
-does ten steps, so that utilities differ by the selection alone; w is the mean over several selectors, since single ones disagree; rows
-come in the order of their ids, so that the order of the rows does not matter. Rows to flag are no part of the paper.
+does ten steps, so that utilities differ by the selection alone; the selector has tanh and a weight decay, since with ReLU and without
+it some end where every w is near 0 or 1 and learn no more; w is the mean over several selectors, since single ones disagree; rows come
+in the order of their ids, so that the order of the rows does not matter. Rows to flag are no part of the paper.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
+import math
 import os
 import time
 from collections.abc import Callable
@@ -47,6 +49,8 @@ DEFAULT = Recipe(epochs=10, batch_size=2000, lr=0.1, weight_decay=0.0)
 PUBLISHED = Recipe(epochs=100, batch_size=256, optimiser="adam", lr=1e-3, weight_decay=0.0)
 VALIDATION = Recipe(epochs=30, batch_size=128, optimiser="adam", lr=1e-3, weight_decay=0.0)
 PENALTY = 1e3
+DECAY = 0.1  # of the selector's weights: this times its learning rate at each step
+DRAWS = 100  # batches that a row is in, on average, at least
 AT_ONCE = 2**22  # numbers of the rows that are valued in one pass
 
 
@@ -84,11 +88,12 @@ def dvrl(
         has ``reset_parameters``), or a function from a seed to one, which is used as it comes. None: the predictor is a linear
         layer; on the validation rows a perceptron is trained for tables, a small ResNet for images.
     iterations
-        Selections, each of which is a training of the predictor. None: 1000; faithful: 2000.
+        Selections, each of which is a training of the predictor. None: 1000, or as many as bring each row into 100 batches on average;
+        faithful: 2000.
     batch
         Rows of which an iteration selects, drawn anew each time; all rows where there are no more.
     selector_lr
-        Learning rate of the selector (Adam).
+        Learning rate of the selector (Adam, with weight decay).
     threshold
         From .5 to 1: above this mean of w, and below 1 minus it, the selector is penalised.
     baseline
@@ -101,8 +106,8 @@ def dvrl(
     runs
         Selectors with other initial weights and selections; w is their mean. None: 3; faithful: 1.
     faithful
-        2000 iterations, one selector, accuracy, the baseline "all", and the released recipe (100 epochs in batches of 256, Adam 1e-3)
-        for a perceptron as predictor, where they are not given. Takes many times as long.
+        2000 iterations, one selector with ReLU and no weight decay, accuracy, the baseline "all", and the released recipe (100 epochs in
+        batches of 256, Adam 1e-3) for a perceptron as predictor, where they are not given. Takes many times as long.
     epochs, batch_size, lr, training
         Of the predictor (10 steps on the whole selection); ``training`` is a whole `Recipe`, in which the others change what they
         name.
@@ -144,9 +149,11 @@ def dvrl(
     one_of("dvrl", (True, False), faithful=faithful)
     one_of("dvrl", (None, "moving", "all"), baseline=baseline)
     whole("dvrl", 0, seed=seed)
-    iterations = iterations if iterations is not None else 2000 if faithful else 1000
+    whole("dvrl", 1, batch=batch, window=window)
+    if iterations is None:
+        iterations = 2000 if faithful else max(1000, math.ceil(DRAWS * len(data) / batch))
     runs = runs if runs is not None else 1 if faithful else 3
-    whole("dvrl", 1, iterations=iterations, batch=batch, window=window, runs=runs)
+    whole("dvrl", 1, iterations=iterations, runs=runs)
     _between("selector_lr", selector_lr, 0.0, np.inf)
     _between("threshold", threshold, 0.5, 1.0)
     p = problem(data, model, device, "dvrl", validation=True)
@@ -158,7 +165,7 @@ def dvrl(
     )
     whole("dvrl", 1, epochs=used.epochs)
     average = None if (baseline or ("all" if faithful else "moving")) == "all" else window
-    how = _How(iterations, batch, selector_lr, threshold, average, model is None and not faithful)
+    how = _How(iterations, batch, selector_lr, threshold, average, model is None and not faithful, faithful)
     default = "squared-error" if data.task == "regression" else "probability"
     options = options_of(given, used) | {
         "iterations": iterations,
@@ -195,6 +202,7 @@ class _How(NamedTuple):
     threshold: float
     window: int | None  # None: the baseline is the utility of all rows
     linear: bool  # the predictor
+    faithful: bool  # the selector: ReLU, no weight decay
 
 
 class _Found(NamedTuple):
@@ -212,11 +220,11 @@ class Selector(nn.Module):
     torch.Size([3])
     """
 
-    def __init__(self, d: int, k: int, hidden: int = 100, combine: int = 10) -> None:
+    def __init__(self, d: int, k: int, hidden: int = 100, combine: int = 10, activation: type[nn.Module] = nn.Tanh) -> None:
         super().__init__()
         widths = [d, hidden, hidden, hidden, combine]
-        self.rows = nn.Sequential(*(part for i, o in itertools.pairwise(widths) for part in (nn.Linear(i, o), nn.ReLU())))
-        self.joined = nn.Sequential(nn.Linear(combine + k, combine), nn.ReLU(), nn.Linear(combine, 1))
+        self.rows = nn.Sequential(*(part for i, o in itertools.pairwise(widths) for part in (nn.Linear(i, o), activation())))
+        self.joined = nn.Sequential(nn.Linear(combine + k, combine), activation(), nn.Linear(combine, 1))
 
     def forward(self, rows: Tensor, difference: Tensor) -> Tensor:
         """(b,) logits of w, from rows (b, d) and differences (b, k)."""
@@ -287,8 +295,8 @@ def _run(
         return float(worth(_says(p, outputs(net, x_val)))[0])
 
     with random_numbers(spawned(own, 2), y.device):
-        selector = Selector(seen.d, seen.k).to(p.device)
-    optimiser = torch.optim.Adam(selector.parameters(), how.lr)
+        selector = Selector(seen.d, seen.k, activation=nn.ReLU if how.faithful else nn.Tanh).to(p.device)
+    optimiser = torch.optim.AdamW(selector.parameters(), how.lr, weight_decay=0.0 if how.faithful else DECAY)
     first = utility(torch.arange(n, device=y.device), 0)
     state = {"baseline": torch.tensor(first).double(), "last": torch.zeros(20, dtype=torch.float64)}
     state |= {"of_all": state["baseline"].clone(), "done": torch.tensor(0)}
