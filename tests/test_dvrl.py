@@ -153,7 +153,7 @@ class Remembered(Run):
 
 
 def test_a_selector_learns_which_rows_pay(monkeypatch):
-    """The utility is the share of right rows among the selected: the w of wrong rows falls below the others'."""
+    """The utility is how many more right rows than wrong ones are selected: the w of wrong rows falls below the others'."""
     data = blobs(60)
     wrong = data.codes == 1
     monkeypatch.setattr(module, "Run", RememberedLabels)
@@ -162,8 +162,8 @@ def test_a_selector_learns_which_rows_pay(monkeypatch):
         "utility_of",
         lambda *a, **k: lambda out: np.array([np.where(RememberedLabels.y == 1, -1, 1).sum() / 60]),
     )
-    values = dvrl(data, iterations=150, runs=1, progress=False)
-    assert roc_auc_score(wrong, -values.scores) > 0.9
+    values = dvrl(data, iterations=400, runs=3, progress=False)
+    assert roc_auc_score(wrong, -values.scores) > 0.95  # seeds 0 to 4: .986 and more
 
 
 class RememberedLabels(Run):

@@ -319,6 +319,15 @@ def test_wrong_amounts_are_found():
 # ------------------------------------------------------------------------------------------------- kinds of data, files
 
 
+@pytest.mark.parametrize("options", [{}, {"faithful": True}, {"masses": "batch"}, {"masses": "raw", "weights": "positive"}])
+def test_rows_that_are_one_point_and_validation_rows_that_are_copies(options):
+    y = np.arange(30) % 3
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    for some in (np.ones((30, 2)), X, 1e5 * X):
+        values = lossval(da.Dataset(some, y, some, y), epochs=2, **options, **QUIET)
+        assert all(np.isfinite(column).all() for column in values.columns.values())
+
+
 def test_frames_loaders_and_images():
     data = blobs()
     frame = pd.DataFrame(data.X, columns=list("abc"))

@@ -11,8 +11,8 @@ released. The value of a row is its w at the end. f_val's difference enters in t
 Differs from the paper: the utility is the mean probability of the validation rows' labels, as accuracy moves in steps of one row; the
 moving average starts from the utility of all rows, not from 0; the predictor is a linear layer that starts from 0 at every iteration and
 does ten steps, so that utilities differ by the selection alone; the selector has tanh and a weight decay, since with ReLU and without
-it some end where every w is near 0 or 1 and learn no more; w is the mean over several selectors, since single ones disagree; rows come
-in the order of their ids, so that the order of the rows does not matter. Rows to flag are no part of the paper.
+it more of them end where every w is near 0 or 1 and learn no more; w is the mean over several selectors, since single ones disagree or
+get stuck; rows come in the order of their ids, so that the order of the rows does not matter. Rows to flag are no part of the paper.
 """
 
 from __future__ import annotations

@@ -359,7 +359,7 @@ class Weights:
         assert self.x is not None
         x, C = self.x[rows], self.C[rows]
         a = w if self.how.masses == "raw" else w / w.sum()
-        diameter = 1.1 * math.sqrt(2 * float(C.max()))
+        diameter = max(1.1 * math.sqrt(2 * float(C.max())), BLUR)  # all rows may be one point
         clouds = (C, transport.half_squared_distances(x, x), self.C_val, a.to(C.dtype), self.b)
         if C.device.type == "cpu":  # so small matrices are numpy's: four times as fast
             clouds = tuple(t.numpy() for t in clouds)
