@@ -46,9 +46,10 @@ VERSIONS: dict[str, dict[str, Any]] = {
 HAZARDS: dict[str, dict[str, Any]] = {
     "default": {},
     "no transport": {"transport_power": 0.0},
+    "losses alone, not clipped": {"transport_power": 0.0, "clip": None},
     "p = 2": {"transport_power": 2.0},
     "losses not clipped": {"clip": None},
-    "clip 4": {"clip": 4.0},
+    "clip 8": {"clip": 8.0},
     "masses of a batch": {"masses": "batch"},
     "raw masses": {"masses": "raw"},
     "weights free": {"weights": "free"},
@@ -66,7 +67,7 @@ HAZARDS: dict[str, dict[str, Any]] = {
 }
 SIDE: dict[str, tuple[str, dict[str, Any]]] = {
     "lossval": ("lossval", {}),
-    "lossval, no transport": ("lossval", {"transport_power": 0.0}),
+    "lossval, losses alone": ("lossval", {"transport_power": 0.0, "clip": None}),
     "lossval, as released": ("lossval", {"faithful": True}),
     "lava": ("lava", {}),
     "dvrl": ("dvrl", {}),
@@ -117,11 +118,11 @@ def one(work: Any, cell: dict[str, Any], args: argparse.Namespace) -> tuple[dict
 
 
 def planes(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """2dplanes (Breiman et al. 1984): ten columns of -1, 0, 1, the first of -1 and 1; the label: is the target above its mean?"""
+    """2dplanes (Breiman et al. 1984, with the N(0, 1) of the public copy): columns of -1, 0, 1; the label: is the target above its mean?"""
     X = rng.integers(-1, 2, (n, 10)).astype(float)
     X[:, 0] = rng.choice([-1.0, 1.0], n)
     t = np.where(X[:, 0] > 0, 3 + 3 * X[:, 1] + 2 * X[:, 2] + X[:, 3], -3 + 3 * X[:, 4] + 2 * X[:, 5] + X[:, 6])
-    return X / np.array([1.0] + [np.sqrt(2 / 3)] * 9), (t + np.sqrt(2) * rng.normal(size=n) > 0).astype(int)
+    return X / np.array([1.0] + [np.sqrt(2 / 3)] * 9), (t + rng.normal(size=n) > 0).astype(int)
 
 
 def fried(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -177,10 +177,10 @@ def test_the_default_is_its_definition():
         with torch.no_grad():
             for p in net.parameters():
                 p -= 0.1 * p.grad
-    np.testing.assert_allclose(values.scores, u, atol=0.03)  # the engine stops at a hundredth of the mass
-    np.testing.assert_allclose(values.columns["weight"], 2 / (1 + np.exp(-values.scores)))
-    terms = values.columns["weighted_loss_term"] + values.columns["transport_term"]
-    np.testing.assert_allclose(values.scores, -rate * terms, atol=1e-9)
+    found = -rate * (values.columns["weighted_loss_term"] + values.columns["transport_term"])
+    np.testing.assert_allclose(found, u, atol=0.03)  # the engine stops at a hundredth of the mass
+    np.testing.assert_allclose(values.columns["weight"], 2 / (1 + np.exp(-found)), rtol=1e-9)
+    np.testing.assert_allclose(values.scores, np.log(values.columns["weight"]), atol=1e-9)
     assert values.stats["distance"] == pytest.approx(float(S), rel=0.05)
 
 

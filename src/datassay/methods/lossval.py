@@ -62,7 +62,7 @@ def lossval(
     *,
     faithful: bool = False,
     transport_power: float | None = None,
-    clip: float | None = 8.0,
+    clip: float | None = 4.0,
     objective: Literal["log", "product"] | None = None,
     masses: Literal["all", "batch", "raw"] | None = None,
     weights: Literal["logistic", "positive", "free"] | None = None,
@@ -128,9 +128,9 @@ def lossval(
     Returns
     -------
     Values
-        scores = the column ``log_weight`` (n,), u above; where weights are not logistic, the weight itself. High = worth keeping, as
-        in the paper. Columns: ``weight``; ``weighted_loss_term`` and ``transport_term``, the sums over the steps of the two parts of
-        the weight's derivative (high = suspicious; u = -weight_lr times their sum); ``weight_after_1``, ... one an epoch.
+        scores = the column ``log_weight`` (n,), log w above; where weights are not logistic, the weight itself. High = worth keeping,
+        as in the paper. Columns: ``weight``; ``weighted_loss_term`` and ``transport_term``, the sums over the steps of the two parts
+        of the weight's derivative (high = suspicious; u = -weight_lr times their sum); ``weight_after_1``, ... one an epoch.
         ``stats["model"]``: path of the trained network's state, for ``load_state_dict(torch.load(path, weights_only=True))``;
         ``stats["distance"]``: S at last. Suggested label: what the trained network says.
 
@@ -214,7 +214,7 @@ def lossval(
         n_jobs=None,
         progress=progress,
     )
-    scores = found.u
+    scores = math.log(2) - np.logaddexp(0, -found.u) if how.weights == "logistic" else found.u
     if flag is None:
         low, rule = lower_group(scores), "the lower of two groups of scores (2-means)"
     else:
