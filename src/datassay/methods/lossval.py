@@ -146,12 +146,11 @@ def lossval(
     >>> import datassay as da
     >>> from sklearn.datasets import load_digits
     >>> X, y = load_digits(return_X_y=True)
-    >>> y[7] = 1                                                       # a wrong label
+    >>> y[:300:10] = (y[:300:10] + 1) % 10                             # wrong labels
     >>> data = da.Dataset(X[:300], y[:300], X[300:500], y[300:500])
     >>> values = da.value(data, method="lossval")
-    >>> suspects = values.suspects(3)
-    >>> 7 in list(suspects["id"]), bool(suspects["flagged"].all())
-    (True, True)
+    >>> bool(values.flagged[:300:10].mean() > 0.9 > 0.4 > values.flagged.mean())
+    True
     """
     given = dict(locals())
     start = time.perf_counter()
