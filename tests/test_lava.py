@@ -129,6 +129,23 @@ def test_blocks_sparse_rows_and_float32_say_the_same(monkeypatch):
     np.testing.assert_allclose(lava(data, tolerance=1e-8).scores, whole.scores, atol=1e-8)
 
 
+def test_a_common_offset_costs_no_digits():
+    data = blobs(120, 60)
+    X, X_val = (np.round(z * 16) / 16 for z in (data.X, data.X_val))  # so that float32 holds them beside the offset
+    near = lava(da.Dataset(X, data.y, X_val, data.y_val)).scores
+    assert np.ptp(near) > 1
+    for offset, dtype, atol in ((1e9, np.float64, 1e-6), (2.0**15, np.float32, 0.02)):
+        far = lava(da.Dataset((X + offset).astype(dtype), data.y, (X_val + offset).astype(dtype), data.y_val))
+        np.testing.assert_allclose(far.scores, near, atol=atol)
+
+
+def test_a_transport_that_did_not_end_says_so(monkeypatch):
+    data, exact = blobs(), transport.solve
+    assert "warning" not in lava(data).stats
+    monkeypatch.setattr(transport, "solve", lambda *given, **more: exact(*given, **(more | {"steps": 3})))
+    assert "of the mass in the wrong place" in lava(data, eps=0.01).stats["warning"]
+
+
 def test_flags():
     data = blobs()
     assert 0 < lava(data).flagged.sum() < 40
@@ -175,3 +192,7 @@ def test_what_data_cannot_be():
     data = blobs()
     with pytest.raises(DataError, match="lava needs validation rows"):
         lava(da.Dataset(data.X, data.y))
+    X = data.X.copy()
+    X[3] = 1e200
+    with pytest.raises(DataError, match="the square of the length of row 3 is beyond float64"):
+        lava(da.Dataset(X, data.y, data.X_val, data.y_val))

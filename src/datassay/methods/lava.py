@@ -96,7 +96,7 @@ def lava(
     start = time.perf_counter()
     _check(data, given)
     options = {name: plain(value) for name, value in given.items() if name not in ("data", "progress")}
-    x, x_val = _dense(data.X), _dense(data.X_val)
+    x, x_val = _centred(_dense(data.X), _dense(data.X_val))
     codes, codes_val = data.codes, data.codes_val
     assert codes_val is not None
     n, m, c = len(x), len(x_val), len(data.classes)
@@ -133,7 +133,7 @@ def lava(
         low = np.zeros(n, bool)
         low[np.argsort(scores, kind="stable")[: round(flag * n)]] = True
         rule = f"the lowest {flag:.0%} of the scores"
-    stats = {
+    stats: dict[str, Any] = {
         "flag_rule": rule,
         "distance": distance,
         "class_distances": W.tolist(),
@@ -142,6 +142,11 @@ def lava(
         "error": found.error,
         "seconds": time.perf_counter() - start,
     }
+    if found.error > tolerance:
+        stats["warning"] = (
+            f"the transport stopped after {found.steps} steps with {found.error:.2%} of the mass in the wrong place: the scores are "
+            "not exact; raise eps"
+        )
     return Values(
         data.ids, scores, low, {"calibrated_gradient": gradient}, "lava", options, stats, data.y, suggested, data.hash
     )
@@ -202,6 +207,19 @@ def _around(features: Cost, codes_val: ndarray, classes: int, eps: float) -> nda
 def _dense(X: Any) -> ndarray:
     X = X.toarray() if sp.issparse(X) else np.asarray(X)
     return np.ascontiguousarray(X, np.float32 if X.dtype == np.float32 else np.float64)
+
+
+def _centred(x: ndarray, x_val: ndarray) -> tuple[ndarray, ndarray]:
+    """Both less the mean of the validation rows: the costs are the same, and a common offset costs them no digits."""
+    centre = x_val.mean(0, dtype=float)
+    x, x_val = (z - centre.astype(z.dtype) if z.dtype == np.float32 else z - centre for z in (x, x_val))
+    for what, z in (("row", x), ("validation row", x_val)):
+        with np.errstate(over="ignore"):
+            lengths = np.einsum("id,id->i", z, z)
+        if not np.isfinite(lengths).all():
+            at = int(np.argmin(np.isfinite(lengths)))
+            raise DataError(f"lava: the square of the length of {what} {at} is beyond {z.dtype}. Scale the columns first.")
+    return x, x_val
 
 
 def _pot():  # type: ignore[no-untyped-def]  # a module

@@ -397,10 +397,11 @@ def _run(p: Problem, used: Recipe, how: _How, seed: int, target: Path, r: int, t
     flat, flat_val = None, None
     if how.power:
         flat, flat_val = x[:].flatten(1), p.x_val[:].flatten(1)
+        std, mean = torch.std_mean(flat, 0, correction=0)
+        flat, flat_val = flat - mean, flat_val - mean  # a common offset would cost the distances digits
         if how.standardise:
-            std, mean = torch.std_mean(flat, 0, correction=0)
             std = torch.where(std > 0, std, 1.0)
-            flat, flat_val = (flat - mean) / std, (flat_val - mean) / std
+            flat, flat_val = flat / std, flat_val / std
     w = Weights(how, n, used.epochs, flat, flat_val)
     run = Run(
         net,
