@@ -76,7 +76,7 @@ METHODS = {
         says="mass moved to it takes the training rows farther from the validation rows",
         needs="features, labels and validation rows; no model; POT; classes only",
         validation=True,
-        cost="about 200 products with the n m costs, and exact transport between 500 rows of each two classes",
+        cost="a few hundred products with the n m costs, and exact transport between 500 rows of each two classes",
         size="lava_size.costs",
         sign="high = suspicious",
         paper="Just et al., ICLR 2023",

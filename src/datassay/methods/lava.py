@@ -9,7 +9,7 @@ The distance between labels (OTDD, Alvarez-Melis & Fusi 2020) is that between wh
 mass moved to the row from all others takes the training rows farther from the validation rows: it lies apart from them, or among rows
 whose label is far from its own. No model is trained.
 
-Differs from the released code: eps is a share of the mean cost instead of .1, whatever the unit of the features; the distance is not
+Differs from the released code: eps is a share of the median cost instead of .1, whatever the unit of the features; the distance is not
 debiased unless ``debias=True``, which needs all pairs of training rows; classes of many rows are drawn from for W.
 """
 
@@ -31,7 +31,7 @@ from datassay.engines.transport import Cost
 from datassay.engines.two_means import lower_group
 from datassay.values import Values
 
-EPS = 0.05  # of the mean cost
+EPS = 0.05  # of the median cost
 
 
 def lava(
@@ -55,7 +55,7 @@ def lava(
     class_weight
         What the distance between labels counts beside that between features; 0: labels count for nothing.
     eps
-        Blur of the transport, in half squared distances. None: a twentieth of the mean cost.
+        Blur of the transport, in half squared distances. None: a twentieth of the median cost.
     debias
         Take the training rows' own potential away. It needs n^2 costs, again and again.
     class_rows
@@ -114,7 +114,7 @@ def lava(
             W = class_distances(blocks[0], blocks[1], bar.update)
         cost = Cost(x, x_val, (class_weight * W).astype(x.dtype), codes, codes_val)
         some = cost[np.linspace(0, n - 1, min(n, 1000)).astype(int)]
-        blur = eps or max(EPS * float(some.mean()), 1e-12)
+        blur = eps or max(EPS * float(np.median(some)), EPS / 100 * float(some.mean()), 1e-12)  # one row far off is no unit
         a, b = np.full(n, 1 / n, x.dtype), np.full(m, 1 / m, x.dtype)
         found = transport.solve(cost.held(), a, b, blur, tol=tolerance, steps=5000)
         f = np.asarray(found.f, float)
