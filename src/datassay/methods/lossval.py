@@ -333,7 +333,8 @@ class Weights:
 
     def reduce(self, rows: Tensor, losses: Tensor) -> Tensor:
         """What the network minimises of a batch, (b,) losses; the weights of its rows do a step at once."""
-        how, each, w = self.how, losses.detach(), self.w[rows].to(losses.dtype)
+        how, each, u = self.how, losses.detach(), self.u[rows]
+        w = (2 * torch.sigmoid(u) if how.weights == "logistic" else u).to(losses.dtype)
         S, pull, mass = 1.0, self.pull[rows].to(each.dtype), w.sum()
         if how.power and how.masses != "all":
             S, pull = self._of_batch(rows, w)  # pull: dS/dw / S, for "batch" times the mass
@@ -373,10 +374,10 @@ class Weights:
 
     def _step(self, rows: Tensor, loss_part: Tensor, pull_part: Tensor) -> None:
         how, gradient = self.how, loss_part + pull_part
-        self.loss_term[rows] += loss_part
-        self.transport_term[rows] += pull_part
+        self.loss_term.index_add_(0, rows, loss_part)
+        self.transport_term.index_add_(0, rows, pull_part)
         if how.steps == "gradient":
-            self.u[rows] -= how.lr * gradient
+            self.u.index_add_(0, rows, gradient, alpha=-how.lr)
         else:
             some: Tensor | slice = slice(None) if how.steps == "adam" else rows  # all drift on, or those that came
             if how.steps == "adam":
