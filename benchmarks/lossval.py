@@ -357,7 +357,7 @@ def times_of(n: int, epochs: int = 4) -> list[list[object]]:
     base = min(plain(weighted) for _ in range(5))
     lines = {
         "plain weighted training": base,
-        "lossval, 10 epochs": min(ours(10) for _ in range(3)),
+        "lossval, 10 epochs": min(ours(10, batch_size=32) for _ in range(3)),
         "lossval, faithful": min(ours(3, faithful=True, model=p.make(0, 0)) for _ in range(2)),
         "as released, geomloss in the loop": min(plain(released) for _ in range(2)),
     }
