@@ -116,8 +116,8 @@ def lossval(
     flag
         None: the lower of the two groups into which 2-means splits the scores. A number: this share of the rows, the lowest.
     epochs, batch_size, lr, training
-        Of the network (Adam, batches of 32 at most, 10 epochs and 300 steps at least); ``training`` is a whole `Recipe`, in which the others
-        change what they name.
+        Of the network (Adam, batches of 32 at most, 10 epochs and 300 steps at least); ``training`` is a whole `Recipe`, in which
+        the others change what they name.
     save_model
         File for the trained network's state. None: in the checkpoint folder; without one, a folder that goes when Python ends.
     device, checkpoint
