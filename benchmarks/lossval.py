@@ -206,6 +206,10 @@ def table(args: argparse.Namespace) -> str:
                 text += f" (published {there.mean_f1.mean():.3f} ± {their:.3f}: {away:+.1f} se)"
             row.append(text)
         rows.append(row)
+    if paper is not None:
+        there = paper[paper.dataset.isin(sets) & paper.noise_rate.isin(args.rates)]
+        for epochs, some in there.groupby("lossval_epochs"):
+            overall[f"published LossVal-{epochs:.0f}"] = some.groupby(["dataset", "noise_kind"]).mean_f1.mean()
     means = "; ".join(f"{version}: {np.mean(values):.3f}" for version, values in overall.items())
     head = f"F1, mean over rates {', '.join(f'{r:g}' for r in args.rates)} and {args.repeats} repeats ± standard error."
     return f"{head}\n\n{markdown(['', 'data', *KINDS], rows)}\n\nMean over data and kinds: {means}."

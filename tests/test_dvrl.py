@@ -271,13 +271,13 @@ sys.path.insert(0, {tests!r})
 import test_dvrl as t
 from datassay.engines import training
 training.SAVE_EVERY = 0.0
-saves, save = [0], t.module._save
-def counted(*state):
-    save(*state)
+saves, save = [0], t.module.keep
+def counted(*what):
+    save(*what)
     saves[0] += 1
     if saves[0] == {kill}:
         os.kill(os.getpid(), signal.SIGKILL)
-t.module._save = counted
+t.module.keep = counted
 t.resumable({folder!r}).save({folder!r} + "/values.parquet")
 """
 

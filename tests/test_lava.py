@@ -72,6 +72,11 @@ def test_equal_training_and_validation_rows_are_all_worth_the_same():
     values, biased = (lava(same, eps=1.0, debias=debias, tolerance=1e-9) for debias in (True, False))
     assert abs(values.scores).max() < 1e-5
     assert abs(biased.scores).max() > 0.01
+    X = np.random.default_rng(0).normal(
+        size=(200, 4)
+    )  # as it comes: rows that lie alone hold on to their potential for long
+    alone = da.Dataset(X, np.arange(200) % 2, X, np.arange(200) % 2)
+    assert abs(lava(alone, debias=True).scores).max() < 1e-3
 
 
 def test_a_class_without_rows_is_as_far_as_the_farthest():
@@ -173,8 +178,8 @@ def test_without_pot_the_error_says_what_to_install(monkeypatch):
         ({"eps": 0}, "eps must be a number above 0, got 0"),
         ({"eps": float("nan")}, "eps must be a number above 0, got nan"),
         ({"class_weight": -1}, "class_weight must be a number from 0 on, got -1"),
-        ({"tolerance": 1.0}, "tolerance must be between 0 and 1, got 1.0"),
-        ({"flag": 1.5}, "flag must be between 0 and 1, got 1.5"),
+        ({"tolerance": 1.0}, "tolerance must be a number above 0 and below 1, got 1.0"),
+        ({"flag": 1.5}, "flag must be a number above 0 and below 1, got 1.5"),
         ({"class_rows": 0}, "class_rows must be a whole number from 1 on, got 0"),
         ({"debias": 1}, "debias must be True or False, got 1"),
         ({"seed": -1}, "seed must be a whole number from 0 on, got -1"),

@@ -129,7 +129,8 @@ def test_debiased_of_equals_is_zero_and_else_above(reach):
     there, back = divergence(x, y, a, b, 0.1, reach=reach), divergence(y, x, b, a, 0.1, reach=reach)
     assert there.value > 0.01
     assert there.value == pytest.approx(back.value, rel=1e-5)
-    assert divergence(x, x, a, a, 0.1, reach=reach, debias=False).value > 1e-3 if reach is None else True
+    if reach is None:
+        assert divergence(x, x, a, a, 0.1, debias=False).value > 1e-3
 
 
 def test_two_points_and_equal_masses():
@@ -140,8 +141,6 @@ def test_two_points_and_equal_masses():
     Cs = costs(x, y)
     assert float(annealed(*Cs, one, one, diameter=5.0).value) == pytest.approx(12.5, abs=1e-6)
     x, y, a, b = clouds()
-    few, many = (divergence(x, y, k * a, k * b, 0.01 * k, debias=False).value for k in (1, 1))
-    assert few == many
     # ten times the mass: the same softmins but for a constant, so ten times the cost, once eps counts little
     assert divergence(x, y, 10 * a, 10 * b, 1e-3).value == pytest.approx(10 * divergence(x, y, a, b, 1e-3).value, rel=1e-3)
 
@@ -199,7 +198,7 @@ def test_what_is_not_held_is_the_same(monkeypatch):
     held, blocks = solve(whole, a, b, 0.05), solve(cost, a, b, 0.05)
     assert len(transport._Sides(cost).rows) > 10
     np.testing.assert_allclose(blocks.f, held.f, atol=1e-9)
-    np.testing.assert_allclose(own(Cost(x, x), a, 0.05), own(half_squared_distances(x, x), a, 0.05), atol=1e-9)
+    np.testing.assert_allclose(own(Cost(x, x), a, 0.05).f, own(half_squared_distances(x, x), a, 0.05).f, atol=1e-9)
 
 
 def test_float32_and_far_clouds():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,16 @@ def whole(method: str, least: int, **numbers: Any) -> None:
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise DataError(f"{method}: {name} must be a whole number from {least} on, got {value!r}.")
+
+
+def number(method: str, least: float, *, above: bool = False, below: float = math.inf, **numbers: Any) -> None:
+    """Each must be a number from ``least`` on, or above it, and below ``below``."""
+    for name, value in numbers.items():
+        right = isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and least <= value < below
+        if not right or (above and value == least):
+            what = f"{'above' if above else 'from'} {least:g}" + ("" if above else " on")
+            what += "" if below == math.inf else f" and below {below:g}"
+            raise DataError(f"{method}: {name} must be a number {what}, got {value!r}.")
 
 
 def one_of(method: str, known: tuple[Any, ...], **choices: Any) -> None:

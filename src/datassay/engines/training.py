@@ -256,32 +256,42 @@ class Run:
             self.watched.predicted[self.epoch, rows] = outputs.argmax(1).short().cpu()
 
     def _save(self, path: Path) -> None:
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
         content = {
-            "key": self._key,
             "epoch": self.epoch,
             "net": self.net.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "state": self.state,
         }
-        try:
-            torch.save(content, beside)
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+        keep(content, path, self._key)
         self._saved = time.monotonic()
 
     def _load(self, path: Path) -> None:
-        content = torch.load(path, map_location=self.y.device, weights_only=True)  # tensors and numbers: no code is run
-        if content["key"] != self._key:
-            raise ValueError(
-                f"{path} belongs to a run with other data, model or options: pass another checkpoint folder, or delete it."
-            )
+        content = kept(path, self._key, self.y.device)
         self.net.load_state_dict(content["net"])
         self._optimiser.load_state_dict(content["optimiser"])
         for name, tensor in content["state"].items():
             self.state[name].copy_(tensor)
         self.epoch = content["epoch"]
+
+
+def keep(content: dict[str, Any], path: Path, key: str = "") -> None:
+    """Tensors and numbers in a file, written beside and renamed; ``key`` says of what run."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        torch.save({"key": key, **content} if key else content, beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def kept(path: Path, key: str, device: torch.device | str) -> dict[str, Any]:
+    """What `keep` wrote; a ValueError where it is of another run."""
+    content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)  # tensors and numbers: no code is run
+    if content["key"] != key:
+        raise ValueError(
+            f"{path} belongs to a run with other data, model or options: pass another checkpoint folder, or delete it."
+        )
+    return content
 
 
 @contextmanager

@@ -171,20 +171,20 @@ def solve(
 
 def own(
     C: Array | Cost, a: Array, eps: float, *, reach: float | None = None, start: Array | None = None, tol: float = 1e-6
-) -> Array:
-    """(..., n) potential f_aa of OT(a, a), which is the same on both sides: f <- (f + softmin(C - f)) / 2, quick to converge."""
+) -> Potentials:
+    """Potential f_aa of OT(a, a), which is the same on both sides: f <- (f + softmin(C - f)) / 2, quick to converge."""
     damping, la, _ = _checked(a, a, eps, reach)
     sides = _Sides(C)
     f = la * 0 if start is None else start
     if start is None:
         for e in schedule(math.sqrt(2 * max(sides.largest(), eps / 2)), math.sqrt(eps), 0.5)[:-1]:
             f = (f + _damping(e, reach) * sides.softmin(e, la + f / e)) / 2
-    for _ in range(1000):
+    error, done = math.inf, 0
+    while error > tol and done < 1000:
         before = f
         f = (f + damping * sides.softmin(eps, la + f / eps)) / 2
-        if _off(a, before, f, eps, reach) <= tol:
-            break
-    return f
+        done, error = done + 1, _off(a, before, f, eps, reach)
+    return Potentials(f, f, done, error)
 
 
 def divergence(
@@ -206,7 +206,7 @@ def divergence(
     """
     f, g, *_ = solve(Cost(x, y).held(), a, b, eps, reach=reach, tol=tol)
     if debias:
-        f_aa, g_bb = (own(Cost(z, z).held(), w, eps, reach=reach, tol=tol) for z, w in ((x, a), (y, b)))
+        f_aa, g_bb = (own(Cost(z, z).held(), w, eps, reach=reach, tol=tol).f for z, w in ((x, a), (y, b)))
     else:
         f_aa = g_bb = None
     return _joined(a, b, f, g, f_aa, g_bb, eps, reach)

@@ -29,3 +29,16 @@ def lower_group(values: Float[ndarray, " n"]) -> Bool[ndarray, " n"]:
     low = np.zeros(n, bool)
     low[order[: int(np.argmax(between)) + 1]] = True
     return low
+
+
+def suspicious(scores: Float[ndarray, " n"], share: float | None = None) -> tuple[Bool[ndarray, " n"], str]:
+    """The lower of two groups, or this share of the rows, the lowest; and that rule in words.
+
+    >>> suspicious(np.array([5.0, 0.0, 6.0, 1.0]), 0.25)
+    (array([False,  True, False, False]), 'the lowest 25% of the scores')
+    """
+    if share is None:
+        return lower_group(scores), "the lower of two groups of scores (2-means)"
+    low = np.zeros(len(scores), bool)
+    low[np.argsort(scores, kind="stable")[: round(share * len(scores))]] = True
+    return low, f"the lowest {share:.0%} of the scores"

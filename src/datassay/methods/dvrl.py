@@ -20,7 +20,6 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,8 +33,8 @@ from numpy import ndarray
 from datassay.checks import one_of, whole
 from datassay.data import DataError, Dataset
 from datassay.engines import training as loop
-from datassay.engines.training import Recipe, Run, Tick, in_batches, outputs, random_numbers, spawned
-from datassay.engines.two_means import lower_group
+from datassay.engines.training import Recipe, Run, Tick, in_batches, keep, kept, outputs, random_numbers, spawned
+from datassay.engines.two_means import suspicious
 from datassay.models import LOWEST, Scorer, utility_of
 from datassay.networks import Model, Problem, Standardise, problem
 from datassay.runs import Place, do, options_of, recipe
@@ -180,8 +179,9 @@ def dvrl(
     back = np.argsort(order)
     each = np.stack([r.probability for r in found])[:, back]
     scores = each.mean(0)
+    flagged, rule = suspicious(scores)
     stats = {
-        "flag_rule": "the lower of two groups of scores (2-means)",
+        "flag_rule": rule,
         "utility": [r.utility for r in found],
         "utility_of_all_rows": [r.of_all for r in found],
         "seconds": time.perf_counter() - start,
@@ -192,7 +192,7 @@ def dvrl(
     columns = {"probability": scores.copy(), "difference": np.mean([r.difference for r in found], axis=0)[back]}
     columns |= {f"run_{r}": w for r, w in enumerate(each)}
     suggested = p.suggested(np.mean([r.said for r in found], axis=0))[back]
-    return Values(data.ids, scores, lower_group(scores), columns, "dvrl", options, stats, data.y, suggested, data.hash)
+    return Values(data.ids, scores, flagged, columns, "dvrl", options, stats, data.y, suggested, data.hash)
 
 
 class _How(NamedTuple):
@@ -302,7 +302,11 @@ def _run(
     state |= {"of_all": state["baseline"].clone(), "done": torch.tensor(0)}
     key = f"{place.key} {drawn}"
     if place.file is not None and place.file.exists():
-        _load(place.file, key, selector, optimiser, state)
+        content = kept(place.file, key, "cpu")
+        selector.load_state_dict(content["selector"])
+        optimiser.load_state_dict(content["optimiser"])
+        for name, tensor in content["state"].items():
+            state[name].copy_(tensor)
     done, saved = int(state["done"]), time.monotonic()
     tick(done)
     for t in range(done, how.iterations):
@@ -322,7 +326,7 @@ def _run(
         state["last"][t % 20] = found
         state["done"] += 1
         if place.file is not None and (t + 1 == how.iterations or time.monotonic() - saved > loop.SAVE_EVERY):
-            _save(place.file, key, selector, optimiser, state)
+            keep({"selector": selector.state_dict(), "optimiser": optimiser.state_dict(), "state": state}, place.file, key)
             saved = time.monotonic()
         tick(1)
     parts = in_batches(n, max(1, AT_ONCE // seen.d))
@@ -345,25 +349,3 @@ def _between(name: str, value: Any, least: float, most: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least < value <= most or value == np.inf:
         what = f"above {least:g}" + (f" and at most {most:g}" if most < np.inf else "")
         raise DataError(f"dvrl: {name} must be a number {what}, got {value!r}.")
-
-
-def _save(path: Path, key: str, selector: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    content = {"key": key, "selector": selector.state_dict(), "optimiser": optimiser.state_dict(), "state": state}
-    try:
-        torch.save(content, beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _load(path: Path, key: str, selector: nn.Module, optimiser: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
-    content = torch.load(path, map_location="cpu", weights_only=True)  # tensors and numbers: no code is run
-    if content["key"] != key:
-        raise ValueError(
-            f"{path} belongs to a run with other data, model or options: pass another checkpoint folder, or delete it."
-        )
-    selector.load_state_dict(content["selector"])
-    optimiser.load_state_dict(content["optimiser"])
-    for name, tensor in content["state"].items():
-        state[name].copy_(tensor)

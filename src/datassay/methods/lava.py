@@ -24,11 +24,11 @@ import scipy.sparse as sp
 from numpy import ndarray
 from tqdm import tqdm
 
-from datassay.checks import one_of, whole
+from datassay.checks import number, one_of, whole
 from datassay.data import DataError, Dataset, plain
 from datassay.engines import transport
 from datassay.engines.transport import Cost
-from datassay.engines.two_means import lower_group
+from datassay.engines.two_means import suspicious
 from datassay.values import Values
 
 EPS = 0.05  # of the median cost
@@ -116,35 +116,36 @@ def lava(
         some = cost[np.linspace(0, n - 1, min(n, 1000)).astype(int)]
         blur = eps or max(EPS * float(np.median(some)), EPS / 100 * float(some.mean()), 1e-12)  # one row far off is no unit
         a, b = np.full(n, 1 / n, x.dtype), np.full(m, 1 / m, x.dtype)
-        found = transport.solve(cost.held(), a, b, blur, tol=tolerance, steps=5000)
-        f = np.asarray(found.f, float)
+        begin = None
+        if debias:  # where both sides are the same this is the solution, and near it where they are alike
+            between = class_distances(blocks[1], blocks[1]) if class_weight else W
+            among = Cost(x_val, x_val, (class_weight * between).astype(x.dtype), codes_val, codes_val)
+            begin = transport.own(among.held(), b, blur, tol=tolerance).g
+        found = transport.solve(cost.held(), a, b, blur, start=begin, tol=tolerance, steps=5000)
+        f, error = np.asarray(found.f, float), found.error
         distance = float(f.mean() + np.asarray(found.g, float).mean())
         if debias:
-            inner = class_distances(blocks[0], blocks[0], None) if class_weight else W
+            inner = class_distances(blocks[0], blocks[0]) if class_weight else W
             itself = Cost(x, x, (class_weight * inner).astype(x.dtype), codes, codes)
-            f = f - np.asarray(transport.own(itself.held(), a, blur, tol=tolerance), float)
+            own = transport.own(itself.held(), a, blur, tol=tolerance)
+            f, error = f - np.asarray(own.f, float), max(error, own.error)
         suggested = data.labels_of(_around(Cost(x, x_val), codes_val, c, blur))
         bar.update(1)
     gradient = calibrated(f)
     scores = -gradient
-    if flag is None:
-        low, rule = lower_group(scores), "the lower of two groups of scores (2-means)"
-    else:
-        low = np.zeros(n, bool)
-        low[np.argsort(scores, kind="stable")[: round(flag * n)]] = True
-        rule = f"the lowest {flag:.0%} of the scores"
+    low, rule = suspicious(scores, flag)
     stats: dict[str, Any] = {
         "flag_rule": rule,
         "distance": distance,
         "class_distances": W.tolist(),
         "eps": blur,
         "steps": found.steps,
-        "error": found.error,
+        "error": error,
         "seconds": time.perf_counter() - start,
     }
-    if found.error > tolerance:
+    if error > tolerance:
         stats["warning"] = (
-            f"the transport stopped after {found.steps} steps with {found.error:.2%} of the mass in the wrong place: the scores are "
+            f"the transport stopped after {found.steps} steps with {error:.2%} of the mass in the wrong place: the scores are "
             "not exact; raise eps"
         )
     return Values(
@@ -240,13 +241,7 @@ def _check(data: Dataset, given: dict) -> None:
     one_of("lava", (True, False), debias=given["debias"], progress=given["progress"])
     whole("lava", 0, seed=given["seed"])
     whole("lava", 1, class_rows=given["class_rows"])
-    for name, zero in (("class_weight", True), ("eps", False), ("tolerance", False), ("flag", False)):
-        value = given[name]
-        if value is None and name in ("eps", "flag"):
-            continue
-        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and np.isfinite(value)
-        if not number or value < 0 or (value == 0 and not zero) or (name in ("flag", "tolerance") and value >= 1):
-            what = (
-                "a number from 0 on" if zero else "between 0 and 1" if name in ("flag", "tolerance") else "a number above 0"
-            )
-            raise DataError(f"lava: {name} must be {what}, got {value!r}.")
+    number("lava", 0, class_weight=given["class_weight"])
+    number("lava", 0, above=True, **({} if given["eps"] is None else {"eps": given["eps"]}))
+    between = {"tolerance": given["tolerance"]} | ({} if given["flag"] is None else {"flag": given["flag"]})
+    number("lava", 0, above=True, below=1, **between)

@@ -21,24 +21,23 @@ from __future__ import annotations
 
 import atexit
 import math
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import one_of, whole
+from datassay.checks import number, one_of, whole
 from datassay.data import DataError, Dataset
 from datassay.engines import transport
-from datassay.engines.training import Recipe, Run, Tick, outputs, spawned
-from datassay.engines.two_means import lower_group
+from datassay.engines.training import Recipe, Run, Tick, keep, outputs, spawned
+from datassay.engines.two_means import suspicious
 from datassay.networks import Model, Problem, problem
 from datassay.runs import Place, do, options_of, recipe
 from datassay.values import Values
@@ -49,7 +48,8 @@ from torch import Tensor, nn  # isort: skip
 DEFAULT = Recipe(epochs=10, batch_size=32, optimiser="adam", lr=1e-3, weight_decay=0.0)
 PUBLISHED = Recipe(epochs=30, batch_size=32, optimiser="adam", lr=0.01, weight_decay=0.0, rest=True)
 STEPS = 300  # at least, or the network of a small table would know nothing at the end
-FAR = 2.0  # epochs times weight_lr
+FAR = (2.0, 0.2)  # epochs times weight_lr: of logistic weights; of others, which are at 0 soon
+HISTORY = 30  # epochs whose weights become columns, at most
 BLUR = 0.05  # released: root of eps
 BETAS = (0.9, 0.999)  # of Adam on the weights
 
@@ -107,12 +107,14 @@ def lossval(
         "gradient"; "adam", in which weights of absent rows drift on; "lazy-adam", in which they don't. Default "gradient"; faithful:
         "adam".
     weight_lr
-        Length of the weights' steps. Default 2 / epochs; with Adam, or the product, whose derivatives have other units, the network's.
+        Length of the weights' steps. Default 2 / epochs, of weights that are not logistic a tenth of that; with Adam, or the product,
+        whose derivatives have other units, the network's lr.
     eps
         With masses "all": blur of the transport, in half squared distances. None: half of what the median row is away from the
         validation row next to it.
     loss
-        A function from outputs and targets to (b,) losses. None: cross-entropy, or half the squared error in standard deviations.
+        A function from outputs and targets to (b,) losses, with objective "log" not below 0. None: cross-entropy, or half the squared
+        error in standard deviations; faithful: -log(p + 1e-8), or the whole square.
     flag
         None: the lower of the two groups into which 2-means splits the scores. A number: this share of the rows, the lowest.
     epochs, batch_size, lr, training
@@ -130,9 +132,10 @@ def lossval(
     Values
         scores = the column ``log_weight`` (n,), log w above; where weights are not logistic, the weight itself. High = worth keeping,
         as in the paper. Columns: ``weight``; ``weighted_loss_term`` and ``transport_term``, the sums over the steps of the two parts
-        of the weight's derivative (high = suspicious; u = -weight_lr times their sum); ``weight_after_1``, ... one an epoch.
+        of a weight's gradient (high = suspicious; with the default's kind of weights and steps u = -weight_lr times their sum);
+        ``weight_after_1``, ... one an epoch, 30 at most.
         ``stats["model"]``: path of the trained network's state, for ``load_state_dict(torch.load(path, weights_only=True))``;
-        ``stats["distance"]``: S at last. Suggested label: what the trained network says.
+        ``stats["distance"]``: S before the last epoch (or of the last batch). Suggested label: what the trained network says.
 
     Raises
     ------
@@ -160,32 +163,46 @@ def lossval(
     one_of("lossval", (None, "logistic", "positive", "free"), weights=weights)
     one_of("lossval", (None, "gradient", "adam", "lazy-adam"), weight_steps=weight_steps)
     whole("lossval", 0, seed=seed)
-    _number("transport_power", transport_power, 0.0)
-    for name, value in {"clip": clip, "weight_lr": weight_lr, "eps": eps, "flag": flag}.items():
-        _number(name, value, 0.0, above=True)
-    if flag is not None and flag >= 1:
-        raise DataError(f"lossval: flag must be a share of the rows, below 1, got {flag!r}.")
+    if transport_power is not None:
+        number("lossval", 0, transport_power=transport_power)
+    positive = {"clip": clip, "weight_lr": weight_lr, "eps": eps}
+    number("lossval", 0, above=True, **{name: value for name, value in positive.items() if value is not None})
+    if flag is not None:
+        number("lossval", 0, above=True, below=1, flag=flag)
+    target = _model_file(save_model, checkpoint)
     p = problem(data, model, device, "lossval", validation=True)
     if faithful and model is None:
         p = replace(p, model=partial(_published, p))
-    if loss is not None:
-        _check_loss(p, loss)
+    fingerprint = None if loss is None else _fingerprint(p, loss)
     used = recipe(
         training or (PUBLISHED if faithful else None), DEFAULT, len(data), epochs=epochs, batch_size=batch_size, lr=lr
     )
     if epochs is None and training is None and not faithful:
         used = replace(used, epochs=max(used.epochs, math.ceil(STEPS * used.batch_size / len(data))))
     whole("lossval", 1, epochs=used.epochs)
+    if used.balanced:
+        raise DataError("lossval weighs the rows itself: a recipe with balanced=True is none for it.")
     objective = objective or ("product" if faithful else "log")
+    n, b = len(data), used.batch_size
+    smallest = n % b or b if used.rest else n // math.ceil(n / b)
+    if objective == "log" and smallest < 2:
+        raise DataError(
+            f"lossval: a row is compared with the others of its batch, and batches of {b} of {n} rows leave one with a single row: "
+            "pass another batch_size."
+        )
     steps = weight_steps or ("adam" if faithful else "gradient")
+    weights = weights or ("free" if faithful else "logistic")
     how = _How(
         power=float(transport_power if transport_power is not None else 2.0 if faithful else 1.0),
         clip=math.inf if clip is None else float(clip),
         product=objective == "product",
         masses=masses or ("raw" if faithful else "all"),
-        weights=weights or ("free" if faithful else "logistic"),
+        weights=weights,
         steps=steps,
-        lr=float(weight_lr or (FAR / used.epochs if steps == "gradient" and objective == "log" else used.lr)),
+        lr=float(
+            weight_lr
+            or (used.lr if steps != "gradient" or objective == "product" else FAR[weights != "logistic"] / used.epochs)
+        ),
         eps=eps,
         loss=loss
         or ((_released_cross_entropy if data.task == "classification" else _released_squares) if faithful else p.loss),
@@ -202,30 +219,26 @@ def lossval(
         "loss": None if loss is None else getattr(loss, "__qualname__", type(loss).__name__),
     }
     del options["save_model"]
-    target = Path(save_model) if save_model is not None else _model_file(checkpoint)
+    run = {name: value for name, value in options.items() if name != "flag"} | {"device": p.device, "loss": fingerprint}
     (found,) = do(
         partial(_run, p, used, how, seed, target),
         1,
         p,
-        options,
+        run,
         units=used.epochs,
         checkpoint=checkpoint,
         n_jobs=None,
         progress=progress,
     )
     scores = math.log(2) - np.logaddexp(0, -found.u) if how.weights == "logistic" else found.u
-    if flag is None:
-        low, rule = lower_group(scores), "the lower of two groups of scores (2-means)"
-    else:
-        low = np.zeros(len(data), bool)
-        low[np.argsort(scores, kind="stable")[: round(flag * len(data))]] = True
-        rule = f"the lowest {flag:.0%} of the scores"
+    low, rule = suspicious(scores, flag)
+    shown = np.unique(np.linspace(0, used.epochs - 1, min(used.epochs, HISTORY)).round().astype(int))
     columns = {
         "weight": found.weight,
         "log_weight" if how.weights == "logistic" else "score": scores.copy(),
         "weighted_loss_term": found.loss_term,
         "transport_term": found.transport_term,
-    } | {f"weight_after_{e + 1}": w for e, w in enumerate(found.history)}
+    } | {f"weight_after_{e + 1}": found.history[e] for e in shown}
     stats = {
         "flag_rule": rule,
         "model": str(target),
@@ -321,13 +334,11 @@ class Weights:
         f, g, _, _ = transport.solve(self.C, a, self.b, self.eps, start=warm, tol=0.01, steps=200)
         mean = a @ f
         S = mean + self.b @ g
+        self.distance[0] = S
         if epoch == 0:
             self.distance[1] = S
-        S = torch.maximum(S, self.distance[1] / 4).clamp(
-            min=1e-12
-        )  # weights that pile up on copies would leave no distance at all
+        S = torch.maximum(S, self.distance[1] / 4).clamp(min=1e-12)  # weights that pile up on copies would leave none
         self.g.copy_(g)
-        self.distance[0] = S
         self.pull = (f - mean) / S
         self.seconds += time.perf_counter() - began
 
@@ -335,6 +346,10 @@ class Weights:
         """What the network minimises of a batch, (b,) losses; the weights of its rows do a step at once."""
         how, each, u = self.how, losses.detach(), self.u[rows]
         w = (2 * torch.sigmoid(u) if how.weights == "logistic" else u).to(losses.dtype)
+        if not how.product:  # a mean has no room for weights below 0, nor for losses
+            if float(each.min()) < 0:
+                raise ValueError(f"with objective 'log' losses must not be below 0, got {float(each.min()):g}.")
+            w = w.clamp(min=1e-12)
         S, pull, mass = 1.0, self.pull[rows].to(each.dtype), w.sum()
         if how.power and how.masses != "all":
             S, pull = self._of_batch(rows, w)  # pull: dS/dw / S, for "batch" times the mass
@@ -424,7 +439,7 @@ def _run(p: Problem, used: Recipe, how: _How, seed: int, target: Path, r: int, t
             tick(1)
     w.history[used.epochs - 1] = w.w
     training = time.perf_counter() - began
-    _write(net, target)
+    keep({name: t.cpu() for name, t in net.state_dict().items()}, target)
     said = p.says(outputs(net, x)).double().cpu().numpy()
     u, weight, of_loss, of_transport, history = (
         t.cpu().numpy() for t in (w.u, w.w, w.loss_term, w.transport_term, w.history)
@@ -439,43 +454,51 @@ def _eps(x: Tensor, x_val: Tensor) -> float:
     return max(0.5 * float(some.amin(1).median()), 5e-4 * float(some.mean()), 1e-12)
 
 
-def _write(net: nn.Module, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+def _model_file(save_model: str | Path | None, checkpoint: str | Path | None) -> Path:
+    """Where the network goes; that it can be written there is found out before the training."""
+    if save_model is None:
+        return (
+            Path(_temporary() if checkpoint is None else checkpoint) / f"model{'' if checkpoint else time.monotonic_ns()}.pt"
+        )
+    needed = "lossval: save_model must be a file that can be written"
+    if not isinstance(save_model, (str, Path)) or not str(save_model) or Path(save_model).is_dir():
+        raise DataError(f"{needed}, got {save_model!r}.")
+    target = Path(save_model)
     try:
-        torch.save({name: t.cpu() for name, t in net.state_dict().items()}, beside)
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            return target
+    except OSError as error:
+        raise DataError(f"{needed}, and {str(target)!r} is none ({error.strerror}).") from error
 
 
-def _model_file(checkpoint: str | Path | None) -> Path:
-    if checkpoint is not None:
-        return Path(checkpoint) / "model.pt"
+@cache
+def _temporary() -> str:
+    """One folder for this process, which goes with it."""
     folder = tempfile.mkdtemp(prefix="datassay-lossval-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder) / "model.pt"
+    return folder
 
 
-def _number(name: str, value: float | None, least: float, *, above: bool = False) -> None:
-    if value is None:
-        return
-    right = isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
-    if not right or value < least or (above and value == least):
-        raise DataError(
-            f"lossval: {name} must be a number {'above' if above else 'from'} {least:g}{'' if above else ' on'}, got {value!r}."
-        )
-
-
-def _check_loss(p: Problem, loss: RowLoss) -> None:
-    """Two rows go through."""
+def _fingerprint(p: Problem, loss: RowLoss) -> str:
+    """What a function says of a few rows: names don't tell two losses apart. A DataError if it is no loss."""
     if not callable(loss):
         raise DataError(f"lossval: loss must be a function from outputs and targets to a loss for each row, got {loss!r}.")
-    y = p.y[:2]
-    found = loss(torch.zeros(2, p.outputs, device=y.device), y)
-    if not isinstance(found, Tensor) or found.shape != (2,):
+    y = p.y[:16]
+    random = torch.Generator().manual_seed(0)
+    some = torch.randn(len(y), p.outputs, generator=random).to(y.device)
+    try:
+        found = loss(some, y)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise DataError(
+            f"lossval: loss failed on outputs {tuple(some.shape)} and targets {tuple(y.shape)} ({error})."
+        ) from error
+    if not isinstance(found, Tensor) or found.shape != (len(y),):
         came = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        raise DataError(f"lossval: loss must give a number for each row (reduction='none'), for two rows it gave {came}.")
+        raise DataError(
+            f"lossval: loss must give a number for each row (reduction='none'), for {len(y)} rows it gave {came}."
+        )
+    return f"{loss!r} {found.tolist()}" if isinstance(loss, nn.Module) else str(found.tolist())
 
 
 def _released_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:

@@ -22,11 +22,15 @@ def dvgs(data: Dataset, rates: Rates) -> list[Cost]:
 
 
 def lossval(data: Dataset, rates: Rates) -> list[Cost]:
-    """One run of ten epochs in batches of 32; about twenty passes over n m costs in the first epoch, four in each other."""
+    """One run of ten epochs, of 300 steps at least; about twenty passes over n m costs in the first epoch, four in each other."""
     n, m = len(data), _val(data)
-    cost = _cost(data, rates, runs=1, epochs=10, rows=n, batch=32)
+    batch = min(32, max(16, n // 50))
+    epochs = max(10, math.ceil(300 * batch / n))
+    cost = _cost(data, rates, runs=1, epochs=epochs, rows=n, batch=batch)
     held = min(4.0 * n * m, 2**30)
-    passes = 60.0 * (1 if held < 2**30 else 1 + data.X.shape[1] / 8)  # what is not held is made anew each time
+    passes = (20.0 + 4 * epochs) * (
+        1 if held < 2**30 else 1 + data.X.shape[1] / 8
+    )  # what is not held is made anew each time
     return [cost._replace(seconds=cost.seconds + passes * n * m / rates.values, memory=cost.memory + 3 * held)]
 
 
