@@ -17,7 +17,6 @@ from torch import nn
 from torch.func import functional_call, jacrev
 
 import datassay as da
-from datassay import evaluate
 from datassay.data import DataError
 from datassay.engines.facility import locate
 from datassay.engines.gradients import RowGradients
@@ -405,7 +404,7 @@ def test_a_scaled_jacobian_has_not_turned():
 def test_kernel_velocity_of_a_training():
     data, groups = blobs(), [np.array([0, 5, 7]), np.arange(10, 20)]
     x, *_ = tensors(data)
-    found = evaluate.kernel_velocity(data, groups, small, training=PLAIN)
+    found = kernel_velocity(data, groups, small, training=PLAIN)
     assert found.shape == (3, 2)
     for g, rows in enumerate(groups):
         kernels = [naive_kernel(trained(data, PLAIN, 3 * epoch).double(), x[rows].double()) for epoch in range(4)]
@@ -413,17 +412,17 @@ def test_kernel_velocity_of_a_training():
         np.testing.assert_allclose(found[:, g], expected, rtol=1e-2, atol=1e-6)
     for bad in ([], [20], [-1], [[1]], [0.5]):
         with pytest.raises(DataError, match="kernel_velocity: group 0 must hold positions of rows, from 0 to 19"):
-            evaluate.kernel_velocity(data, [np.array(bad)], small)
+            kernel_velocity(data, [np.array(bad)], small)
 
 
 def test_levels_are_the_starts_of_the_shares():
     scores = np.random.default_rng(0).normal(size=200)
-    groups = evaluate.levels(scores, 10, 5)
+    groups = levels(scores, 10, 5)
     order = np.argsort(scores)
     for k, rows in enumerate(groups):
         np.testing.assert_array_equal(rows, order[20 * k : 20 * k + 5])
     with pytest.raises(DataError, match="200 rows don't have 10 groups of 21"):
-        evaluate.levels(scores, 10, 21)
+        levels(scores, 10, 21)
 
 
 def test_features_are_what_enters_the_last_layer():
@@ -457,7 +456,7 @@ def test_features_are_what_enters_the_last_layer():
 
 def test_features_of_a_trained_network_find_wrong_labels():
     X, y = load_digits(return_X_y=True)
-    data, wrong = evaluate.plant_wrong_labels(da.Dataset(X[:400], y[:400], X[400:600], y[400:600]), 0.2)
+    data, wrong = plant_wrong_labels(da.Dataset(X[:400], y[:400], X[400:600], y[400:600]), 0.2)
     features = network_features(data)
     assert features.X.shape == (400, 100)
     assert features.X_val.shape == (200, 100)

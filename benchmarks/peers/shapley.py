@@ -140,7 +140,7 @@ def drive() -> None:
                         source, target = Path(folder, "in.npz"), Path(folder, "out.npz")
                         np.savez(source, **arrays)
                         python = interpreter(METHODS[method][0])
-                        options = ["--method", method, "--seed", seed, "--limit", trainings]
+                        options = ["--method", method, "--seed", seed, "--trainings", trainings]
                         run([python, __file__, "once", source, target, *options], 7200, 1)
                         with np.load(target, allow_pickle=False) as out:
                             line = {

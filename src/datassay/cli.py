@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import sys
 from contextlib import ExitStack
@@ -131,12 +130,13 @@ def value(
     Prints the most suspicious rows and writes all values to a Parquet file. With --budget or --memory, method and approximation
     are those of `datassay plan`.
     """
+    from datassay.asked import options_of
     from datassay.engines.machine import backend as workers
     from datassay.methods import value as value_rows
 
     labels = Path(label) if label and data.suffix == ".npy" else None
     _writable([output, report, report and report.with_suffix(".json")], [data, labels, val, features, val_features])
-    options = _options(set_ or [])
+    options = options_of(set_ or [])
     rows = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
     out.print(escape(f"{data}: {rows!r}"))
     if len(rows.dropped):
@@ -306,22 +306,6 @@ def _report(values: Any, rows: Dataset, path: Path, top: int) -> None:
 
     page = write(values, rows, path, top=top)
     out.print(escape(f"Wrote {page} and {page.with_suffix('.json')}. Open {page.resolve().as_uri()} in a browser."))
-
-
-def _options(pairs: list[str]) -> dict[str, Any]:
-    """name=value pairs; the value as Python would write it (0.1, True, None), else as text."""
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if name.strip() in ("data", "seed", "progress"):
-            raise DataError(f"--set {name.strip()} is not an option of the method; the seed is --seed.")
-        if not equals or not name.strip():
-            raise DataError(f"--set needs name=value, as in --set ridge=0, got {pair!r}.")
-        try:
-            options[name.strip()] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            options[name.strip()] = {"true": True, "false": False}.get(text.lower(), text)
-    return options
 
 
 def _table(frame: Any, title: str) -> None:

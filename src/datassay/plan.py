@@ -106,7 +106,7 @@ def plan(
         raise DataError(f"there is no method {method!r}{meant(method, METHODS)} There are: {', '.join(METHODS)}.")
     limit = float("inf") if budget is None else in_seconds(budget, "budget")
     room = machine.available_memory() or float("inf") if memory is None else in_bytes(memory, "memory")
-    rates = rates or _probed()
+    rates = rates or probed()
     lines: list[tuple[str, Cost]] = [
         (name, cost) for name in ([method] if method else METHODS) for cost in METHODS[name].costs(data, rates)
     ]
@@ -120,7 +120,7 @@ def plan(
 
 
 @cache
-def _probed() -> machine.Rates:
+def probed() -> machine.Rates:
     return machine.probe()
 
 

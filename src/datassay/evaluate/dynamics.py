@@ -27,6 +27,41 @@ def levels(scores: ndarray, groups: int = 10, size: int = 125) -> list[ndarray]:
     return [rows[:size] for rows in np.array_split(np.argsort(scores, kind="stable"), groups)]
 
 
+def by_tenths(
+    data: Dataset,
+    scores: ndarray,
+    model: Model | None = None,
+    *,
+    groups: int = 10,
+    training: Recipe | None = None,
+    seed: int = 0,
+) -> tuple[ndarray, ndarray]:
+    """Mean loss, and share of right answers, of each tenth of the rows (low scores first) in every epoch of a training on all rows:
+    (epochs, groups) each. What counts is what a row said in its batch, before the step.
+
+    Examples
+    --------
+    >>> import datassay as da
+    >>> X = np.concatenate([np.full((20, 2), -1.0), np.full((20, 2), 1.0)])
+    >>> loss, right = by_tenths(da.Dataset(X, np.repeat([0, 1], 20)), np.arange(40.0), groups=2)
+    >>> loss.shape[1], bool(loss[0].mean() > loss[-1].mean())
+    (2, True)
+    """
+    from datassay.engines.training import Recipe, Run, spawned
+    from datassay.networks import problem
+    from datassay.runs import recipe
+
+    p = problem(data, model, "auto", "by_tenths", regression=False)
+    used = recipe(training, Recipe(epochs=20, optimiser="adam", lr=1e-3, weight_decay=0.0), len(data))
+    run = Run(p.make(0, seed), p.loss, p.x, p.y, used, seed=spawned(seed, 0), watch=True)
+    run.through()
+    watched = run.watched
+    assert watched is not None
+    parts = np.array_split(np.argsort(scores, kind="stable"), groups)
+    loss, right = watched.loss.numpy(), watched.margin.numpy() > 0
+    return np.stack([loss[:, rows].mean(1) for rows in parts], 1), np.stack([right[:, rows].mean(1) for rows in parts], 1)
+
+
 def kernel_velocity(
     data: Dataset,
     groups: Sequence[ndarray],

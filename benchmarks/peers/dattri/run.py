@@ -1,0 +1,97 @@
+"""dattri: TracIn, influence functions, TRAK and KNN-Shapley. Positive = lowers the loss of a validation row, so higher = keep.
+
+All but KNN-Shapley look at checkpoints of one training, which is part of the time: the network and the training that datassay's tracin
+has by default (network.py). All rows are one batch: with several, dattri computes the validation rows' gradients anew for each.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from dattri.algorithm import IFAttributorCG, KNNShapleyAttributor, TracInAttributor, TRAKAttributor
+from dattri.task import AttributionTask
+from torch.utils.data import DataLoader, TensorDataset
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from adapter import Found, main
+from network import RATE, trained
+
+
+def tensors(rows):
+    X, X_val = (torch.tensor(part, dtype=torch.float) for part in (rows.X, rows.X_val))
+    return X, torch.tensor(rows.y), X_val, torch.tensor(rows.y_val)
+
+
+def loaders(rows):
+    X, y, X_val, y_val = tensors(rows)
+    return DataLoader(TensorDataset(X, y), batch_size=len(X)), DataLoader(TensorDataset(X_val, y_val), batch_size=len(X_val))
+
+
+def task(rows, seed, last=False):
+    """The network, its checkpoints (or the last alone), and the loss of a row."""
+    X, y, *_ = tensors(rows)
+    net, checkpoints = trained(X, y, seed)
+
+    def loss(parameters, row):
+        x, label = row
+        said = torch.func.functional_call(net, parameters, x.reshape(-1, X.shape[1]))
+        return torch.nn.functional.cross_entropy(said, label.reshape(-1))
+
+    kept = checkpoints[-1:] if last else checkpoints
+    return net, loss, kept, AttributionTask(loss_func=loss, model=net, checkpoints=kept)
+
+
+def tracin_by(**projection):
+    def tracin(rows, seed, trainings):
+        *_, kept, of = task(rows, seed)
+        rates = torch.full((len(kept),), RATE)
+        found = TracInAttributor(of, rates, normalized_grad=False, projector_kwargs=projection or None)
+        return Found(found.attribute(*loaders(rows)).mean(1).numpy(), trainings=1)
+
+    return tracin
+
+
+def influence(rows, seed, trainings):
+    """Of the last layer at the end of the training, as all layers take 8 GB for 300 rows; conjugate gradients with its default of 10 steps."""
+    net, *_, of = task(rows, seed, last=True)
+    train, val = loaders(rows)
+    names = [name for name, _ in net[-1].named_parameters(prefix=str(len(net) - 1))]
+    found = IFAttributorCG(of, layer_name=names, regularization=0.01)
+    found.cache(train)
+    return Found(found.attribute(train, val).mean(1).detach().numpy(), trainings=1)
+
+
+def trak(rows, seed, trainings):
+    """Its default projection to 512 numbers, at the end of the training; 0.01 on the diagonal."""
+    net, loss, kept, _ = task(rows, seed, last=True)
+
+    def log_odds(parameters, row):
+        x, label = row
+        said = torch.func.functional_call(net, parameters, x.reshape(1, -1))
+        p = torch.exp(-torch.nn.functional.cross_entropy(said, label.reshape(-1)))
+        return torch.log(p / (1 - p))
+
+    def probability(parameters, row):
+        x, label = row
+        said = torch.func.functional_call(net, parameters, x.reshape(1, -1))
+        return torch.exp(-torch.nn.functional.cross_entropy(said, label.reshape(-1)))
+
+    of = AttributionTask(loss_func=log_odds, model=net, checkpoints=kept)
+    found = TRAKAttributor(of, probability, regularization=0.01)
+    train, val = loaders(rows)
+    found.cache(train)
+    return Found(found.attribute(val).mean(1).detach().numpy(), trainings=1)
+
+
+def knn_shapley(rows, seed, trainings):
+    return Found(KNNShapleyAttributor(k_neighbors=10).attribute(*loaders(rows)).mean(0).numpy())
+
+
+METHODS = {
+    "tracin": tracin_by(proj_type="identity"),
+    "tracin-default": tracin_by(),
+    "influence": influence,
+    "trak": trak,
+    "knn-shapley": knn_shapley,
+}
+main(METHODS, "dattri", "torch", "numpy")

@@ -1,0 +1,413 @@
+"""`audit`: which method to trust on these data, and how many of its suspects to expect to be wrong.
+
+Known errors are planted in a copy of the rows, methods look for them, and the one that finds most of them values the rows as they are.
+
+    u_j   share of the other rows whose score is below that of planted row j           (method, copy)
+    H(u)  least concave majorant of the distribution of the u_j                        (Grenander's estimate of a falling density)
+    e     share of wrong labels: among the rows whose class models that didn't see them are surest of, how many have another label
+    G(u)  = min(H(u), u / e)
+    P(row i is wrong) = e G'(r_i / n),     expected hits among the first k suspects = e n G(k / n)        r_i: rank of row i
+
+The rows that nothing was done to are, among themselves, evenly spread over u. So if a share e of them is wrong in the way of the planted
+ones, then a row at u is wrong with probability e H'(u), and that can't be above 1: G is H with its slope held to 1/e, the excess moved on
+to the next rows. e is the rate at which labels disagree where there is no doubt about the class; it counts on errors that don't seek the
+doubtful rows. People's errors do: then there are more of them than e says.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray
+from tqdm import tqdm
+
+from datassay.amounts import duration, in_seconds
+from datassay.asked import method_of
+from datassay.checks import number, one_of, whole
+from datassay.data import DataError, Dataset
+from datassay.engines import machine
+from datassay.evaluate.detection import KINDS, detection, plant
+from datassay.methods import METHODS, value
+from datassay.plan import plan, probed
+from datassay.trainings import study
+from datassay.values import Values
+
+SURE = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # shares of the rows, those whose class is surest, among which labels are compared
+TORCH = ("network_size",)  # where the costs of methods that need torch are reckoned
+EXTRAS = {"lava": "ot"}  # what else a method imports
+
+
+class Expected(NamedTuple):
+    """Of the first k suspects."""
+
+    k: int
+    hits: float  #: expected to be wrong
+    half: float  #: half of the interval that has 95 % of what may come
+
+    def __str__(self) -> str:
+        return f"of the first {self.k} suspects expect {self.hits:.0f} +- {self.half:.0f} to be wrong"
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What `audit` found."""
+
+    method: str  #: the one to take
+    options: dict[str, Any]  #: its options
+    table: pd.DataFrame  #: a line a method, best first: method, auc, sd, average_precision, precision, seconds, error
+    kind: str  #: of the planted errors
+    rate: float  #: their share
+    repeats: int  #: copies
+    rows: int  #: rows of a copy
+    error_rate: (
+        float | None
+    )  #: e, the share of wrong labels that the data seem to have; None where it can't be told (amounts)
+    error_rate_sd: float | None
+    places: ndarray  #: u of the planted rows by the chosen method, over all copies
+    seconds: float
+    left_out: dict[str, str]  #: methods that were not tried, and why
+
+    def chance(self, n: int) -> ndarray:
+        """(n,) the probability to be wrong of the first suspect, the second, ...; falling."""
+        cumulative = self._hits(np.arange(n + 1), n, self._e)
+        return np.clip(np.diff(cumulative), 0, 1)
+
+    def expected(self, k: int, n: int) -> Expected:
+        """How many of the first k of n suspects are wrong; the interval has the doubt about e, H and the draw of the errors."""
+        whole("expected", 1, k=k, n=n)
+        k = min(k, n)
+        e, sd = self._e, self.error_rate_sd or 0.0
+        hits = float(self._hits(np.array([k]), n, e)[0])
+        by_rate = abs(self._hits(np.array([k]), n, e + sd)[0] - self._hits(np.array([k]), n, max(e - sd, 1e-9))[0]) / 2
+        at = float(np.mean(self.places <= k / n))
+        by_places = e * n * math.sqrt(max(at * (1 - at), 0.25 / len(self.places)) / len(self.places))
+        if hits >= 0.999 * k:
+            by_places = 0.0  # what holds it is k, not H
+        p = self.chance(n)[:k]
+        by_draw = math.sqrt(float((p * (1 - p)).sum()))
+        return Expected(k, hits, 1.96 * math.sqrt(by_rate**2 + by_places**2 + by_draw**2))
+
+    @property
+    def _e(self) -> float:
+        if self.error_rate is None:
+            raise DataError("how many labels are wrong can be told of classes only, and this is regression.")
+        return max(self.error_rate, 1e-9)
+
+    def _hits(self, k: ndarray, n: int, e: float) -> ndarray:
+        """Expected hits among the first k: e n min(H(k / n), k / (n e))."""
+        x, y = majorant(self.places)
+        return np.minimum(e * n * np.interp(k / n, x, y), k)
+
+    def calibrate(self, values: Values) -> Values:
+        """The values with a column ``probability_wrong``, by each row's rank."""
+        if self.error_rate is None:
+            return values
+        p = self.chance(len(values))[values.ranks() - 1]
+        found = {name: float(getattr(self, name) or 0.0) for name in ("error_rate", "error_rate_sd", "rate", "seconds")}
+        about = found | {"kind": self.kind, "repeats": self.repeats, "methods": self.table["method"].tolist()}
+        return replace(values, columns=values.columns | {"probability_wrong": p}, stats=values.stats | {"audit": about})
+
+    def __repr__(self) -> str:
+        head = (
+            f"Audit: {self.method} found most of the errors planted in {self.repeats} copies ({self.kind}, {self.rate:.0%})"
+        )
+        said = "" if self.error_rate is None else f"\nabout {self.error_rate:.1%} of the labels seem to be wrong"
+        shown = self.table.drop(columns="error") if "error" in self.table else self.table
+        return f"{head}{said}\n{shown.round(3).to_string(index=False)}"
+
+
+def audit(
+    data: Dataset,
+    methods: Sequence[str | Mapping[str, Any]] | str | None = None,
+    *,
+    budget: str | float = "1 min",
+    kind: str | None = None,
+    rate: float = 0.05,
+    repeats: int = 4,
+    rows: int = 2000,
+    seed: int = 0,
+    progress: bool = True,
+) -> Audit:
+    """Plant known errors in copies of the data, see which method finds them, and reckon what its suspects are worth looking at.
+
+    Parameters
+    ----------
+    data
+        n rows; methods that need validation rows are tried where there are some.
+    methods
+        Names, with options if need be, as for `evaluate`. Default: those that by their plan fit the budget, the quickest first.
+    budget
+        Time for all methods and copies: "1 min", or seconds. It chooses methods; one that runs over it ends the search. Methods that
+        are named are run whatever it takes.
+    kind, rate
+        Of the errors: one of `datassay.evaluate.detection.KINDS` but "human"; default: "uniform" (labels). Their share of the rows.
+    repeats
+        Copies, each with other errors.
+    rows
+        Of more rows so many are drawn, the same for all methods.
+    seed, progress
+        All randomness, but for what fits the budget on this machine; a bar on stderr.
+
+    Returns
+    -------
+    Audit
+        The method, a table of all that were tried, and ``expected(k, n)``, ``calibrate(values)``.
+
+    Raises
+    ------
+    DataError
+        Too few rows, nothing that fits, options that can't be.
+
+    Examples
+    --------
+    >>> import datassay as da
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> found = da.audit(da.Dataset(X, y), ["cg-score", "random"], repeats=2)
+    >>> found.method, bool(found.error_rate < 0.05)
+    ('cg-score', True)
+    """
+    start = time.perf_counter()
+    if not isinstance(data, Dataset):
+        raise DataError(
+            f"audit needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
+        )
+    kind = "uniform" if kind is None else kind
+    one_of("audit", tuple(k for k in KINDS if k != "human"), kind=kind)
+    number("audit", 0.0, above=True, below=0.5, rate=rate)
+    whole("audit", 1, repeats=repeats)
+    whole("audit", 20, rows=rows)
+    whole("audit", 0, seed=seed)
+    one_of("audit", (True, False), progress=progress)
+    seconds = in_seconds(budget, "budget")
+    if len(data) < 20:
+        raise DataError(f"audit needs 20 rows, got {len(data)}.")
+    some = _sample(data, rows, seed)
+    asked, left_out = _candidates(data, some, methods, seconds, repeats)
+    seeds = np.random.SeedSequence([seed, 3]).generate_state(repeats).tolist()
+    copies = [plant(some, kind, rate, seed=s) for s in seeds]
+    found = _tried(asked, copies, seeds, seconds if methods is None else math.inf, left_out, progress)
+    table = _table(found, asked)
+    if table["auc"].isna().all():
+        raise DataError(f"audit: every method failed; {table['method'][0]}: {table['error'][0]}")
+    best = table["method"][0]
+    _, method, options = next(one for one in asked if one[0] == best)
+    places = np.concatenate([place(scores, wrong) for scores, (_, wrong) in zip(found[best].scores, copies, strict=False)])
+    e, sd = (None, None) if data.task == "regression" else error_rate(some, seed)
+    return Audit(
+        method,
+        options,
+        table,
+        kind,
+        rate,
+        len(found[best].scores),
+        len(some),
+        e,
+        sd,
+        places,
+        time.perf_counter() - start,
+        left_out,
+    )
+
+
+class _Tried(NamedTuple):
+    scores: list[ndarray]
+    measures: list[dict[str, float]]
+    seconds: list[float]
+    error: list[str]
+
+
+def _sample(data: Dataset, rows: int, seed: int) -> Dataset:
+    """At most so many rows, of every class at least two."""
+    if len(data) <= rows:
+        return data
+    order = np.random.default_rng([seed, 4]).permutation(len(data))
+    first = np.zeros(len(data), bool)
+    for c in range(len(data.classes)):
+        first[order[data.codes[order] == c][:2]] = True
+    chosen = np.concatenate([np.flatnonzero(first), order[~first[order]]])[: max(rows, int(first.sum()))]
+    return data.take(np.sort(chosen))
+
+
+def _candidates(
+    data: Dataset, some: Dataset, methods: Any, seconds: float, repeats: int
+) -> tuple[list[tuple[str, str, dict[str, Any]]], dict[str, str]]:
+    """What is tried, and what is not and why."""
+    if methods is not None:
+        asked = [methods] if isinstance(methods, (str, Mapping)) else list(methods)
+        if not asked:
+            raise DataError("audit needs a method.")
+        return [method_of(one) for one in asked], {}
+    left_out: dict[str, str] = {}
+    lines = []
+    rates, room = probed(), machine.available_memory() or math.inf
+    for name, m in METHODS.items():
+        if name == "random":
+            continue
+        if m.validation and data.X_val is None:
+            left_out[name] = "needs validation rows"
+            continue
+        if "classes only" in m.needs and data.task == "regression":
+            left_out[name] = "is about classes"
+            continue
+        if m.size.split(".")[0] in TORCH and importlib.util.find_spec("torch") is None:
+            left_out[name] = "needs torch: pip install 'datassay[torch]'"
+            continue
+        if name in EXTRAS and importlib.util.find_spec("ot") is None:
+            left_out[name] = f"needs POT: pip install 'datassay[{EXTRAS[name]}]'"
+            continue
+        on_copies = min(cost.seconds for cost in m.costs(some, rates)) * repeats
+        whole_data = [c for c in m.costs(data, rates) if c.memory <= room]
+        if not whole_data:
+            left_out[name] = "needs more memory than is free for all rows"
+            continue
+        lines.append((on_copies, min(c.seconds for c in whole_data), name))
+    chosen, spent = [], 0.0
+    for on_copies, at_last, name in sorted(lines):
+        if spent + on_copies + (at_last if len(some) < len(data) else 0.0) > seconds and chosen:
+            left_out[name] = f"by its plan {duration(on_copies)} for the copies"
+            continue
+        spent += on_copies
+        chosen.append((name, name, {}))
+    return chosen, left_out
+
+
+def _tried(
+    asked: list[tuple[str, str, dict[str, Any]]],
+    copies: list[tuple[Dataset, ndarray]],
+    seeds: list[int],
+    seconds: float,
+    left_out: dict[str, str],
+    progress: bool,
+) -> dict[str, _Tried]:
+    """One method after the other on the first copy, then on the next, as long as there is time."""
+    start = time.perf_counter()
+    found = {title: _Tried([], [], [], []) for title, _, _ in asked}
+    bar = tqdm(total=len(asked) * len(copies), desc="audit", disable=None if progress else True, leave=False)
+    with bar:
+        for r, ((copy, wrong), seed) in enumerate(zip(copies, seeds, strict=True)):
+            for title, method, options in asked:
+                bar.set_postfix_str(title)
+                mine = found[title]
+                late = time.perf_counter() - start
+                if (
+                    not mine.error
+                    and (not mine.seconds or late + mine.seconds[-1] <= 1.5 * seconds)
+                    and (late <= seconds or r)
+                ):
+                    begun = time.perf_counter()
+                    try:
+                        values = value(copy, method, seed=int(seed % 2**31), **options)
+                    except Exception as error:  # a method that fails is a line in the table, and the others go on
+                        mine.error.append(f"{type(error).__name__}: {error}")
+                    else:
+                        mine.scores.append(values.scores)
+                        mine.measures.append(detection(values.scores, wrong))
+                        mine.seconds.append(time.perf_counter() - begun)
+                elif not mine.scores and not mine.error:
+                    left_out[title] = "the time was up"
+                bar.update()
+    return {title: t for title, t in found.items() if t.scores or t.error}
+
+
+def _table(found: dict[str, _Tried], asked: list[tuple[str, str, dict[str, Any]]]) -> pd.DataFrame:
+    lines = []
+    for title, _, _ in asked:
+        if title not in found:
+            continue
+        t = found[title]
+        line: dict[str, Any] = {"method": title}
+        for name in ("auc", "average_precision", "precision"):
+            line[name] = float(np.mean([m[name] for m in t.measures])) if t.measures else math.nan
+        line["sd"] = float(np.std([m["auc"] for m in t.measures], ddof=1)) if len(t.measures) > 1 else math.nan
+        lines.append(line | {"copies": len(t.scores), "seconds": float(np.sum(t.seconds)), "error": (t.error or [""])[0]})
+    frame = pd.DataFrame(lines)
+    names = ["method", "auc", "sd", "average_precision", "precision", "copies", "seconds", "error"]
+    return frame.sort_values("auc", ascending=False, kind="stable", ignore_index=True)[names]
+
+
+def place(scores: ndarray, wrong: ndarray) -> ndarray:
+    """u: for each planted row the share of the other rows that are below it, equal ones counted half.
+
+    >>> place(np.array([1.0, 2.0, 0.0, 5.0]), np.array([False, True, False, False])).round(2).tolist()
+    [0.67]
+    """
+    others = np.sort(scores[~wrong])
+    low, high = np.searchsorted(others, scores[wrong], "left"), np.searchsorted(others, scores[wrong], "right")
+    return (low + high) / 2 / len(others)
+
+
+def majorant(places: ndarray) -> tuple[ndarray, ndarray]:
+    """The least concave function above the distribution of the places, from (0, 0) to (1, 1): its corners.
+
+    >>> majorant(np.array([0.1, 0.1, 0.1, 0.5]))
+    (array([0. , 0.1, 0.5, 1. ]), array([0.  , 0.75, 1.  , 1.  ]))
+    """
+    u, counts = np.unique(places, return_counts=True)
+    x, y = np.concatenate([[0.0], u, [1.0]]), np.concatenate([[0.0], np.cumsum(counts) / len(places), [1.0]])
+    corners: list[int] = []
+    for i in range(len(x)):
+        while len(corners) > 1 and (y[corners[-1]] - y[corners[-2]]) * (x[i] - x[corners[-1]]) <= (y[i] - y[corners[-1]]) * (
+            x[corners[-1]] - x[corners[-2]]
+        ):
+            corners.pop()
+        if corners and x[i] == x[corners[-1]]:
+            corners[-1] = i if y[i] > y[corners[-1]] else corners[-1]
+            continue
+        corners.append(i)
+    return x[corners], y[corners]
+
+
+def error_rate(data: Dataset, seed: int = 0) -> tuple[float, float]:
+    """Share of the labels that are wrong, and its standard error.
+
+    Each row's class is predicted without the row, by the CG-score's kernel and by a linear model in five folds. Among the rows of which
+    a prediction is surest, a share of the labels disagrees; it is taken where it is least, its own doubt added.
+
+    >>> import datassay as da
+    >>> X = np.random.default_rng(0).normal(size=(400, 2)) + np.repeat([[4.0, 4.0], [-4.0, -4.0]], 200, axis=0)
+    >>> y = np.repeat(["a", "b"], 200)
+    >>> y[:20] = "b"
+    >>> bool(abs(error_rate(da.Dataset(X, y))[0] - 0.05) < 0.02)
+    True
+    """
+    rows, codes = np.arange(len(data)), data.codes
+    s = study(
+        "audit", data, None, training=None, device="cpu", store=None, seed=seed, n_jobs=None, progress=False, validation=False
+    )  # fmt: skip
+    p = np.exp(s.out_of_fold(5))
+    said = p.argmax(1)
+    two = np.sort(p, axis=1)[:, -2:]
+    kernel = value(data, "cg-score")
+    assert kernel.suggested_label is not None
+    guess = np.array([data.classes.index(label) for label in kernel.suggested_label.tolist()])
+    predictions = [(said, two[:, 1] - two[:, 0]), (guess, np.abs(kernel.columns["loo_margin"]))]
+    best = (math.inf, 0.0, 0.0)
+    for predicted, sure in predictions:
+        # among the rows of each predicted class: some classes are surer than others, and may have other errors
+        order = np.lexsort((-sure, predicted))
+        counts = np.bincount(predicted, minlength=len(data.classes))
+        at = np.empty(len(data))
+        at[order] = (rows - np.repeat(np.cumsum(counts) - counts, counts)) / np.repeat(counts, counts)
+        for share in SURE:
+            chosen = at < share
+            k = int(chosen.sum())
+            if k < 20:
+                continue
+            e = float((predicted != codes)[chosen].mean())
+            sd = math.sqrt((e * (1 - e) + 1 / k) / k)
+            best = min(best, (e + sd, e, sd))
+    return best[1], best[2]
+
+
+def chosen_options(data: Dataset, method: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The chosen method's options on all rows: what fits this machine's memory, and what was asked for."""
+    fits = plan(data, method)
+    return dict(fits.options) | dict(options)

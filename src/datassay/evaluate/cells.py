@@ -1,0 +1,215 @@
+"""One method in one case, run and kept in a file of its own, so that a study that was stopped goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import time
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache, lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from datassay.data import DataError, Dataset, plain
+from datassay.engines import machine
+from datassay.evaluate.tasks import TASKS, Case, Curve, Learner
+from datassay.methods import METHODS, value
+from datassay.sets import Split, divided, drawn
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many rows are drawn."""
+
+    train: int
+    val: int
+    test: int
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where rows come from: a named set, or a data set that was given."""
+
+    name: str
+    given: Dataset | None = None
+    paths: tuple[tuple[str, str], ...] = ()
+    download: bool = False
+    cache: str | None = None
+    text: str = ""  #: for the key of a cell, and for what a worker has at hand
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", self.name if self.given is None else f"{self.name} {self.given.hash}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Source) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def split(self, sizes: Sizes, seed: int) -> Split:
+        """Training, validation and test rows."""
+        if self.given is not None:
+            return divided(self.given, seed=seed, **asdict(sizes))
+        return drawn(self.name, seed=seed, paths=dict(self.paths), download=self.download, cache=self.cache, **asdict(sizes))
+
+
+class Cell(NamedTuple):
+    """One method in one case."""
+
+    task: str
+    data: str
+    kind: str
+    rate: float
+    seed: int
+    title: str  #: what the method is called: its name and options
+    method: str
+    options: tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a cell came to."""
+
+    cell: Cell
+    metrics: dict[str, float]
+    curves: dict[str, Curve]
+    scores: ndarray  #: (n,), empty if it failed
+    error: str  #: empty if it did not
+
+
+def key(cell: Cell, source: Source, sizes: Sizes, learner: Learner) -> str:
+    """Name of the cell's file: everything that makes a difference to what is in it."""
+    about = {
+        "cell": [plain(part) for part in cell[:5]] + [cell.method, sorted((k, repr(v)) for k, v in cell.options)],
+        "data": source.text,
+        "sizes": asdict(sizes),
+        "learner": repr(learner) if cell.task in ("removal", "addition", "window", "difficulty", "velocity") else "",
+        "datassay": version("datassay"),
+    }
+    return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def run(cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float | None) -> Found:
+    """Draw the rows, plant the errors, value the rows, measure. What goes wrong in the method is an outcome with its error."""
+    with _threads():
+        task = TASKS[cell.task]
+        try:
+            case = _case(cell.task, source, sizes, cell.kind, cell.rate, 0 if task.same_rows else cell.seed)
+            case = case._replace(seed=cell.seed)
+            method = METHODS[cell.method]
+            if not task.needs(cell.method):
+                raise DataError(f"{cell.method} can't be asked about one validation row.")
+            if limit is not None:
+                costs = method.costs(case.data, _rates())
+                if costs and (least := min(cost.seconds for cost in costs)) > limit:
+                    raise DataError(f"it would take {least:.0f} s by its plan, more than the limit of {limit:.0f} s.")
+            options = dict(cell.options) | case.options | _quiet(cell.method)
+            start = time.perf_counter()
+            values = value(case.data, cell.method, seed=cell.seed, **options)
+            seconds = time.perf_counter() - start
+            metrics, curves = task.measure(case, values, learner)
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:  # whatever a method does: it is named in the table, and the others go on
+            what = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+            return Found(cell, {}, {}, np.zeros(0), what or type(error).__name__)
+    return Found(cell, {k: float(v) for k, v in metrics.items()} | {"seconds": seconds}, curves, values.scores, "")
+
+
+@lru_cache(maxsize=2)
+def _case(task: str, source: Source, sizes: Sizes, kind: str, rate: float, seed: int) -> Case:
+    """Kept for the next method."""
+    return TASKS[task].prepare(source.split(sizes, seed), kind, rate, seed)
+
+
+@cache
+def _rates() -> machine.Rates:
+    return machine.probe()
+
+
+def _quiet(method: str) -> dict[str, Any]:
+    """One process and no bar, where a method would have them."""
+    known = inspect.signature(METHODS[method].load()).parameters
+    return {name: asked for name, asked in (("progress", False), ("n_jobs", 1)) if name in known}
+
+
+def _threads() -> Any:
+    """One thread, in torch too: cells run side by side, and their seconds can be compared."""
+    import sys
+
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    return machine.one_thread()
+
+
+# ------------------------------------------------------------------------------------------------------------- keeping
+
+
+def keep(found: Found, path: Path) -> None:
+    """Written beside and renamed. No pickle: numbers in arrays, the rest as JSON."""
+    about = {
+        "cell": [*found.cell[:7], [[k, repr(v)] for k, v in found.cell.options]],
+        "metrics": found.metrics,
+        "error": found.error,
+    }
+    arrays = {f"curve {name}": np.stack(xy) for name, xy in found.curves.items()}
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            np.savez_compressed(
+                file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), scores=found.scores, **arrays
+            )
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def kept(path: Path, cell: Cell) -> Found | None:
+    """What `keep` wrote; None where there is nothing, or half a file."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(file["about"].tobytes())
+            curves = {name[6:]: (file[name][0], file[name][1]) for name in file.files if name.startswith("curve ")}
+            return Found(cell, about["metrics"], curves, file["scores"], about["error"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def work(cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float | None, path: str | None) -> Found:
+    """For a worker: run the cell and keep it, unless it failed; a failure is tried again by the next run."""
+    found = run(cell, source, sizes, learner, limit)
+    if path is not None and not found.error:
+        keep(found, Path(path))
+    return found
+
+
+def sources(data: Any, paths: Mapping[str, Any] | None, download: bool, cache: Any) -> dict[str, Source]:
+    """Named sets, and data sets that were given, by their names."""
+    if isinstance(data, (str, Dataset)):
+        data = [data]
+    if isinstance(data, Mapping):
+        pairs = list(data.items())
+    else:
+        pairs = [(one if isinstance(one, str) else "data", one) for one in data]
+    where = tuple(sorted((str(k), str(v)) for k, v in (paths or {}).items()))
+    found: dict[str, Source] = {}
+    for name, one in pairs:
+        if name in found:
+            raise DataError(f"two data sets are called {name!r}: pass a dict of names and data sets.")
+        if isinstance(one, Dataset):
+            found[name] = Source(name, one)
+        elif isinstance(one, str):
+            found[name] = Source(one, None, where, download, None if cache is None else str(cache))
+        else:
+            raise DataError(f"data must be names of data sets, a Dataset, or a dict of them, got {type(one).__name__}.")
+    return found
