@@ -333,6 +333,13 @@ def test_curves_that_end_early_are_not_made_longer() -> None:
     assert np.isfinite(half).tolist() == [True, True, True, False, False]
 
 
+def test_points_without_a_number_are_left_out() -> None:
+    results = results_of(data=["digits"], methods=METHODS[:1], rates=(0.1,))
+    curves = curves_of(results)
+    bad = curves.assign(y=curves["y"].mask(curves["x"] == 0.5, np.inf).mask(curves["x"] == 1, np.nan))
+    assert html_of(results, bad) == html_of(results, curves[(curves["x"] != 0.5) & (curves["x"] != 1)])
+
+
 def test_long_curves_are_resampled() -> None:
     results = results_of(data=["digits"], methods=METHODS[:1], rates=(0.1,))
     svg = panels(html_of(results, curves_of(results, points=501)))["Wrong rows found", "digits"]
@@ -387,7 +394,7 @@ def test_nothing_from_the_data_becomes_a_tag() -> None:
     assert [name for name, _ in found.tags if name in ("script", "img", "iframe", "object", "link", "base", "form")] == [
         "script"
     ]
-    assert "49" not in re.findall(r"'(\d+)&amp;amp;", html)
+    assert "{{ 7*7 }}" in found.text
     assert found.text.count("alert(1)") > 30
     assert not [own for _, own in found.tags if any(name.startswith("on") or name in ("style", "src") for name in own)]
     assert all(own["href"].startswith("#") for own in found.named("a"))
@@ -410,9 +417,9 @@ def test_the_policy_lets_only_the_pages_own_run() -> None:
 
 def test_a_large_comparison_is_a_small_page(tmp_path) -> None:
     results = results_of(DATA, METHODS, (0.05, 0.1, 0.2), 5)
-    curves = curves_of(results, ("found", "remove-high", "remove-low", "window"), points=61)
+    curves = curves_of(results, ("found", "remove-high", "remove-low", "window"), points=101)
     path = page(results, curves, tmp_path / "out.html", title="All")
-    assert path.stat().st_size < 3e6
+    assert path.stat().st_size < 2e6
     assert len(Read(path.read_text(encoding="utf-8")).named("figure", **{"class": "panel"})) == 4 * 3 * 8
 
 

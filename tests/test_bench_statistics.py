@@ -74,6 +74,7 @@ def test_means_count_what_failed() -> None:
         ("d", 0.1, 0, "b", None),
         ("d", 0.2, 0, "a", 0.7),
     )
+    results.loc[3, "value"] = 5.0  # a number beside an error is none
     found = means(results, "auc").set_index(["rate", "method"])
     assert found["n"].to_dict() == {(0.1, "a"): 1, (0.1, "b"): 0, (0.2, "a"): 1}
     assert found["failed"].to_dict() == {(0.1, "a"): 2, (0.1, "b"): 1, (0.2, "a"): 0}

@@ -269,7 +269,8 @@ def _candidates(
             left_out[name] = "needs more memory than is free for all rows"
             continue
         lines.append((on_copies, min(c.seconds for c in whole_data), name))
-    chosen, spent = [], 0.0
+    chosen: list[tuple[str, str, dict[str, Any]]] = []
+    spent = 0.0
     for on_copies, at_last, name in sorted(lines):
         if spent + on_copies + (at_last if len(some) < len(data) else 0.0) > seconds and chosen:
             left_out[name] = f"by its plan {duration(on_copies)} for the copies"

@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 out = Console(soft_wrap=True, highlight=False, emoji=False)
 
+FEWEST = 40  # rows with which methods are compared; with fewer it is the CG-score
+
 DataPath = Annotated[
     Path, typer.Argument(help="CSV, Parquet, npz, npy, or a folder of images with a sub-folder for each class.")
 ]
@@ -101,7 +103,8 @@ def value(
     data: DataPath,
     label: Label = None,
     method: Annotated[
-        str | None, typer.Option("--method", "-m", help="One of `datassay methods`; default: cg-score.")
+        str | None,
+        typer.Option("--method", "-m", help="One of `datassay methods`; default: what `datassay audit` recommends."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Parquet file to write.")] = Path("values.parquet"),
     id: Id = None,
@@ -127,8 +130,9 @@ def value(
 ) -> None:
     """Value every row of a file.
 
-    Prints the most suspicious rows and writes all values to a Parquet file. With --budget or --memory, method and approximation
-    are those of `datassay plan`.
+    Prints the most suspicious rows and writes all values to a Parquet file. Without --method, errors are planted in copies of the
+    data for half of the budget (1 min if none is given), the method that finds them values the rows, and a column probability_wrong says
+    what its suspects are worth. With --method and --budget or --memory, the approximation is that of `datassay plan`.
     """
     from datassay.asked import options_of
     from datassay.engines.machine import backend as workers
@@ -141,7 +145,15 @@ def value(
     out.print(escape(f"{data}: {rows!r}"))
     if len(rows.dropped):
         out.print(f"{len(rows.dropped)} rows with missing cells were left out.")
-    if budget is not None or memory is not None:
+    audited = None
+    if method is None and rows.task == "classification" and len(rows) >= FEWEST and not options:
+        from datassay.amounts import in_seconds
+        from datassay.audit import audit as look
+
+        audited = look(rows, budget=in_seconds(budget or "2 min", "budget") / 2, seed=seed)
+        _audited(audited, len(rows))
+        method = audited.method
+    if budget is not None or memory is not None or (audited is not None and len(rows) > audited.rows):
         from datassay.plan import plan as make
 
         found = make(rows, method, budget=budget, memory=memory)
@@ -156,6 +168,8 @@ def value(
         except ValueError as error:
             raise DataError(f"--backend, --scheduler: {error}") from None
         values = value_rows(rows, method=method or "cg-score", seed=seed, **options)
+    if audited is not None:
+        values = audited.calibrate(values)
     values.stats["source"] = rows.source
     if doubled := values.stats.get("equal_rows"):
         groups = len(values.stats["conflicting_rows"])
@@ -251,6 +265,170 @@ def plan(
         _fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
     options = "".join(f" --set {name}={chosen}" for name, chosen in found.options.items())
     out.print(escape(f"Next: datassay value {data}{f' --label {label}' if label else ''} -m {found.method}{options}"))
+
+
+@app.command()
+def audit(
+    data: DataPath,
+    label: Label = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method", "-m", help="Try this one, as in 'lossval transport_power=0'; may be repeated. Default: all that fit."
+        ),
+    ] = None,
+    budget: Annotated[str, typer.Option("--budget", help="Time for all methods, such as '5 min'.")] = "1 min",
+    kind: Annotated[
+        str, typer.Option("--kind", help="Of the planted errors: uniform, pair-flip, features or mixed.")
+    ] = "uniform",
+    rate: Annotated[float, typer.Option("--rate", help="Their share of the rows.")] = 0.05,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Copies of the data, each with other errors.")] = 4,
+    rows: Annotated[int, typer.Option("--rows", min=20, help="Of more rows so many are drawn.")] = 2000,
+    id: Id = None,
+    val: Val = None,
+    features: Features = None,
+    val_features: ValFeatures = None,
+    drop: Drop = None,
+    missing: Missing = "error",
+    task: Task = None,
+    image_size: ImageSize = None,
+    encoding: Encoding = "utf-8",
+    seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
+) -> None:
+    """Find out which method to trust on these data.
+
+    Plants known errors in copies of them, and says how many of the first suspects to expect to be wrong.
+    """
+    from datassay.audit import audit as look
+
+    given = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
+    out.print(escape(f"{data}: {given!r}"))
+    found = look(given, method, budget=budget, kind=kind, rate=rate, repeats=repeats, rows=rows, seed=seed)
+    _audited(found, len(given))
+    options = "".join(f" --set {name}={chosen}" for name, chosen in found.options.items())
+    out.print(escape(f"Next: datassay value {data}{f' --label {label}' if label else ''} -m {found.method}{options}"))
+
+
+@app.command()
+def bench(
+    study: Annotated[
+        Path | None, typer.Argument(help="TOML file with what is asked for; options below go before it.")
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option("--task", help="One of the tasks; may be repeated. Default: noisy-labels.")
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", help="Name of a data set, or a file with --label; may be repeated.")
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", help="As in 'lossval transport_power=0'; may be repeated. Default: all."),
+    ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="Of errors; may be repeated. Default: the task's.")
+    ] = None,
+    rate: Annotated[
+        list[float] | None, typer.Option("--rate", help="Of errors; may be repeated. Default: the task's.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="How many; default 5.")] = None,
+    train: Annotated[int | None, typer.Option("--train", min=4, help="Training rows; default 1000.")] = None,
+    val: Annotated[int | None, typer.Option("--val", min=1, help="Validation rows; default 200.")] = None,
+    test: Annotated[int | None, typer.Option("--test", min=1, help="Test rows; default 1000.")] = None,
+    limit: Annotated[str | None, typer.Option("--limit", help="Leave out cells that by their plan take longer.")] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option("--path", help="mnist=mnist_train.parquet, or a folder with the usual names; may be repeated."),
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch openml: and torchvision: sets from the network.")
+    ] = False,
+    cache: Annotated[Path | None, typer.Option("--cache", help="Folder that keeps what was fetched.")] = None,
+    label: Label = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write; a study that was stopped goes on there.")
+    ] = Path("datassay-bench"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run all cells anew.")] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", help="Cells that run side by side; default 1.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Print the tasks and the data sets, and run nothing.")] = False,
+) -> None:
+    """Run methods side by side on tasks whose answers are known.
+
+    Writes results.parquet, curves.parquet, agreement.parquet and one page, index.html.
+    """
+    from datassay.evaluate import TASKS, evaluate
+    from datassay.evaluate.evaluation import bench_file
+    from datassay.sets import SETS
+
+    if list_:
+        _listed(("task", "what is done", "kinds", "rates", "metric"), [
+            (name, t.says, ", ".join(t.kinds + t.other_kinds), ", ".join(f"{r:g}" for r in t.rates), t.main) for name, t in TASKS.items()
+        ])  # fmt: skip
+        _listed(("data", "what it is", "task", "from", "licence"), [
+            (name, one.says, one.task, one.source, one.licence) for name, one in SETS.items()
+        ])  # fmt: skip
+        return
+    asked = {} if study is None else bench_file(study)
+    pairs = dict(one.split("=", 1) if "=" in one else ("", one) for one in path or [])
+    given = {
+        "task": task, "methods": method, "kinds": kind, "rates": rate, "seeds": seeds, "train": train, "val": val, "test": test,
+        "limit": limit, "paths": pairs or None, "download": download or None, "cache": cache, "fresh": fresh or None, "n_jobs": jobs,
+    }  # fmt: skip
+    asked |= {name: chosen for name, chosen in given.items() if chosen is not None and chosen != []}
+    if data:
+        asked["data"] = {
+            name: _read(Path(name), label, None, None, None, None, None, "error", None, None, "utf-8")
+            if Path(name).suffix and Path(name).exists()
+            else name
+            for name in data
+        }
+    output.mkdir(parents=True, exist_ok=True)
+    asked.setdefault("folder", output)
+    found = evaluate(**asked)
+    found.save(output)
+    written = found.page(output / "index.html", title="datassay bench")
+    for name in dict.fromkeys(found.results["task"]):
+        _table(_summary(found, name), title=f"{name}: {TASKS[name].main}, mean over seeds, kinds and rates")
+    if len(failed := found.failures()):
+        out.print(
+            escape(
+                f"{len(failed)} cells failed; the first: {failed['method'][0]} on {failed['data'][0]}: {failed['error'][0]}"
+            )
+        )
+    out.print(escape(f"Wrote {output / 'results.parquet'} and {written}. Open {written.resolve().as_uri()} in a browser."))
+
+
+def _summary(found: Any, task: str) -> Any:
+    """The main metric, a line a method."""
+    try:
+        return found.table(task=task).reset_index().round(4)
+    except DataError:
+        return found.failures()[["method", "data", "error"]].head(10)
+
+
+def _listed(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
+    table = Table(show_lines=True)
+    for column in head:
+        table.add_column(column, overflow="fold", no_wrap=column == head[0])
+    for line in lines:
+        table.add_row(*[escape(cell) for cell in line])
+    out.print(table)
+
+
+def _audited(found: Any, n: int) -> None:
+    """What an audit says, in a table and two sentences."""
+    _table(
+        found.table, title=f"errors planted in {found.repeats} copies of {found.rows} rows: {found.kind}, {found.rate:.0%}"
+    )
+    for name, why in found.left_out.items():
+        out.print(escape(f"  not tried: {name}, {why}"))
+    line = found.table.iloc[0]
+    out.print(escape(f"Take {found.method}: it puts a planted error before another row with probability {line['auc']:.3f}."))
+    if found.error_rate is not None:
+        half = 196 * (found.error_rate_sd or 0.0)
+        out.print(escape(f"About {100 * found.error_rate:.1f} % +- {half:.1f} % of the labels seem to be wrong."))
+        for k in sorted({min(k, n) for k in (20, 100, max(1, round(found.error_rate * n)))}):
+            out.print(escape(f"{str(found.expected(k, n)).capitalize()}."))
+        out.print("That counts on errors that don't seek the doubtful rows; people's do, and then there are more.")
 
 
 @app.command()

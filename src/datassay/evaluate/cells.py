@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from datassay.data import DataError, Dataset, plain
+from datassay.data import DataError, Dataset, is_images, plain
 from datassay.engines import machine
 from datassay.evaluate.tasks import TASKS, Case, Curve, Learner
 from datassay.methods import METHODS, value
@@ -43,10 +43,12 @@ class Source:
     paths: tuple[tuple[str, str], ...] = ()
     download: bool = False
     cache: str | None = None
+    flat: bool = True
     text: str = ""  #: for the key of a cell, and for what a worker has at hand
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "text", self.name if self.given is None else f"{self.name} {self.given.hash}")
+        name = self.name if self.given is None else f"{self.name} {self.given.hash}"
+        object.__setattr__(self, "text", name if self.flat else f"{name} as pictures")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Source) and self.text == other.text
@@ -57,8 +59,18 @@ class Source:
     def split(self, sizes: Sizes, seed: int) -> Split:
         """Training, validation and test rows."""
         if self.given is not None:
-            return divided(self.given, seed=seed, **asdict(sizes))
-        return drawn(self.name, seed=seed, paths=dict(self.paths), download=self.download, cache=self.cache, **asdict(sizes))
+            found = divided(self.given, seed=seed, **asdict(sizes))
+        else:
+            found = drawn(
+                self.name, seed=seed, paths=dict(self.paths), download=self.download, cache=self.cache, **asdict(sizes)
+            )
+        d = found.data
+        if self.flat and is_images(d.shown):  # a perceptron, and not a convolutional network, is then the default
+            d = Dataset(
+                np.asarray(d.X), d.y, None if d.X_val is None else np.asarray(d.X_val), d.y_val, ids=d.ids, task=d.task
+            )
+            found = found._replace(data=d)
+        return found
 
 
 class Cell(NamedTuple):
@@ -160,7 +172,7 @@ def keep(found: Found, path: Path) -> None:
         "metrics": found.metrics,
         "error": found.error,
     }
-    arrays = {f"curve {name}": np.stack(xy) for name, xy in found.curves.items()}
+    arrays: dict[str, Any] = {f"curve {name}": np.stack(xy) for name, xy in found.curves.items()}
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:
@@ -193,7 +205,7 @@ def work(cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: floa
     return found
 
 
-def sources(data: Any, paths: Mapping[str, Any] | None, download: bool, cache: Any) -> dict[str, Source]:
+def sources(data: Any, paths: Mapping[str, Any] | None, download: bool, cache: Any, flat: bool) -> dict[str, Source]:
     """Named sets, and data sets that were given, by their names."""
     if isinstance(data, (str, Dataset)):
         data = [data]
@@ -207,9 +219,9 @@ def sources(data: Any, paths: Mapping[str, Any] | None, download: bool, cache: A
         if name in found:
             raise DataError(f"two data sets are called {name!r}: pass a dict of names and data sets.")
         if isinstance(one, Dataset):
-            found[name] = Source(name, one)
+            found[name] = Source(name, one, flat=flat)
         elif isinstance(one, str):
-            found[name] = Source(one, None, where, download, None if cache is None else str(cache))
+            found[name] = Source(one, None, where, download, None if cache is None else str(cache), flat)
         else:
             raise DataError(f"data must be names of data sets, a Dataset, or a dict of them, got {type(one).__name__}.")
     return found

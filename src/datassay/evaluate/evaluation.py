@@ -106,6 +106,7 @@ def evaluate(
     paths: Mapping[str, str | Path] | None = None,
     download: bool = False,
     cache: str | Path | None = None,
+    flat: bool = True,
     folder: str | Path | None = None,
     fresh: bool = False,
     n_jobs: int | None = None,
@@ -140,6 +141,9 @@ def evaluate(
         Files of the sets that come by path: {"mnist": "mnist_train.parquet"}, or {"": folder}.
     download, cache
         Whether sets may be fetched from the network ("openml:pol", "torchvision:FashionMNIST"), and the folder that keeps them.
+    flat
+        Pictures are given to the methods as columns, so that a perceptron is the default network and not a convolutional one, which
+        takes ten times as long.
     folder
         Cells are kept here as they finish: the same call goes on where it was stopped, and another one adds to it. None: nowhere.
     fresh
@@ -169,9 +173,9 @@ def evaluate(
     """
     for name, asked in (("train", train), ("val", val), ("test", test)):
         whole("evaluate", 1, **{name: asked})
-    one_of("evaluate", (True, False), download=download, fresh=fresh, progress=progress)
+    one_of("evaluate", (True, False), download=download, flat=flat, fresh=fresh, progress=progress)
     check_jobs("evaluate", n_jobs)
-    where, sizes, learns = sources(data, paths, download, cache), Sizes(train, val, test), Learner(learner, training)
+    where, sizes, learns = sources(data, paths, download, cache, flat), Sizes(train, val, test), Learner(learner, training)
     cells = _cells(list(where), methods, task, kinds, rates, seeds)
     seconds = None if limit is None else in_seconds(limit, "limit")
     home = None if folder is None else Path(folder) / "cells"

@@ -552,7 +552,8 @@ _PANEL = {"left": 66, "right": 490, "top": 10, "bottom": 262}  # whole numbers a
 def _panels(curves: pd.DataFrame, methods: dict[str, int]) -> list[dict[str, Any]]:
     """For each curve, kind and rate the panels of the data sets; a line and a band a method."""
     out = []
-    for name, of_curve in curves.dropna(subset=["x", "y"]).groupby("curve", sort=False):
+    finite = np.isfinite(curves[["x", "y"]].astype(np.float64)).all(axis=1)
+    for name, of_curve in curves[finite].groupby("curve", sort=False):
         title, x_words, y_words = _CURVES.get(str(name), (words(str(name)), "x", "y"))
         settings = [
             {

@@ -96,7 +96,9 @@ def poisoned(split: Split, kind: str, rate: float, seed: int) -> Case:
     X[np.ix_(bad, columns)] = mark
     codes = data.codes.copy()
     codes[bad] = target
-    assert data.X_val is not None and data.codes_val is not None and data.y_val is not None
+    assert data.X_val is not None
+    assert data.codes_val is not None
+    assert data.y_val is not None
     asked = rng.choice(np.flatnonzero(data.codes_val != target))
     query = np.array(data.X_val[asked], float)[None]
     query[:, columns] = mark
