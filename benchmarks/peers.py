@@ -1,8 +1,8 @@
-"""datassay beside other libraries and two plain rivals: which finds planted wrong labels, and in what time.
+"""datassay beside other libraries, method by method: the same rows, model and number of trainings; AUC, time, memory.
 
-    python benchmarks/peers.py                   # 5 seeds, TMC-Shapley on the first of them
-    python benchmarks/peers.py --quick           # 1 seed, no TMC-Shapley
-    python benchmarks/peers.py --only pydvl --only clean-model
+    python benchmarks/peers.py                   # 3 seeds, 1,000 trainings, one core
+    python benchmarks/peers.py --quick           # 1 seed, 300 trainings
+    python benchmarks/peers.py --only dattri --only cg-score
 
 Every library runs in a virtual environment of its own, made at the first run from ``peers/<name>/requirements.txt``;
 peers without that file run in the interpreter that runs this. What each peer is given: ``peers/README.md``.
@@ -32,26 +32,57 @@ OUT = HERE / "out"
 RATE = 0.2
 
 
+LIBRARIES = {"ours": "datassay", "plain": "plain", "cleanlab": "cleanlab", "pydvl": "pyDVL", "opendataval": "OpenDataVal"}
+LIBRARIES |= {"dattri": "dattri"}
+DATA = {"digits": "digits", "breast-cancer": "cancer"}
+
+
 class Entry(NamedTuple):
     """One line of the table."""
 
+    group: str  # the method, as it is compared
     peer: str  # folder under peers/
     method: str  # what its run.py calls it
-    title: str
-    sees_validation: bool
+    variant: str = ""  # beside the library's name
+    sees_validation: bool = True
+    slow: bool = False  # fewer seeds
+
+
+def group(name: str, method: str, *others: str, own: dict[str, str] | None = None, **more: bool) -> list[Entry]:
+    """datassay's entry, the ``others``' of the same method, and ``own``: further variants of datassay's."""
+    ours = [Entry(name, "ours", method, "", **more)] + [Entry(name, "ours", m, v, **more) for m, v in (own or {}).items()]
+    return ours + [Entry(name, peer, method, "", **more) for peer in others]
 
 
 ENTRIES = [
-    Entry("ours", "cg-score", "datassay cg-score", False),
-    Entry("ours", "cg-score-paper", "datassay cg-score, as in the paper", False),
-    Entry("ours", "cg-score-trusted", "datassay cg-score, trusted validation rows", True),
-    Entry("plain", "clean-model", "plain: model fitted on clean validation rows", True),
-    Entry("plain", "out-of-fold", "plain: out-of-fold probability", False),
-    Entry("cleanlab", "self-confidence", "cleanlab self-confidence", False),
-    Entry("cleanlab", "knn-shapley", "cleanlab KNN-Shapley (k=10)", False),
-    Entry("pydvl", "knn-shapley", "pyDVL KNN-Shapley (k=5)", True),
-    Entry("pydvl", "data-oob", "pyDVL Data-OOB (1,000 trees)", False),
-    Entry("pydvl", "tmc-shapley", "pyDVL TMC-Shapley", True),
+    *group("KNN-Shapley, k = 10", "knn-shapley", "pydvl", "opendataval", "dattri"),
+    *group("KNN-Shapley, rows judge, cosine", "knn-shapley-rows", "cleanlab", sees_validation=False),
+    *group("self-confidence, 5 folds", "self-confidence", "cleanlab", "plain", sees_validation=False),
+    *group("confident learning, 5 folds", "confident-learning", "cleanlab", sees_validation=False),
+    *group("Data-OOB", "data-oob", "pydvl", "opendataval", own={"data-oob-default": "own trees"}, sees_validation=False),
+    *group("leave-one-out", "leave-one-out", "pydvl", "opendataval", own={"leave-one-out-default": "defaults"}),
+    *group(
+        "Shapley",
+        "shapley",
+        "pydvl",
+        "opendataval",
+        own={"shapley-permutation": "permutations", "shapley-default": "defaults"},
+    ),
+    *group("Beta(4, 1) Shapley", "beta-shapley", "pydvl", "opendataval", own={"beta-shapley-default": "defaults"}),
+    *group("Banzhaf", "banzhaf", "opendataval", own={"banzhaf-msr": "MSR", "banzhaf-default": "defaults"}),
+    Entry("Banzhaf", "pydvl", "banzhaf", slow=True),
+    *group("AME", "ame", "opendataval", own={"ame-default": "defaults"}),
+    *group("LAVA", "lava", "opendataval"),
+    *group("DVRL, 1,000 selections", "dvrl", "opendataval", slow=True),
+    Entry("DVRL, 1,000 selections", "ours", "dvrl-default", "defaults: 3,000", slow=True),
+    *group("TracIn, 20 checkpoints", "tracin"),
+    Entry("TracIn, 20 checkpoints", "dattri", "tracin", "exact", slow=True),
+    Entry("TracIn, 20 checkpoints", "dattri", "tracin-default", "default: projected", slow=True),
+    Entry("TRAK", "dattri", "trak"),
+    Entry("CG-score", "ours", "cg-score", sees_validation=False),
+    Entry("CG-score", "ours", "cg-score-paper", "as in the paper", sees_validation=False),
+    Entry("CG-score", "ours", "cg-score-trusted", "trusted validation rows"),
+    Entry("model of the validation rows", "plain", "clean-model"),
 ]
 
 
@@ -116,17 +147,16 @@ def run(command: list, timeout: float, cores: int = 1) -> None:
         raise RuntimeError(lines[-1].strip() if lines else f"exit status {done.returncode}")
 
 
-def value(entry: Entry, arrays: dict[str, np.ndarray], seed: int, limit: float, cores: int) -> tuple[np.ndarray, dict]:
-    """Scores of one method (higher = keep), and beside them its seconds, note and versions."""
+def value(entry: Entry, arrays: dict[str, np.ndarray], seed: int, trainings: int, cores: int) -> dict:
+    """What one method says of the rows, and what it took: scores (higher = keep), flags, seconds, bytes, versions."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "in.npz"), Path(folder, "out.npz")
         np.savez(source, **arrays)
         script = PEERS / entry.peer / "run.py"
-        options = ["--method", entry.method, "--seed", seed, "--limit", limit]
-        run([interpreter(entry.peer), script, source, target, *options], 1800 + limit, cores)
+        options = ["--method", entry.method, "--seed", seed, "--trainings", trainings]
+        run([interpreter(entry.peer), script, source, target, *options], 3600, cores)
         with np.load(target, allow_pickle=False) as out:
-            versions = json.loads(str(out["versions"]))
-            return out["scores"], {"seconds": float(out["seconds"]), "note": str(out["note"]), "versions": versions}
+            return {name: out[name] if out[name].ndim else out[name].item() for name in out.files}
 
 
 # --------------------------------------------------------------------------------------------------------- the tables
@@ -141,75 +171,157 @@ def machine(cores: int) -> str:
     return f"{model}, {cores} of {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
+def title(library: str, variant: str) -> str:
+    return f"{library}, {variant}" if variant else library
+
+
+def mean(values: pd.Series, form: str = ".3f") -> str:
+    """'0.912 ± 0.004', or without ± of one value; a failure is named."""
+    values = values.dropna()
+    if values.empty:
+        return "failed"
+    spread = f" ± {values.std():{form}}" if len(values) > 1 else ""
+    return f"{values.mean():{form}}{spread}"
+
+
+def seconds(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def compact(results: pd.DataFrame) -> list[str]:
+    """One line a method that a peer has too: datassay, then each peer: AUC on both data sets, seconds and MB on the larger."""
+    peers = [name for name in LIBRARIES.values() if name not in ("datassay", "plain") and name in set(results["library"])]
+    heads = ["method", "datassay", *peers]
+    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+    for name, part in results.groupby("group", sort=False):
+        first = part.drop_duplicates(["library", "data", "seed"])  # variants are in the table below
+        if not {"datassay", *peers}.intersection(set(first["library"]) - {"datassay"}) or "datassay" not in set(
+            first["library"]
+        ):
+            continue
+        cells = []
+        for library in ("datassay", *peers):
+            mine = first[first["library"] == library]
+            if mine.empty:
+                cells.append("")
+                continue
+            auc = " / ".join(f"{mine[mine['data'] == d]['auc'].mean():.3f}" for d in DATA if d in set(mine["data"]))
+            large = mine[mine["data"] == mine["data"].iloc[0]]
+            cells.append(f"{auc}; {seconds(large['seconds'].median())} s; {large['MB'].median():.0f} MB")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def long(results: pd.DataFrame) -> list[str]:
+    """A line for each method of each library."""
+    data = [d for d in DATA if d in set(results["data"])]
+    heads = ["method", "library", *(f"AUC, {DATA[d]}" for d in data), *(f"AP, {DATA[d]}" for d in data)]
+    heads += [f"seconds, {DATA[data[0]]}", "times ours", "MB", "trainings", "seeds", "note"]
+    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
+    for name, part in results.groupby("group", sort=False):
+        ours = part[(part["library"] == "datassay") & (part["data"] == data[0])]
+        base = ours[ours["variant"] == ours["variant"].iloc[0]]["seconds"].median() if len(ours) else np.nan
+        for (library, variant), some in part.groupby(["library", "variant"], sort=False):
+            large = some[some["data"] == data[0]]
+            took = large["seconds"].median()
+            notes = "; ".join(dict.fromkeys(note.replace("|", "/") for note in some["note"] if note))
+            done = large["trainings"].dropna().astype(int)
+            spread = sorted({done.min(), done.max()}) if len(done) else [0]
+            cells = [name, title(library, variant)]
+            cells += [mean(some[some["data"] == d][column]) for column in ("auc", "ap") for d in data]
+            cells += [seconds(took) if took == took else "", f"{took / base:.2g}" if took == took and base == base else ""]
+            cells += [
+                f"{large['MB'].median():.0f}" if took == took else "",
+                " to ".join(f"{n:,}" for n in spread) if spread[-1] else "none",
+            ]
+            lines.append("| " + " | ".join([*cells, str(large["seed"].nunique()), notes]) + " |")
+    return lines
+
+
 def tables(results: pd.DataFrame, versions: dict[str, dict[str, str]], cores: int) -> str:
-    """The means over seeds as Markdown, a table a data set, best AUC first, failures last."""
-    lines = ["# Planted wrong labels: datassay and its peers", "", f"Machine: {machine(cores)}", ""]
-    lines += [f"- {peer}: " + ", ".join(f"{k} {v}" for k, v in found.items()) for peer, found in versions.items()]
+    """All that was found, as Markdown."""
+    lines = ["# datassay and its peers", "", f"Machine: {machine(cores)}", ""]
+    lines += [f"- {LIBRARIES[peer]}: " + ", ".join(f"{k} {v}" for k, v in found.items()) for peer, found in versions.items()]
     lines += [
         "",
-        f"{RATE:.0%} of the training labels planted wrong. Mean ± standard deviation over seeds; median seconds of the",
-        "valuation alone. Validation: the method is given clean validation rows.",
+        f"{RATE:.0%} of the training labels wrong. AUC and AP (average precision): of the wrong labels, mean ± standard deviation over",
+        "seeds. Seconds: median, of the valuation alone. MB: median of the process's peak, imported libraries included.",
+        "",
+        "## Methods that datassay and a peer have",
+        "",
+        f"AUC on {' / '.join(DATA[d] for d in DATA if d in set(results['data']))}; seconds and MB on the first.",
+        "",
+        *compact(results),
+        "",
+        "## All",
+        "",
+        *long(results),
     ]
-    for data, part in results.groupby("data", sort=False):
-        lines += ["", f"## {data}", ""]
-        lines += ["| method | validation | ROC AUC | average precision | seconds | seeds | note |"]
-        lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
-        groups = [group for _, group in part.groupby("method", sort=False)]
-        for group in sorted(groups, key=lambda g: -g["auc"].fillna(0).mean()):
-            title, sees = group["method"].iloc[0], "yes" if group["validation"].iloc[0] else "no"
-            fine = group.dropna(subset=["auc"])
-            notes = "; ".join(dict.fromkeys(note.replace("|", "/") for note in group["note"] if note))
-            if fine.empty:
-                lines.append(f"| {title} | {sees} | FAILED | FAILED | | 0 | {notes} |")
-                continue
-            auc, precision = (
-                f"{fine[c].mean():.4f}" + (f" ± {fine[c].std():.4f}" if len(fine) > 1 else "") for c in ("auc", "ap")
-            )
-            cells = (title, sees, auc, precision, f"{fine['seconds'].median():.3g}", str(len(fine)), notes)
+    flagged = results.dropna(subset=["precision"])
+    if len(flagged):
+        lines += ["", "## Flags", "", "| method | library | data | flagged | precision | recall |", "| --- " * 6 + "|"]
+        for (name, library, data), some in flagged.groupby(["group", "library", "data"], sort=False):
+            cells = [
+                name,
+                library,
+                DATA[data],
+                f"{some['flagged'].mean():.0f}",
+                mean(some["precision"]),
+                mean(some["recall"]),
+            ]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="how many seeds (default 5)")
-    parser.add_argument("--quick", action="store_true", help="1 seed; TMC-Shapley only if --only names it, then 10 s")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds (default 3)")
+    parser.add_argument("--slow-seeds", type=int, default=1, help="of methods that take minutes (default 1)")
+    parser.add_argument("--trainings", type=int, help="of methods that train on subsets (default 1,000; with --quick 300)")
+    parser.add_argument("--quick", action="store_true", help="1 seed, 300 trainings, on breast cancer alone")
     parser.add_argument("--only", action="append", metavar="NAME", help="a peer (folder) or a method; may be repeated")
-    parser.add_argument("--tmc-seconds", type=float, help="time limit of TMC-Shapley (default 200; with --quick 10)")
-    parser.add_argument("--cores", type=int, default=2, help="threads or processes, the same for all (default 2)")
+    parser.add_argument("--cores", type=int, default=1, help="threads or processes, the same for all (default 1)")
     call = parser.parse_args()
     seeds = 1 if call.quick else call.seeds
-    limit = call.tmc_seconds or (10.0 if call.quick else 200.0)
+    trainings = call.trainings or (300 if call.quick else 1000)
     names = {name for entry in ENTRIES for name in (entry.peer, entry.method)}
     if unknown := set(call.only or ()) - names:
         parser.error(f"--only: no such peer or method: {', '.join(unknown)}; there are {', '.join(sorted(names))}")
-
     entries = [entry for entry in ENTRIES if not call.only or {entry.peer, entry.method} & set(call.only)]
-    if call.quick and not call.only:
-        entries = [entry for entry in entries if entry.method != "tmc-shapley"]
 
     results, versions = [], {}
-    for data in ("digits", "breast-cancer"):
+    for data in ("breast-cancer",) if call.quick else DATA:
         for seed in range(seeds):
             arrays, wrong = rows(data, seed)
             for entry in entries:
-                if entry.method == "tmc-shapley" and seed > 0:
-                    continue  # one seed: every further one costs the whole time limit again
-                line = {"data": data, "seed": seed, "peer": entry.peer, "method": entry.title}
-                line |= {"validation": entry.sees_validation, "auc": np.nan, "ap": np.nan, "seconds": np.nan}
+                if entry.slow and seed >= call.slow_seeds:
+                    continue
+                library = LIBRARIES[entry.peer]
+                line = {"data": data, "seed": seed, "group": entry.group, "library": library, "variant": entry.variant}
+                line |= dict.fromkeys(["auc", "ap", "seconds", "MB", "MB_before", "precision", "recall", "flagged"], np.nan)
+                line |= {"validation": entry.sees_validation, "trainings": np.nan}
+                name = f"{data} seed {seed} {entry.group}, {title(library, entry.variant)}"
                 try:
-                    scores, found = value(entry, arrays, seed, limit, call.cores)
+                    found = value(entry, arrays, seed, trainings, call.cores)
                 except RuntimeError as failure:
                     results.append(line | {"note": f"FAILED: {failure}"})
-                    print(f"{data} seed {seed} {entry.title}: FAILED: {failure}", file=sys.stderr)
+                    print(f"{name}: FAILED: {failure}", file=sys.stderr, flush=True)
                     continue
-                versions[entry.peer] = found.pop("versions")
-                line |= found | {"auc": roc_auc_score(wrong, -scores), "ap": average_precision_score(wrong, -scores)}
-                if line["auc"] <= 0.5:
+                versions[entry.peer] = json.loads(found["versions"])
+                scores, flags = found["scores"], found["flags"]
+                line |= {name: found[name] for name in ("seconds", "trainings", "note")}
+                line |= {"MB": found["peak"] / 2**20, "MB_before": found["before"] / 2**20}
+                line |= {"auc": roc_auc_score(wrong, -scores), "ap": average_precision_score(wrong, -scores)}
+                if len(flags):
+                    line |= {"precision": (flags & wrong).sum() / max(1, flags.sum()), "flagged": flags.sum()}
+                    line |= {"recall": (flags & wrong).sum() / wrong.sum()}
+                if line["auc"] < 0.4:
                     line["note"] = f"WRONG SIGN? AUC {line['auc']:.3f}. {line['note']}"
-                    print(f"\n!!! {entry.title}: AUC {line['auc']:.3f} on {data}: is higher = keep?\n", file=sys.stderr)
+                    print(f"\n!!! {name}: AUC {line['auc']:.3f}: is higher = keep?\n", file=sys.stderr)
                 results.append(line)
-                print(f"{data} seed {seed} {entry.title}: {line['auc']:.4f}, {line['seconds']:.3g} s", file=sys.stderr)
+                print(
+                    f"{name}: {line['auc']:.4f}, {line['seconds']:.3g} s, {line['MB']:.0f} MB", file=sys.stderr, flush=True
+                )
 
     frame = pd.DataFrame(results)
     OUT.mkdir(exist_ok=True)
@@ -217,7 +329,7 @@ def main() -> int:
     text = tables(frame, versions, call.cores)
     (OUT / "peers.md").write_text(text)
     print(text)
-    return int(frame["auc"].isna().any() or (frame["auc"] <= 0.5).any())
+    return int(frame["auc"].isna().any() or (frame["auc"] < 0.4).any())
 
 
 if __name__ == "__main__":

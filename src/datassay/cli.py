@@ -131,8 +131,9 @@ def value(
     """Value every row of a file.
 
     Prints the most suspicious rows and writes all values to a Parquet file. Without --method, errors are planted in copies of the
-    data for half of the budget (1 min if none is given), the method that finds them values the rows, and a column probability_wrong says
-    what its suspects are worth. With --method and --budget or --memory, the approximation is that of `datassay plan`.
+    data for half of the budget (20 seconds if none is given), the method that finds most of them values the rows, and a column
+    probability_wrong says what its suspects are worth. With --method and --budget or --memory, the approximation is that of
+    `datassay plan`.
     """
     from datassay.asked import options_of
     from datassay.engines.machine import backend as workers
@@ -150,7 +151,7 @@ def value(
         from datassay.amounts import in_seconds
         from datassay.audit import audit as look
 
-        audited = look(rows, budget=in_seconds(budget or "2 min", "budget") / 2, seed=seed)
+        audited = look(rows, budget=in_seconds(budget or "40 s", "budget") / 2, seed=seed)
         _audited(audited, len(rows))
         method = audited.method
     if budget is not None or memory is not None or (audited is not None and len(rows) > audited.rows):
@@ -368,7 +369,9 @@ def bench(
         ])  # fmt: skip
         return
     asked = {} if study is None else bench_file(study)
-    pairs = dict(one.split("=", 1) if "=" in one else ("", one) for one in path or [])
+    pairs = {
+        name if equals else "": file if equals else name for name, equals, file in (one.partition("=") for one in path or [])
+    }
     given = {
         "task": task, "methods": method, "kinds": kind, "rates": rate, "seeds": seeds, "train": train, "val": val, "test": test,
         "limit": limit, "paths": pairs or None, "download": download or None, "cache": cache, "fresh": fresh or None, "n_jobs": jobs,

@@ -1,4 +1,4 @@
-"""dattri: TracIn, influence functions, TRAK and KNN-Shapley. Positive = lowers the loss of a validation row, so higher = keep.
+"""dattri: TracIn, TRAK and KNN-Shapley. Positive = lowers the loss of a validation row, so higher = keep.
 
 All but KNN-Shapley look at checkpoints of one training, which is part of the time: the network and the training that datassay's tracin
 has by default (network.py). Batches are as large as takes least time here: for each, the validation rows' gradients are computed anew.
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
-from dattri.algorithm import IFAttributorDataInf, KNNShapleyAttributor, TracInAttributor, TRAKAttributor
+from dattri.algorithm import KNNShapleyAttributor, TracInAttributor, TRAKAttributor
 from dattri.task import AttributionTask
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -52,15 +52,6 @@ def tracin_by(**projection):
     return tracin
 
 
-def influence(rows, seed, trainings):
-    """DataInf, the closed form; conjugate gradients and the explicit Hessian take more than 14 GB for the 1,000 digits."""
-    *_, of = task(rows, seed, last=True)
-    train, val = loaders(rows, 250)
-    found = IFAttributorDataInf(of, regularization=0.01)
-    found.cache(train)
-    return Found(found.attribute(train, val).mean(1).detach().numpy(), trainings=1)
-
-
 def trak(rows, seed, trainings):
     """Its default projection to 512 numbers, at the end of the training; 0.01 on the diagonal."""
     net, loss, kept, _ = task(rows, seed, last=True)
@@ -90,7 +81,6 @@ def knn_shapley(rows, seed, trainings):
 METHODS = {
     "tracin": tracin_by(proj_type="identity"),
     "tracin-default": tracin_by(),
-    "influence": influence,
     "trak": trak,
     "knn-shapley": knn_shapley,
 }

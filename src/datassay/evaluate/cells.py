@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import io
 import json
 import os
 import time
@@ -189,7 +190,7 @@ def kept(path: Path, cell: Cell) -> Found | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
             curves = {name[6:]: (file[name][0], file[name][1]) for name in file.files if name.startswith("curve ")}
             return Found(cell, about["metrics"], curves, file["scores"], about["error"])

@@ -24,7 +24,7 @@ from datassay.checks import jobs as check_jobs
 from datassay.checks import one_of, whole
 from datassay.data import DataError, Dataset
 from datassay.evaluate.cells import Cell, Found, Sizes, kept, key, sources, work
-from datassay.evaluate.tasks import TASKS, Learner
+from datassay.evaluate.tasks import LOWER, TASKS, Learner
 from datassay.methods import METHODS, meant
 
 NAMES = ["task", "data", "kind", "rate", "seed", "method"]
@@ -74,7 +74,10 @@ class Evaluation:
         """One HTML file: tables, critical differences, time against quality, curves."""
         from datassay.evaluate.page import page
 
-        return page(self.results, self.curves, path, title=title, notes=notes, agreement=self.agreement)
+        main = {name: TASKS[name].main for name in self.results["task"].unique()}
+        return page(
+            self.results, self.curves, path, title=title, notes=notes, metric=main, lower=LOWER, agreement=self.agreement
+        )
 
     def __repr__(self) -> str:
         lines = []
@@ -258,7 +261,11 @@ def _results(found: list[Found]) -> pd.DataFrame:
     for f in found:
         if f.error:
             lines.append(_line(f.cell) | {"metric": "failed", "value": np.nan, "error": f.error})
-        lines += [_line(f.cell) | {"metric": name, "value": value, "error": ""} for name, value in f.metrics.items()]
+        lines += [
+            _line(f.cell) | {"metric": name, "value": value, "error": ""}
+            for name, value in f.metrics.items()
+            if value == value
+        ]
     lines += _stability(found)
     return pd.DataFrame(lines, columns=[*NAMES, "metric", "value", "error"])
 

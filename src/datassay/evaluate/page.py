@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import math
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,16 @@ _MAIN = (
 _COST = ("seconds", "memory")
 _SHOWN = 8  # methods whose curves are drawn before anyone asks for others; as many colours can be told apart
 _POINTS = 51
+_REACHED = "what the model reaches on test rows"
 _CURVES = {
     "found": ("Wrong rows found", "fraction of the rows inspected, worst first", "share of the wrong rows found"),
-    "remove-high": ("Removing the most valued rows", "fraction of the rows removed", "what the model reaches"),
-    "remove-low": ("Removing the least valued rows", "fraction of the rows removed", "what the model reaches"),
-    "add-high": ("Adding the most valued rows first", "fraction of the rows added", "what the model reaches"),
-    "add-low": ("Adding the least valued rows first", "fraction of the rows added", "what the model reaches"),
-    "window": ("Training on a window of the ranking", "where the window starts, low scores first", "what the model reaches"),
+    "remove-high": ("Removing the most valued rows", "fraction of the rows removed", _REACHED),
+    "remove-low": ("Removing the least valued rows", "fraction of the rows removed", _REACHED),
+    "remove-high-by-class": ("Removing the most valued rows of each class", "fraction of the rows removed", _REACHED),
+    "remove-low-by-class": ("Removing the least valued rows of each class", "fraction of the rows removed", _REACHED),
+    "add-high": ("The most valued rows alone", "fraction of the rows taken", _REACHED),
+    "add-low": ("The least valued rows alone", "fraction of the rows taken", _REACHED),
+    "window": ("Training on half of the rows", "where the half begins: 0 has the most valued rows, 0.5 the least", _REACHED),
 }
 
 
@@ -52,8 +55,9 @@ def page(
     *,
     title: str,
     notes: Sequence[str] = (),
-    metric: str | None = None,
+    metric: str | Mapping[str, str] | None = None,
     lower: Collection[str] = _COST,
+    agreement: pd.DataFrame | None = None,
 ) -> Path:
     """Write one self-contained page about a comparison of methods; written beside and renamed, never half there.
 
@@ -69,9 +73,12 @@ def page(
     title, notes
         The heading, and sentences below it.
     metric
-        What the methods are ranked by, in each task that has it; None: auc, else average precision, else an area, else the first.
+        What the methods are ranked by, in each task that has it, or one for each task; None: auc, else average precision, else an
+        area, else the first.
     lower
         Metrics of which a low value is better.
+    agreement
+        A line per pair of methods: task, data, kind, rate, method, other, spearman.
 
     Raises
     ------
@@ -83,7 +90,7 @@ def page(
         raise DataError(f"the folder {str(path.parent)!r} does not exist: make it first.")
     if path.is_dir():
         raise DataError(f"{str(path)!r} is a folder: give the name of a file.")
-    html = to_html(results, curves, title=title, notes=notes, metric=metric, lower=lower)
+    html = to_html(results, curves, title=title, notes=notes, metric=metric, lower=lower, agreement=agreement)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         beside.write_text(html, encoding="utf-8", errors="backslashreplace")
@@ -99,20 +106,24 @@ def to_html(
     *,
     title: str,
     notes: Sequence[str] = (),
-    metric: str | None = None,
+    metric: str | Mapping[str, str] | None = None,
     lower: Collection[str] = _COST,
+    agreement: pd.DataFrame | None = None,
 ) -> str:
     """The page as text. Every text in it is escaped, and the policy in its head lets no script run but its own."""
     st.check_columns(results, "results", RESULTS)
     st.check_columns(curves, "curves", CURVES)
     if results.empty:
         raise DataError("there are no results to show: run a task first.")
-    if metric is not None and not (results["metric"] == metric).any():
+    if isinstance(metric, str) and not (results["metric"] == metric).any():
         raise DataError(f"no task has the metric {metric!r}; there are: {', '.join(sorted(set(results['metric'])))}.")
     results, curves = _named(results), _named(curves)
     sections = []
     for name in dict.fromkeys([*results["task"].unique(), *curves["task"].unique()]):
-        sections.append(_judged(name, results[results["task"] == name], metric, lower))
+        mine = metric if isinstance(metric, str) or metric is None else metric.get(name)
+        section = _judged(name, results[results["task"] == name], mine, lower)
+        section["agreement"] = _agreement(agreement, name, [line["method"] for line in section["lines"]])
+        sections.append(section)
     methods = _numbers(sections, curves)
     for section in sections:
         section |= _drawings(section, curves[curves["task"] == section["task"]], methods)
@@ -309,6 +320,18 @@ def _judged(name: str, rows: pd.DataFrame, metric: str | None, lower: Collection
         "lines": lines,
         "heat": [] if main is None else _heat(st.means(rows, main), [line["method"] for line in lines], main in lower),
     }
+
+
+def _agreement(agreement: pd.DataFrame | None, task: str, methods: list[str]) -> list[dict[str, Any]]:
+    """A line a method: the rank correlation of its scores with those of every other, mean over data sets, kinds and rates."""
+    if agreement is None or (some := agreement[agreement["task"] == task]).empty:
+        return []
+    found = some.groupby(["method", "other"])["spearman"].mean()
+    lines = []
+    for a in methods:
+        cells = [None if a == b else float(found.get((a, b), found.get((b, a), np.nan))) for b in methods]
+        lines.append({"method": a, "cells": [None if c is None or math.isnan(c) else c for c in cells]})
+    return lines
 
 
 def _drawings(section: dict[str, Any], curves: pd.DataFrame, methods: dict[str, int]) -> dict[str, Any]:

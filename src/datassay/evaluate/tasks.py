@@ -145,20 +145,20 @@ def detected(case: Case, values: Values, learner: Learner) -> Outcome:
 def pruned(case: Case, values: Values, learner: Learner) -> Outcome:
     """Accuracy on test rows when the highest, or the lowest, scores are left out; among all rows, and in equal shares of each class."""
     masks = {}
-    for name, codes in {"": None, " by class": case.data.codes if case.data.classes else None}.items():
+    for name, codes in {"": None, "-by-class": case.data.codes if case.data.classes else None}.items():
         if name and codes is None:
             continue
         for side, mask in removed(by_class(values.scores, codes)).items():
-            masks[f"remove {side}{name}"] = mask
+            masks[f"remove-{side}{name}"] = mask
     got = accuracies(
         case.data, case.split.X_test, case.split.y_test, masks, learner.model, training=learner.training, seed=case.seed
     )
     x = np.array(FRACTIONS)
     metrics = {}
     for name, y in got.items():
-        metrics[f"{name.replace(' ', '_')}_area"] = float(y.mean())
-    low = "remove low by class" if case.data.classes else "remove low"
-    high = "remove high by class" if case.data.classes else "remove high"
+        metrics[f"{name.replace('-', '_')}_area"] = float(y.mean())
+    low = "remove-low-by-class" if case.data.classes else "remove-low"
+    high = "remove-high-by-class" if case.data.classes else "remove-high"
     metrics["gap"] = float((got[low] - got[high]).mean())
     metrics["best_gain"] = float(got[low].max() - got[low][0])
     return Outcome(metrics, {name: (x, y) for name, y in got.items()})
@@ -168,8 +168,8 @@ def grown(case: Case, values: Values, learner: Learner) -> Outcome:
     """Accuracy on test rows of trainings on the highest, or the lowest, scores alone."""
     place = by_class(values.scores, case.data.codes if case.data.classes else None)
     masks = {
-        "add high": np.stack([kept(place, 1 - f, 1 + 1e-6) for f in SMALL]),
-        "add low": np.stack([kept(place, 0, f) for f in SMALL]),
+        "add-high": np.stack([kept(place, 1 - f, 1 + 1e-6) for f in SMALL]),
+        "add-low": np.stack([kept(place, 0, f) for f in SMALL]),
     }
     for mask in masks.values():
         if case.data.classes:  # at least one row of each class
@@ -177,13 +177,13 @@ def grown(case: Case, values: Values, learner: Learner) -> Outcome:
                 for c in range(len(case.data.classes)):
                     mine = np.flatnonzero(case.data.codes == c)
                     if not row[mine].any():
-                        best = place[mine].argmax() if mask is masks["add high"] else place[mine].argmin()
+                        best = place[mine].argmax() if mask is masks["add-high"] else place[mine].argmin()
                         row[mine[best]] = True
     got = accuracies(
         case.data, case.split.X_test, case.split.y_test, masks, learner.model, training=learner.training, seed=case.seed
     )
     x = np.array(SMALL)
-    metrics = {f"{name.replace(' ', '_')}_area": float(y.mean()) for name, y in got.items()}
+    metrics = {f"{name.replace('-', '_')}_area": float(y.mean()) for name, y in got.items()}
     metrics["gap"] = metrics["add_high_area"] - metrics["add_low_area"]
     return Outcome(metrics, {name: (x, y) for name, y in got.items()})
 
@@ -241,6 +241,15 @@ def takes(option: str, method: str) -> bool:
     """
     return option in inspect.signature(METHODS[method].load()).parameters
 
+
+LOWER = (
+    "seconds",
+    "remove_high_area",
+    "remove_high_by_class_area",
+    "add_low_area",
+    "flagged",
+    "best_offset",
+)  # less is better, or no matter
 
 TASKS = {
     "noisy-labels": Task(
