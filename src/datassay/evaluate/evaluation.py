@@ -6,6 +6,7 @@ import inspect
 import itertools
 import os
 import tomllib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +202,9 @@ def evaluate(
         total=len(cells), initial=len(done), desc="evaluate", disable=None if progress else True, leave=False, unit="cell",
         smoothing=0.05,
     )  # fmt: skip
-    with bar:
+    with bar, warnings.catch_warnings():
+        # a worker that imports torch has grown so much that loky replaces it: nothing is lost
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         tasks = (
             delayed(work)(cell, where[cell.data], sizes, learns, seconds, None if (p := path(cell)) is None else str(p))
             for cell in rest
