@@ -43,16 +43,23 @@ class Found(NamedTuple):
 Method = Callable[[Rows, int, int], tuple]
 
 
-def peak() -> int:
-    """Bytes, the most that this process and its workers have held; workers: the largest, times their number."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    workers = 0
-    if (cores := int(os.environ.get("LOKY_MAX_CPU_COUNT", "1"))) > 1 and "joblib" in sys.modules:
-        from joblib.externals.loky import get_reusable_executor
+def most() -> int:
+    """Bytes, the most that this process has held so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage knows what the process that started this one held, and takes that for the least
+        return 1024 * int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
-        get_reusable_executor().shutdown(wait=True)  # only of children that were waited for is the peak known
-        workers = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * cores
-    return unit * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + workers)
+
+def workers() -> int:
+    """Bytes, the most that the largest worker has held, times their number; they are ended, as only then it is known."""
+    cores = int(os.environ.get("LOKY_MAX_CPU_COUNT", "1"))
+    if cores == 1 or "joblib" not in sys.modules:
+        return 0
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True)
+    return cores * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main(methods: dict[str, Method], *packages: str) -> None:
@@ -71,16 +78,23 @@ def main(methods: dict[str, Method], *packages: str) -> None:
 
     with contextlib.suppress(Exception):  # a failure that matters comes again below
         method(Rows(rows.X[:100], rows.y[:100], rows.X_val[:50], rows.y_val[:50]), call.seed, 4)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    before = most()
 
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     found = Found(*method(rows, call.seed, call.trainings))
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
 
     scores = np.asarray(found.scores, dtype=float)
     if scores.shape != rows.y.shape or not np.isfinite(scores).all():
         raise ValueError(f"{call.method}: shape {scores.shape} for {len(rows.y)} rows, or values that are not finite")
     flags = np.zeros(0, bool) if found.flags is None else np.asarray(found.flags, bool)
     versions = {"python": platform.python_version()} | {package: version(package) for package in packages}
-    measured = {"seconds": seconds, "before": before, "peak": peak(), "trainings": found.trainings, "note": found.note}
+    measured = {
+        "seconds": seconds,
+        "cpu": cpu,
+        "before": before,
+        "peak": most() + workers(),
+        "trainings": found.trainings,
+        "note": found.note,
+    }
     np.savez(call.target, scores=scores, flags=flags, versions=json.dumps(versions), **measured)

@@ -54,7 +54,7 @@ def tracin_by(**projection):
 
 def trak(rows, seed, trainings):
     """Its default projection to 512 numbers, at the end of the training; 0.01 on the diagonal."""
-    net, loss, kept, _ = task(rows, seed, last=True)
+    net, _, kept, _ = task(rows, seed, last=True)
 
     def log_odds(parameters, row):
         x, label = row
