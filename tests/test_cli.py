@@ -132,7 +132,7 @@ def test_methods_and_help_name_what_there_is():
 
     listed = run("methods").stdout
     assert all(name in listed for name in METHODS)
-    for command in ("demo", "value", "report", "methods"):
+    for command in ("demo", "value", "audit", "plan", "bench", "report", "methods"):
         assert run(command, "--help").returncode == 0
 
 
@@ -140,7 +140,7 @@ def test_the_readme_names_every_command_and_method():
     from datassay.methods import METHODS
 
     readme = Path(__file__).parents[1].joinpath("README.md").read_text()
-    assert all(f"datassay {command}" in readme for command in ("demo", "value", "report", "methods"))
+    assert all(f"datassay {command}" in readme for command in ("demo", "value", "audit", "plan", "bench", "report", "methods"))
     assert all(name in readme for name in METHODS)
 
 
