@@ -170,7 +170,9 @@ def grid(args: argparse.Namespace, lines: Lines) -> str:
     for name, some in LEVELS.items():
         for level in some:
             each = table[table[name] == level].groupby("seed").auc.mean()
-            rows.append([name, level, pm(each), f"{MARGINALS[name, level]:.3f}"])
+            rows.append(
+                [name, f"{level:g}" if isinstance(level, float) else level, pm(each), f"{MARGINALS[name, level]:.3f}"]
+            )
     shown = table.groupby(["similarity", "lr", "dropout"]).auc.mean().unstack(["dropout", "lr"])
     columns = list(itertools.product(LEVELS["dropout"], LEVELS["lr"]))
     cross = [[s, *(f"{shown.loc[s, c]:.3f}" for c in columns)] for s in LEVELS["similarity"]]

@@ -382,6 +382,16 @@ def test_a_source_is_known_by_its_content():
     assert a != Source("x", three_classes(seed=1), flat=False)
 
 
+def test_another_file_is_another_source(tmp_path):
+    file = tmp_path / "adult.parquet"
+    texts = []
+    for size in (10, 20):
+        file.write_bytes(b"x" * size)
+        texts += [Source("adult", None, (("adult", str(file)),)).text, Source("adult", None, (("", str(tmp_path)),)).text]
+    assert len(set(texts)) == 4
+    assert Source("iris", None, (("", str(tmp_path)),)).text == "iris"
+
+
 # ----------------------------------------------------------------------------------------------------------- command line
 
 

@@ -117,10 +117,25 @@ def test_on_the_command_line(tmp_path):
     assert "cg-score" in told.stdout
     assert "--set approx=exact --set dtype=float64" in told.stdout
     assert list(tmp_path.iterdir()) == [tmp_path / "t.csv"]
-    done = run("value", tmp_path / "t.csv", "--label", "label", "-m", "cg-score", "--budget", "1 h", "--jobs", 2, "-o", tmp_path / "v.parquet")
+    done = run(
+        "value",
+        tmp_path / "t.csv",
+        "--label",
+        "label",
+        "-m",
+        "cg-score",
+        "--budget",
+        "1 h",
+        "--jobs",
+        2,
+        "-o",
+        tmp_path / "v.parquet",
+    )
     assert done.returncode == 0, done.stderr
     assert da.Values.load(tmp_path / "v.parquet").options["dtype"] == "float64"
-    none = run("value", tmp_path / "t.csv", "--label", "label", "-m", "cg-score", "--budget", "1e-9 s", "-o", tmp_path / "w.parquet")
+    none = run(
+        "value", tmp_path / "t.csv", "--label", "label", "-m", "cg-score", "--budget", "1e-9 s", "-o", tmp_path / "w.parquet"
+    )
     assert none.returncode == 2 or none.returncode == 1
     assert "Traceback" not in none.stderr
     assert not (tmp_path / "w.parquet").exists()

@@ -411,6 +411,17 @@ def _path_of(name: str, key: str, paths: Paths | None) -> Path:
     return path
 
 
+def files(name: str, paths: Paths | None) -> list[Path]:
+    """The files that a set from files is read from; of other sets none.
+
+    >>> files("iris", None)
+    []
+    """
+    if name not in SETS or SETS[name].source != "file":
+        return []
+    return [_path_of(name, key, paths) for key in (("cifar10", "cifar10n") if name.startswith("cifar10n") else (name,))]
+
+
 def _openml(name: str, download: bool, home: Path) -> _Source:
     from sklearn.datasets import fetch_openml
 
