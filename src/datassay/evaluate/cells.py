@@ -23,7 +23,7 @@ from datassay.data import DataError, Dataset, is_images, plain
 from datassay.engines import machine
 from datassay.evaluate.tasks import TASKS, Case, Curve, Learner
 from datassay.methods import METHODS, value
-from datassay.sets import SETS, Split, divided, drawn
+from datassay.sets import Split, divided, drawn, files
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,7 @@ class Source:
 
     def __post_init__(self) -> None:
         name = self.name if self.given is None else f"{self.name} {self.given.hash}"
-        sizes = (
-            [(key, _size(Path(file))) for key, file in self.paths]
-            if self.name in SETS and SETS[self.name].source == "file"
-            else []
-        )
+        sizes = [] if self.given is not None else [path.stat().st_size for path in files(self.name, dict(self.paths))]
         object.__setattr__(self, "text", f"{name}{'' if self.flat else ' as pictures'}{f' {sizes}' if sizes else ''}")
 
     def __eq__(self, other: object) -> bool:
@@ -77,13 +73,6 @@ class Source:
             )
             found = found._replace(data=d)
         return found
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file, or of the files in a folder: other files, other cells."""
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.glob("*.parquet"))
-    return path.stat().st_size if path.is_file() else 0
 
 
 class Cell(NamedTuple):
