@@ -112,7 +112,7 @@ def test_it_takes_the_method_that_finds_most_and_says_what_to_expect():
         assert abs(said.hits - true) <= max(said.half, 0.1 * k)
     assert p.sum() == pytest.approx(wrong.sum(), rel=0.4)
     assert values.stats["audit"]["error_rate"] == pytest.approx(0.1, abs=0.04)
-    assert "knn-shapley found most" in repr(found)
+    assert "take knn-shapley" in repr(found)
     again = da.audit(data, ["random", "knn-shapley", "lava", "cg-score ridge=-1"], repeats=2)
     np.testing.assert_array_equal(again.places, found.places)
     pd.testing.assert_frame_equal(again.table.drop(columns="seconds"), found.table.drop(columns="seconds"))
@@ -122,7 +122,7 @@ def test_the_budget_chooses_and_what_is_left_out_is_said():
     data = drawn("iris").data
     found = da.audit(data.without_validation(), budget="1 s", repeats=1)
     assert found.left_out["knn-shapley"] == "needs validation rows"
-    assert "by its plan" in found.left_out["c-score"] or "c-score" in set(found.table["method"])
+    assert all("would take about" in why or "needs validation" in why for why in found.left_out.values())
     assert "random" not in set(found.table["method"])
     assert set(found.table["method"]) & set(found.left_out) == set()
 

@@ -17,10 +17,11 @@ doubtful rows. People's errors do: then there are more of them than e says.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +40,7 @@ from datassay.plan import plan, probed
 from datassay.trainings import study
 from datassay.values import Values
 
+WORSE = 0.03  # of AUC on the first copy: who is so far behind is not tried again
 SURE = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # shares of the rows, those whose class is surest, among which labels are compared
 TORCH = ("network_size",)  # where the costs of methods that need torch are reckoned
 EXTRAS = {"lava": "ot"}  # what else a method imports
@@ -61,7 +63,9 @@ class Audit:
 
     method: str  #: the one to take
     options: dict[str, Any]  #: its options
-    table: pd.DataFrame  #: a line a method, best first: method, auc, sd, average_precision, precision, seconds, error
+    table: (
+        pd.DataFrame
+    )  #: a line a method, the chosen one first: method, auc, sd, average_precision, precision, copies, seconds, error
     kind: str  #: of the planted errors
     rate: float  #: their share
     repeats: int  #: copies
@@ -130,7 +134,7 @@ def audit(
     budget: str | float = "1 min",
     kind: str | None = None,
     rate: float = 0.05,
-    repeats: int = 4,
+    repeats: int = 8,
     rows: int = 2000,
     seed: int = 0,
     progress: bool = True,
@@ -142,14 +146,14 @@ def audit(
     data
         n rows; methods that need validation rows are tried where there are some.
     methods
-        Names, with options if need be, as for `evaluate`. Default: those that by their plan fit the budget, the quickest first.
+        Names, with options if need be, as for `evaluate`. Default: all that the data allow, the quickest first, on the first copy for
+        half of the budget; on the next copies those that are not clearly worse.
     budget
-        Time for all methods and copies: "1 min", or seconds. It chooses methods; one that runs over it ends the search. Methods that
-        are named are run whatever it takes.
+        Time for all methods and copies: "1 min", or seconds. Methods that are named are run on all copies, whatever it takes.
     kind, rate
         Of the errors: one of `datassay.evaluate.detection.KINDS` but "human"; default: "uniform" (labels). Their share of the rows.
     repeats
-        Copies, each with other errors.
+        Copies, each with other errors; fewer where the budget ends.
     rows
         Of more rows so many are drawn, the same for all methods.
     seed, progress
@@ -158,7 +162,8 @@ def audit(
     Returns
     -------
     Audit
-        The method, a table of all that were tried, and ``expected(k, n)``, ``calibrate(values)``.
+        The method, a table of all that were tried, and ``expected(k, n)``, ``calibrate(values)``. Of the methods that can't be told from
+        the best (the difference of their AUC is within two standard errors), it is the first in `METHODS`, or the first named.
 
     Raises
     ------
@@ -190,21 +195,22 @@ def audit(
     if len(data) < 20:
         raise DataError(f"audit needs 20 rows, got {len(data)}.")
     some = _sample(data, rows, seed)
-    asked, left_out = _candidates(data, some, methods, seconds, repeats)
+    asked, left_out = _candidates(data, some, methods)
     seeds = np.random.SeedSequence([seed, 3]).generate_state(repeats).tolist()
     copies = [plant(some, kind, rate, seed=s) for s in seeds]
     found = _tried(asked, copies, seeds, seconds if methods is None else math.inf, left_out, progress)
-    table = _table(found, asked)
-    if table["auc"].isna().all():
-        raise DataError(f"audit: every method failed; {table['method'][0]}: {table['error'][0]}")
-    best = table["method"][0]
-    _, method, options = next(one for one in asked if one[0] == best)
+    if not any(t.auc for t in found.values()):
+        first = next(iter(found))
+        raise DataError(f"audit: every method failed; {first}: {found[first].error}")
+    order = [title for title, _, _, _ in asked] if methods is not None else [name for name in METHODS if name in found]
+    best = _chosen(found, order)
+    _, method, options, _ = next(one for one in asked if one[0] == best)
     places = np.concatenate([place(scores, wrong) for scores, (_, wrong) in zip(found[best].scores, copies, strict=False)])
     e, sd = (None, None) if data.task == "regression" else error_rate(some, seed)
     return Audit(
         method,
         options,
-        table,
+        _table(found, best),
         kind,
         rate,
         len(found[best].scores),
@@ -217,11 +223,15 @@ def audit(
     )
 
 
-class _Tried(NamedTuple):
-    scores: list[ndarray]
-    measures: list[dict[str, float]]
-    seconds: list[float]
-    error: list[str]
+@dataclass
+class _Tried:
+    """What a method did on the copies."""
+
+    scores: list[ndarray] = field(default_factory=list)
+    auc: list[float] = field(default_factory=list)
+    measures: list[dict[str, float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    error: str = ""
 
 
 def _sample(data: Dataset, rows: int, seed: int) -> Dataset:
@@ -236,102 +246,121 @@ def _sample(data: Dataset, rows: int, seed: int) -> Dataset:
     return data.take(np.sort(chosen))
 
 
-def _candidates(
-    data: Dataset, some: Dataset, methods: Any, seconds: float, repeats: int
-) -> tuple[list[tuple[str, str, dict[str, Any]]], dict[str, str]]:
-    """What is tried, and what is not and why."""
+Asked = tuple[str, str, dict[str, Any], float]  # title, method, options, seconds on a copy by its plan
+
+
+def _candidates(data: Dataset, some: Dataset, methods: Any) -> tuple[list[Asked], dict[str, str]]:
+    """What can be tried, the quickest first, and what can't and why."""
     if methods is not None:
         asked = [methods] if isinstance(methods, (str, Mapping)) else list(methods)
         if not asked:
             raise DataError("audit needs a method.")
-        return [method_of(one) for one in asked], {}
+        return [(*method_of(one), 0.0) for one in asked], {}
     left_out: dict[str, str] = {}
-    lines = []
+    found: list[Asked] = []
     rates, room = probed(), machine.available_memory() or math.inf
     for name, m in METHODS.items():
         if name == "random":
             continue
         if m.validation and data.X_val is None:
             left_out[name] = "needs validation rows"
-            continue
-        if "classes only" in m.needs and data.task == "regression":
+        elif "classes only" in m.needs and data.task == "regression":
             left_out[name] = "is about classes"
-            continue
-        if m.size.split(".")[0] in TORCH and importlib.util.find_spec("torch") is None:
+        elif m.size.split(".")[0] in TORCH and importlib.util.find_spec("torch") is None:
             left_out[name] = "needs torch: pip install 'datassay[torch]'"
-            continue
-        if name in EXTRAS and importlib.util.find_spec("ot") is None:
+        elif name in EXTRAS and importlib.util.find_spec("ot") is None:
             left_out[name] = f"needs POT: pip install 'datassay[{EXTRAS[name]}]'"
-            continue
-        on_copies = min(cost.seconds for cost in m.costs(some, rates)) * repeats
-        whole_data = [c for c in m.costs(data, rates) if c.memory <= room]
-        if not whole_data:
+        elif min(cost.memory for cost in m.costs(data, rates)) > room:
             left_out[name] = "needs more memory than is free for all rows"
-            continue
-        lines.append((on_copies, min(c.seconds for c in whole_data), name))
-    chosen: list[tuple[str, str, dict[str, Any]]] = []
-    spent = 0.0
-    for on_copies, at_last, name in sorted(lines):
-        if spent + on_copies + (at_last if len(some) < len(data) else 0.0) > seconds and chosen:
-            left_out[name] = f"by its plan {duration(on_copies)} for the copies"
-            continue
-        spent += on_copies
-        chosen.append((name, name, {}))
-    return chosen, left_out
+        else:
+            found.append((name, name, {}, min(cost.seconds for cost in m.costs(some, rates))))
+    return sorted(found, key=lambda one: one[3]), left_out
 
 
 def _tried(
-    asked: list[tuple[str, str, dict[str, Any]]],
+    asked: list[Asked],
     copies: list[tuple[Dataset, ndarray]],
     seeds: list[int],
     seconds: float,
     left_out: dict[str, str],
     progress: bool,
 ) -> dict[str, _Tried]:
-    """One method after the other on the first copy, then on the next, as long as there is time."""
+    """All on the first copy, for half of the time; on the next those that are not clearly worse, as long as there is time for all of
+    them."""
     start = time.perf_counter()
-    found = {title: _Tried([], [], [], []) for title, _, _ in asked}
-    bar = tqdm(total=len(asked) * len(copies), desc="audit", disable=None if progress else True, leave=False)
+    found: dict[str, _Tried] = {}
+    ratios: list[float] = []  # of what it took to what the plan said
+    bar = tqdm(total=len(copies), desc="audit", disable=None if progress else True, leave=False, unit="copy")
     with bar:
         for r, ((copy, wrong), seed) in enumerate(zip(copies, seeds, strict=True)):
-            for title, method, options in asked:
+            if r == 0:
+                now = asked
+            else:
+                now = [one for one in asked if one[0] in found and not found[one[0]].error and _near(found, one[0], seconds)]
+                if time.perf_counter() - start + sum(found[one[0]].seconds[-1] for one in now) > seconds:
+                    break
+            for title, method, options, plan_says in now:
                 bar.set_postfix_str(title)
-                mine = found[title]
-                late = time.perf_counter() - start
-                if (
-                    not mine.error
-                    and (not mine.seconds or late + mine.seconds[-1] <= 1.5 * seconds)
-                    and (late <= seconds or r)
-                ):
-                    begun = time.perf_counter()
-                    try:
-                        values = value(copy, method, seed=int(seed % 2**31), **options)
-                    except Exception as error:  # a method that fails is a line in the table, and the others go on
-                        mine.error.append(f"{type(error).__name__}: {error}")
-                    else:
-                        mine.scores.append(values.scores)
-                        mine.measures.append(detection(values.scores, wrong))
-                        mine.seconds.append(time.perf_counter() - begun)
-                elif not mine.scores and not mine.error:
-                    left_out[title] = "the time was up"
-                bar.update()
-    return {title: t for title, t in found.items() if t.scores or t.error}
+                if r == 0:
+                    expected = plan_says * (float(np.median(ratios)) if ratios else 1.0)
+                    if found and time.perf_counter() - start + expected > seconds / 2:
+                        left_out[title] = f"would take about {duration(expected)} on a copy"
+                        continue
+                mine = found.setdefault(title, _Tried())
+                begun = time.perf_counter()
+                try:
+                    values = value(copy, method, seed=int(seed % 2**31), **options, **_silent(method))
+                except Exception as error:  # a method that fails is a line in the table, and the others go on
+                    mine.error = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+                    continue
+                mine.scores.append(values.scores)
+                mine.measures.append(detection(values.scores, wrong))
+                mine.auc.append(mine.measures[-1]["auc"])
+                mine.seconds.append(time.perf_counter() - begun)
+                if r == 0 and plan_says:
+                    ratios.append(min(1.0, mine.seconds[-1] / plan_says))
+            bar.update()
+    return found
 
 
-def _table(found: dict[str, _Tried], asked: list[tuple[str, str, dict[str, Any]]]) -> pd.DataFrame:
+def _silent(method: str) -> dict[str, bool]:
+    """No bar inside the bar."""
+    return {"progress": False} if "progress" in inspect.signature(METHODS[method].load()).parameters else {}
+
+
+def _near(found: dict[str, _Tried], title: str, seconds: float) -> bool:
+    """Whether the method may still be the best: methods that were named all stay."""
+    best = max(float(np.mean(t.auc)) for t in found.values() if t.auc)
+    return seconds == math.inf or float(np.mean(found[title].auc)) >= best - WORSE
+
+
+def _chosen(found: dict[str, _Tried], order: list[str]) -> str:
+    """The first of those that can't be told from the best, on the copies that both have seen."""
+    most = max(len(t.auc) for t in found.values())
+    last = {title: np.array(found[title].auc) for title in order if title in found and len(found[title].auc) == most}
+    best = max(last, key=lambda title: float(last[title].mean()))
+    for title, auc in last.items():
+        less = last[best] - auc
+        doubt = float(less.std(ddof=1)) / math.sqrt(most) if most > 1 else WORSE / 2
+        if less.mean() <= 2 * doubt:
+            return title
+    return best
+
+
+def _table(found: dict[str, _Tried], chosen: str) -> pd.DataFrame:
+    """A line a method: the chosen one, then the others by AUC."""
     lines = []
-    for title, _, _ in asked:
-        if title not in found:
-            continue
-        t = found[title]
+    for title, t in found.items():
         line: dict[str, Any] = {"method": title}
         for name in ("auc", "average_precision", "precision"):
             line[name] = float(np.mean([m[name] for m in t.measures])) if t.measures else math.nan
-        line["sd"] = float(np.std([m["auc"] for m in t.measures], ddof=1)) if len(t.measures) > 1 else math.nan
-        lines.append(line | {"copies": len(t.scores), "seconds": float(np.sum(t.seconds)), "error": (t.error or [""])[0]})
+        line["sd"] = float(np.std(t.auc, ddof=1)) if len(t.auc) > 1 else math.nan
+        lines.append(
+            line | {"copies": len(t.auc), "seconds": float(np.sum(t.seconds)), "error": t.error, "first": title == chosen}
+        )
     frame = pd.DataFrame(lines)
     names = ["method", "auc", "sd", "average_precision", "precision", "copies", "seconds", "error"]
-    return frame.sort_values("auc", ascending=False, kind="stable", ignore_index=True)[names]
+    return frame.sort_values(["first", "auc"], ascending=False, kind="stable", ignore_index=True)[names]
 
 
 def place(scores: ndarray, wrong: ndarray) -> ndarray:

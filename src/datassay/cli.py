@@ -283,7 +283,10 @@ def audit(
         str, typer.Option("--kind", help="Of the planted errors: uniform, pair-flip, features or mixed.")
     ] = "uniform",
     rate: Annotated[float, typer.Option("--rate", help="Their share of the rows.")] = 0.05,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Copies of the data, each with other errors.")] = 4,
+    repeats: Annotated[
+        int,
+        typer.Option("--repeats", min=1, help="Copies of the data, each with other errors; fewer where the budget ends."),
+    ] = 8,
     rows: Annotated[int, typer.Option("--rows", min=20, help="Of more rows so many are drawn.")] = 2000,
     id: Id = None,
     val: Val = None,
