@@ -119,9 +119,7 @@ class Audit:
         return replace(values, columns=values.columns | {"probability_wrong": p}, stats=values.stats | {"audit": about})
 
     def __repr__(self) -> str:
-        head = (
-            f"Audit: {self.method} found most of the errors planted in {self.repeats} copies ({self.kind}, {self.rate:.0%})"
-        )
+        head = f"Audit: take {self.method}, by errors planted in {self.repeats} copies ({self.kind}, {self.rate:.0%})"
         said = "" if self.error_rate is None else f"\nabout {self.error_rate:.1%} of the labels seem to be wrong"
         shown = self.table.drop(columns="error") if "error" in self.table else self.table
         return f"{head}{said}\n{shown.round(3).to_string(index=False)}"
