@@ -18,7 +18,7 @@ import argparse
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -126,6 +126,12 @@ def accuracy(p: Problem, x: Any, y: Any, rows: np.ndarray, seed: int) -> float:
     return float((outputs(net, p.x_val).argmax(1) == p.y_val).float().mean())
 
 
+def mean_of(values: Iterable[float]) -> str:
+    """Of several seeds with their standard deviation."""
+    values = list(values)
+    return pm(values) if len(values) > 1 else f"{values[0]:.3f}"
+
+
 def drawn(
     args: argparse.Namespace, rate: float, *, rows: int | None = None, only: str | None = None
 ) -> Iterator[tuple[str, int, da.Dataset, np.ndarray]]:
@@ -208,7 +214,7 @@ def curves(args: argparse.Namespace, rates: tuple[float, ...] = (0.2,), methods:
         for method, some in lines.items():
             curve = np.mean([line[2] for line in some], axis=0)
             share = [f"{curve[x * (POINTS - 1) // 100]:.2f}" for x in looked]
-            table.append([method, pm(line[0] for line in some), pm(line[1] for line in some), *share])
+            table.append([method, mean_of(line[0] for line in some), mean_of(line[1] for line in some), *share])
         header = ["", "ROC AUC", "average precision", *(f"found in {x} %" for x in looked)]
         tables.append(f"## {name}, {rate:.0%} wrong labels\n\n{markdown(header, table)}")
     return "\n\n".join([f"{args.rows:,} rows, seeds: {args.seeds}.", *tables])
@@ -433,7 +439,7 @@ def pruning(args: argparse.Namespace) -> str:
             if side == "high" and f != 0.4:
                 return ""
             key = {"data": name, "rows": args.rows, "by": title, "side": side, "removed": f}
-            return pm(args.lines.found_at(seed=s, **key) for s in range(args.seeds))
+            return mean_of(args.lines.found_at(seed=s, **key) for s in range(args.seeds))
 
         table = [
             [f"{title}, {'regular' if side == 'low' else 'irregular'} rows first" if title != "random" else title,
@@ -463,7 +469,7 @@ def window(args: argparse.Namespace) -> str:
             there = [{"data": name, "rows": args.rows, "by": title, "offset": o} for o in offsets]
             seeds = range(args.seeds)
             table.append(
-                [f"{name}, {title}: accuracy", *(pm(args.lines.found_at(seed=s, **at) for s in seeds) for at in there)]
+                [f"{name}, {title}: accuracy", *(mean_of(args.lines.found_at(seed=s, **at) for s in seeds) for at in there)]
             )
             spoilt = [np.mean([args.lines.found_at(seed=s, wrong=True, **at) for s in seeds]) for at in there]
             table.append(["wrong labels in the window", *(f"{share:.3f}" for share in spoilt)])

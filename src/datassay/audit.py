@@ -119,7 +119,8 @@ class Audit:
         return replace(values, columns=values.columns | {"probability_wrong": p}, stats=values.stats | {"audit": about})
 
     def __repr__(self) -> str:
-        head = f"Audit: take {self.method}, by errors planted in {self.repeats} copies ({self.kind}, {self.rate:.0%})"
+        copies = "a copy" if self.repeats == 1 else f"{self.repeats} copies"
+        head = f"Audit: take {self.method}, by errors planted in {copies} ({self.kind}, {self.rate:.0%})"
         said = "" if self.error_rate is None else f"\nabout {self.error_rate:.1%} of the labels seem to be wrong"
         shown = self.table.drop(columns="error") if "error" in self.table else self.table
         return f"{head}{said}\n{shown.round(3).to_string(index=False)}"
@@ -302,7 +303,7 @@ def _tried(
                 if r == 0:
                     expected = plan_says * (float(np.median(ratios)) if ratios else 1.0)
                     if found and time.perf_counter() - start + expected > seconds / 2:
-                        left_out[title] = f"would take about {duration(expected)} on a copy"
+                        left_out[title] = "no time left on the first copy"
                         continue
                 mine = found.setdefault(title, _Tried())
                 begun = time.perf_counter()

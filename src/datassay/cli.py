@@ -422,11 +422,14 @@ def _listed(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
 
 def _audited(found: Any, n: int) -> None:
     """What an audit says, in a table and two sentences."""
-    _table(
-        found.table, title=f"errors planted in {found.repeats} copies of {found.rows} rows: {found.kind}, {found.rate:.0%}"
-    )
+    copies = "a copy" if found.repeats == 1 else f"{found.repeats} copies"
+    shown = found.table.drop(columns="error") if (found.table["error"] == "").all() else found.table
+    _table(shown, title=f"errors planted in {copies} of {found.rows} rows: {found.kind}, {found.rate:.0%}")
+    reasons: dict[str, list[str]] = {}
     for name, why in found.left_out.items():
-        out.print(escape(f"  not tried: {name}, {why}"))
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        out.print(escape(f"Not tried: {', '.join(names)}: {why}."))
     line = found.table.iloc[0]
     out.print(escape(f"Take {found.method}: it puts a planted error before another row with probability {line['auc']:.3f}."))
     if found.error_rate is not None:
