@@ -29,7 +29,7 @@ import pandas as pd
 from numpy import ndarray
 from tqdm import tqdm
 
-from datassay.amounts import duration, in_seconds
+from datassay.amounts import in_seconds
 from datassay.asked import method_of
 from datassay.checks import number, one_of, whole
 from datassay.data import DataError, Dataset

@@ -424,7 +424,7 @@ def _audited(found: Any, n: int) -> None:
     """What an audit says, in a table and two sentences."""
     copies = "a copy" if found.repeats == 1 else f"{found.repeats} copies"
     shown = found.table.drop(columns="error") if (found.table["error"] == "").all() else found.table
-    _table(shown, title=f"errors planted in {copies} of {found.rows} rows: {found.kind}, {found.rate:.0%}")
+    _table(shown.round(4), title=f"errors planted in {copies} of {found.rows} rows: {found.kind}, {found.rate:.0%}")
     reasons: dict[str, list[str]] = {}
     for name, why in found.left_out.items():
         reasons.setdefault(why, []).append(name)
