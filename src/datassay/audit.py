@@ -20,13 +20,15 @@ import importlib.util
 import inspect
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy import ndarray
+from scipy.stats import beta as binomial
+from scipy.stats import t as student
 from tqdm import tqdm
 
 from datassay.amounts import in_seconds
@@ -89,14 +91,14 @@ class Audit:
         k = min(k, n)
         e, sd = self._e, self.error_rate_sd or 0.0
         hits = float(self._hits(np.array([k]), n, e)[0])
-        by_rate = abs(self._hits(np.array([k]), n, e + sd)[0] - self._hits(np.array([k]), n, max(e - sd, 1e-9))[0]) / 2
-        at = float(np.mean(self.places <= k / n))
-        by_places = e * n * math.sqrt(max(at * (1 - at), 0.25 / len(self.places)) / len(self.places))
-        if hits >= 0.999 * k:
-            by_places = 0.0  # what holds it is k, not H
-        p = self.chance(n)[:k]
-        by_draw = math.sqrt(float((p * (1 - p)).sum()))
-        return Expected(k, hits, 1.96 * math.sqrt(by_rate**2 + by_places**2 + by_draw**2))
+        at, m = float(np.interp(k / n, *majorant(self.places))), len(self.places)
+        free = e * n * at  # before k holds it
+        doubt = math.hypot(sd * n * at, e * n * math.sqrt(max(at * (1 - at), 0.25 / m) / m))
+        p = np.minimum(self.chance(n)[:k], 1 - 0.5 / (1 + m * at))  # so many planted rows can't say that all are wrong
+        by_draw = float((p * (1 - p)).sum())
+        low, high = (min(max(free + side * 1.96 * doubt, 0.0), float(k)) for side in (-1, 1))
+        half = max(math.hypot(side, 1.96 * math.sqrt(by_draw)) for side in (hits - low, high - hits))
+        return Expected(k, hits, half)
 
     @property
     def _e(self) -> float:
@@ -132,7 +134,7 @@ def audit(
     *,
     budget: str | float = "1 min",
     kind: str | None = None,
-    rate: float = 0.05,
+    rate: float | None = None,
     repeats: int = 8,
     rows: int = 2000,
     seed: int = 0,
@@ -148,9 +150,11 @@ def audit(
         Names, with options if need be, as for `evaluate`. Default: all that the data allow, the quickest first, on the first copy for
         half of the budget; on the next copies those that are not clearly worse.
     budget
-        Time for all methods and copies: "1 min", or seconds. Methods that are named are run on all copies, whatever it takes.
+        Time for all methods and copies: "1 min", or seconds; a method that by its plan takes more than a tenth of it on a copy is not
+        tried. Methods that are named are run on all copies, whatever it takes.
     kind, rate
-        Of the errors: one of `datassay.evaluate.detection.KINDS` but "human"; default: "uniform" (labels). Their share of the rows.
+        Of the errors: one of `datassay.evaluate.detection.KINDS` but "human"; default: "uniform" (labels). Their share of the rows;
+        default: 0.05, of fewer than 400 rows 0.1.
     repeats
         Copies, each with other errors; fewer where the budget ends.
     rows
@@ -162,7 +166,8 @@ def audit(
     -------
     Audit
         The method, a table of all that were tried, and ``expected(k, n)``, ``calibrate(values)``. Of the methods that can't be told from
-        the best (the difference of their AUC is within two standard errors), it is the first in `METHODS`, or the first named.
+        the best (paired over the planted rows, the difference of their places is within its 95 % interval), it is the first in
+        `METHODS`, or the first that was named.
 
     Raises
     ------
@@ -185,7 +190,8 @@ def audit(
         )
     kind = "uniform" if kind is None else kind
     one_of("audit", tuple(k for k in KINDS if k != "human"), kind=kind)
-    number("audit", 0.0, above=True, below=0.5, rate=rate)
+    if rate is not None:
+        number("audit", 0.0, above=True, below=0.5, rate=rate)
     whole("audit", 1, repeats=repeats)
     whole("audit", 20, rows=rows)
     whole("audit", 0, seed=seed)
@@ -194,6 +200,7 @@ def audit(
     if len(data) < 20:
         raise DataError(f"audit needs 20 rows, got {len(data)}.")
     some = _sample(data, rows, seed)
+    rate = rate or (0.05 if len(some) >= 400 else 0.1)
     asked, left_out = _candidates(data, some, methods)
     seeds = np.random.SeedSequence([seed, 3]).generate_state(repeats).tolist()
     copies = [plant(some, kind, rate, seed=s) for s in seeds]
@@ -201,10 +208,9 @@ def audit(
     if not any(t.auc for t in found.values()):
         first = next(iter(found))
         raise DataError(f"audit: every method failed; {first}: {found[first].error}")
-    order = [title for title, _, _, _ in asked] if methods is not None else [name for name in METHODS if name in found]
-    best = _chosen(found, order)
+    best = _chosen(found, [title for title, *_ in asked if title in found], METHODS if methods is None else None)
     _, method, options, _ = next(one for one in asked if one[0] == best)
-    places = np.concatenate([place(scores, wrong) for scores, (_, wrong) in zip(found[best].scores, copies, strict=False)])
+    places = np.concatenate(found[best].places)
     e, sd = (None, None) if data.task == "regression" else error_rate(some, seed)
     return Audit(
         method,
@@ -212,7 +218,7 @@ def audit(
         _table(found, best),
         kind,
         rate,
-        len(found[best].scores),
+        len(found[best].places),
         len(some),
         e,
         sd,
@@ -226,7 +232,7 @@ def audit(
 class _Tried:
     """What a method did on the copies."""
 
-    scores: list[ndarray] = field(default_factory=list)
+    places: list[ndarray] = field(default_factory=list)  #: u of the planted rows of each copy
     auc: list[float] = field(default_factory=list)
     measures: list[dict[str, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -291,35 +297,51 @@ def _tried(
     ratios: list[float] = []  # of what it took to what the plan said
     bar = tqdm(total=len(copies), desc="audit", disable=None if progress else True, leave=False, unit="copy")
     with bar:
-        for r, ((copy, wrong), seed) in enumerate(zip(copies, seeds, strict=True)):
+        for r in range(len(copies)):
             if r == 0:
                 now = asked
             else:
                 now = [one for one in asked if one[0] in found and not found[one[0]].error and _near(found, one[0], seconds)]
-                if time.perf_counter() - start + sum(found[one[0]].seconds[-1] for one in now) > seconds:
+                if time.perf_counter() - start + sum(found[one[0]].seconds[-1] for one in now) > 0.75 * seconds:
                     break
-            for title, method, options, plan_says in now:
+            for one in now:
+                title, _, _, plan_says = one
                 bar.set_postfix_str(title)
-                if r == 0:
+                if r == 0 and found:
                     expected = plan_says * (float(np.median(ratios)) if ratios else 1.0)
-                    if found and time.perf_counter() - start + expected > seconds / 2:
-                        left_out[title] = "no time left on the first copy"
+                    if expected > seconds / 10 or time.perf_counter() - start + expected > seconds / 2:
+                        left_out[title] = "takes more than its share of the budget"
                         continue
-                mine = found.setdefault(title, _Tried())
-                begun = time.perf_counter()
-                try:
-                    values = value(copy, method, seed=int(seed % 2**31), **options, **_silent(method))
-                except Exception as error:  # a method that fails is a line in the table, and the others go on
-                    mine.error = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
-                    continue
-                mine.scores.append(values.scores)
-                mine.measures.append(detection(values.scores, wrong))
-                mine.auc.append(mine.measures[-1]["auc"])
-                mine.seconds.append(time.perf_counter() - begun)
-                if r == 0 and plan_says:
-                    ratios.append(min(1.0, mine.seconds[-1] / plan_says))
+                took = _try(found.setdefault(title, _Tried()), one, *copies[r], seeds[r])
+                if r == 0 and plan_says and took:
+                    ratios.append(min(1.0, took / plan_says))
             bar.update()
+        if any(t.auc for t in found.values()):  # what is left of the time makes the chosen one better known
+            best = _chosen(found, [title for title, *_ in asked if title in found], METHODS if seconds < math.inf else None)
+            mine = found[best]
+            one = next(one for one in asked if one[0] == best)
+            while (
+                len(mine.auc) < len(copies) and not mine.error and time.perf_counter() - start + mine.seconds[-1] <= seconds
+            ):
+                _try(mine, one, *copies[len(mine.auc)], seeds[len(mine.auc)])
+                bar.update()
     return found
+
+
+def _try(mine: _Tried, one: Asked, copy: Dataset, wrong: ndarray, seed: int) -> float:
+    """Value one copy; seconds, 0 if the method failed."""
+    _, method, options, _ = one
+    begun = time.perf_counter()
+    try:
+        values = value(copy, method, seed=int(seed % 2**31), **options, **_silent(method))
+    except Exception as error:  # a method that fails is a line in the table, and the others go on
+        mine.error = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+        return 0.0
+    mine.places.append(place(values.scores, wrong))
+    mine.measures.append(detection(values.scores, wrong))
+    mine.auc.append(mine.measures[-1]["auc"])
+    mine.seconds.append(time.perf_counter() - begun)
+    return mine.seconds[-1]
 
 
 def _silent(method: str) -> dict[str, bool]:
@@ -333,15 +355,19 @@ def _near(found: dict[str, _Tried], title: str, seconds: float) -> bool:
     return seconds == math.inf or float(np.mean(found[title].auc)) >= best - WORSE
 
 
-def _chosen(found: dict[str, _Tried], order: list[str]) -> str:
-    """The first of those that can't be told from the best, on the copies that both have seen."""
-    most = max(len(t.auc) for t in found.values())
-    last = {title: np.array(found[title].auc) for title in order if title in found and len(found[title].auc) == most}
-    best = max(last, key=lambda title: float(last[title].mean()))
-    for title, auc in last.items():
-        less = last[best] - auc
-        doubt = float(less.std(ddof=1)) / math.sqrt(most) if most > 1 else WORSE / 2
-        if less.mean() <= 2 * doubt:
+def _chosen(found: dict[str, _Tried], titles: list[str], first: Iterable[str] | None) -> str:
+    """The first, in this order, of those that can't be told from the best: by the planted rows of the copies that both have seen."""
+    order = titles if first is None else [name for name in first if name in titles]
+    tried = {title: found[title] for title in order if found[title].auc and not found[title].error}
+    copies = sorted((len(t.auc) for t in tried.values()), reverse=True)
+    least = copies[1] if len(copies) > 1 else copies[0]  # the chosen one may have more
+    last = {title: np.concatenate(t.places[:least]) for title, t in tried.items() if len(t.auc) >= least}
+    best = min(last, key=lambda title: float(last[title].mean()))
+    for title, places in last.items():
+        more = places - last[best]
+        m = len(more)
+        doubt = float(more.std(ddof=1)) / math.sqrt(m) * float(student.ppf(0.975, m - 1)) if m > 1 else math.inf
+        if more.mean() <= doubt:
             return title
     return best
 
@@ -431,10 +457,11 @@ def error_rate(data: Dataset, seed: int = 0) -> tuple[float, float]:
             chosen = at < share
             if (k := int(chosen.sum())) >= 20:
                 e = float((predicted != codes)[chosen].mean())
-                each.append((e, math.sqrt((e * (1 - e) + 1 / k) / k)))
+                most = float(binomial.ppf(0.9, e * k + 1, k - e * k)) if e < 1 else 1.0  # Clopper and Pearson's upper limit
+                each.append((e, math.sqrt((e * (1 - e) + 1 / k) / k), most))
         # the largest share in which no more disagree than in every smaller one, within its doubt: of few rows, few may disagree by chance
-        fits = [i for i, (e, _) in enumerate(each) if all(e <= few + doubt for few, doubt in each[:i])]
-        e, sd = each[fits[-1]]
+        fits = [i for i, (e, _, _) in enumerate(each) if all(e <= most for _, _, most in each[:i])]
+        e, sd, _ = each[fits[-1]]
         best = min(best, (e + sd, e, sd))
     return best[1], best[2]
 
