@@ -140,7 +140,9 @@ def test_the_readme_names_every_command_and_method():
     from datassay.methods import METHODS
 
     readme = Path(__file__).parents[1].joinpath("README.md").read_text()
-    assert all(f"datassay {command}" in readme for command in ("demo", "value", "audit", "plan", "bench", "report", "methods"))
+    assert all(
+        f"datassay {command}" in readme for command in ("demo", "value", "audit", "plan", "bench", "report", "methods")
+    )
     assert all(name in readme for name in METHODS)
 
 
