@@ -22,7 +22,7 @@ from datassay.evaluate.cells import Cell, Source, kept
 from datassay.evaluate.detection import detection, found, found_area, two_groups
 from datassay.evaluate.evaluation import NAMES, bench_file
 from datassay.evaluate.subsets import accuracies, by_class, removed, windows
-from datassay.evaluate.tasks import Case, Learner, poisoned, pruned, takes
+from datassay.evaluate.tasks import Case, Learner, poisoned, pruned, stream, takes
 from datassay.sets import drawn
 
 
@@ -207,8 +207,7 @@ def test_any_number_of_workers_gives_the_same_bits_and_the_sign_is_right():
 def test_numbers_are_those_of_the_steps_done_by_hand():
     got = da.evaluate("iris", "cg-score ridge=0.1", rates=0.1, seeds=[7], train=60, val=20, test=40)
     split = drawn("iris", seed=7, train=60, val=20, test=40)
-    planted = int(np.random.SeedSequence([7, 1]).generate_state(1)[0])
-    data, wrong = plant(split.data, "uniform", 0.1, seed=planted)
+    data, wrong = plant(split.data, "uniform", 0.1, seed=stream(7, 0))
     values = da.value(data, "cg-score", ridge=0.1, seed=7)
     (key,) = got.scores
     assert key == ("noisy-labels", "iris", "uniform", 0.1, 7, "cg-score ridge=0.1")
@@ -224,7 +223,7 @@ def test_a_method_that_fails_is_a_line_with_its_error(tmp_path):
     assert failed["method"].tolist() == ["cg-score ridge=-1", "shapley n_models=3"]
     assert "ridge must be" in failed["error"][0]
     assert "n_models must be" in failed["error"][1]
-    assert len(list((tmp_path / "cells").glob("*.npz"))) == 1  # failures are tried again
+    assert len(list((tmp_path / "cells").glob("*.cell"))) == 1  # failures are tried again
     assert "2 cells failed" in repr(got)
     slow = da.evaluate("iris", ["cg-score", "dvrl"], rates=0.1, seeds=1, limit="1 s")
     assert "more than the limit of 1 s" in slow.failures()["error"][0]
@@ -239,11 +238,11 @@ def test_a_killed_study_goes_on_to_the_same_results(tmp_path):
     home = tmp_path / "cells"
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
     deadline = time.monotonic() + 100
-    while len(list(home.glob("*.npz"))) < 10 and time.monotonic() < deadline:
+    while len(list(home.glob("*.cell"))) < 10 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    before = {p: p.stat().st_mtime_ns for p in home.glob("*.npz")}
+    before = {p: p.stat().st_mtime_ns for p in home.glob("*.cell")}
     assert 10 <= len(before) < 72
     asked = {
         "data": ["iris", "wine", "breast-cancer"],
@@ -253,7 +252,7 @@ def test_a_killed_study_goes_on_to_the_same_results(tmp_path):
     }
     went_on, anew = da.evaluate(**asked, folder=tmp_path), da.evaluate(**asked)
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())  # what was done is not done again
-    assert len(list(home.glob("*.npz"))) == 72
+    assert len(list(home.glob("*.cell"))) == 72
     for a, b in ((went_on, anew),):
         pd.testing.assert_frame_equal(
             a.results[a.results["metric"] != "seconds"], b.results[b.results["metric"] != "seconds"]
@@ -327,8 +326,8 @@ def test_poison_is_marked_rows_of_other_classes_with_the_first_label():
     marked = (np.asarray(case.data.X)[bad] == split.data.X.max()).all(0)
     assert marked.sum() >= 6
     assert [m for m in da.methods.METHODS if takes("query", m)]
-    got = da.evaluate("digits", ["ame n_models=200"], task="poison", rates=0.1, seeds=1, train=150, val=50, test=50)
-    assert got.table("auc").loc["ame n_models=200", "mean"] > 0.7
+    got = da.evaluate("digits", ["ame n_models=400"], task="poison", rates=0.1, seeds=1, train=150, val=50, test=50)
+    assert got.table("auc").loc["ame n_models=400", "mean"] > 0.65
 
 
 @pytest.mark.parametrize(
@@ -339,7 +338,7 @@ def test_poison_is_marked_rows_of_other_classes_with_the_first_label():
         ({"methods": "cg-score ridge"}, "needs name=value"),
         ({"methods": ["cg-score", "cg-score"]}, "two methods are called the same"),
         ({"methods": []}, "needs a task, a method and a data set"),
-        ({"methods": 3}, "not iterable|a method is a text"),
+        ({"methods": 3}, "must be a name or a list"),
         ({"data": "irish"}, "iris"),
         ({"data": [3]}, "data must be names of data sets"),
         ({"data": ["iris", "iris"]}, "two data sets are called 'iris'"),
@@ -355,7 +354,7 @@ def test_poison_is_marked_rows_of_other_classes_with_the_first_label():
     ],
 )
 def test_a_call_that_is_wrong_gets_a_sentence(asked, says):
-    with pytest.raises((DataError, TypeError), match=says):
+    with pytest.raises(DataError, match=says):
         da.evaluate(**({"data": "iris", "methods": "random", "seeds": 1} | asked))
 
 

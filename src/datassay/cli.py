@@ -387,6 +387,8 @@ def bench(
             else name
             for name in data
         }
+    if output.exists() and not output.is_dir():
+        raise DataError(f"{str(output)!r} is a file: give the name of a folder.")
     output.mkdir(parents=True, exist_ok=True)
     asked.setdefault("folder", output)
     found = evaluate(**asked)
@@ -496,9 +498,9 @@ def _report(values: Any, rows: Dataset, path: Path, top: int) -> None:
 
 
 def _table(frame: Any, title: str) -> None:
-    table = Table(title=title)
+    table = Table(title=escape(title))
     for column in frame.columns:
-        table.add_column(str(column))
+        table.add_column(escape(_shown(column)))
     for row in frame.itertuples(index=False):
         table.add_row(*[escape(_shown(cell)) for cell in row])
     out.print(table)

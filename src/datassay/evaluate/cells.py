@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import inspect
 import io
 import json
 import os
 import time
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
 from numpy import ndarray
 
@@ -24,6 +27,8 @@ from datassay.engines import machine
 from datassay.evaluate.tasks import TASKS, Case, Curve, Learner
 from datassay.methods import METHODS, value
 from datassay.sets import Split, divided, drawn, files
+
+DIGEST = 16  # bytes
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,12 @@ class Source:
 
     def __post_init__(self) -> None:
         name = self.name if self.given is None else f"{self.name} {self.given.hash}"
-        sizes = [] if self.given is not None else [path.stat().st_size for path in files(self.name, dict(self.paths))]
+        sizes = []
+        if self.given is None:
+            about = [(path, path.stat()) for path in files(self.name, dict(self.paths))]
+            sizes = [(str(path.resolve()), stat.st_size, stat.st_mtime_ns) for path, stat in about]
+        if self.cache is not None and ":" in self.name:
+            sizes.append((self.cache, 0, 0))
         object.__setattr__(self, "text", f"{name}{'' if self.flat else ' as pictures'}{f' {sizes}' if sizes else ''}")
 
     def __eq__(self, other: object) -> bool:
@@ -102,13 +112,23 @@ class Found:
 def key(cell: Cell, source: Source, sizes: Sizes, learner: Learner) -> str:
     """Name of the cell's file: everything that makes a difference to what is in it."""
     about = {
-        "cell": [plain(part) for part in cell[:5]] + [cell.method, sorted((k, repr(v)) for k, v in cell.options)],
+        "cell": [plain(part) for part in cell[:5]] + [cell.method, _content(sorted(cell.options))],
         "data": source.text,
         "sizes": asdict(sizes),
-        "learner": repr(learner) if cell.task in ("removal", "addition", "window", "difficulty", "velocity") else "",
+        "learner": _content(tuple(learner))
+        if cell.task in ("removal", "addition", "window", "difficulty", "velocity")
+        else "",
         "datassay": version("datassay"),
     }
     return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _content(thing: Any) -> str:
+    """A name for what is in it: arrays, and networks with their weights; of functions the source's name."""
+    try:
+        return str(joblib.hash(thing))
+    except Exception:  # what can't be pickled, a lambda say
+        return repr(thing)
 
 
 def run(cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float | None) -> Found:
@@ -155,62 +175,84 @@ def _quiet(method: str) -> dict[str, Any]:
     return {name: asked for name, asked in (("progress", False), ("n_jobs", 1)) if name in known}
 
 
-def _threads() -> Any:
+@contextmanager
+def _threads() -> Iterator[None]:
     """One thread, in torch too: cells run side by side, and their seconds can be compared."""
-    import sys
-
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
-    return machine.one_thread()
+    torch = import_module("torch") if importlib.util.find_spec("torch") else None
+    before = torch.get_num_threads() if torch else 1
+    if torch:
+        torch.set_num_threads(1)
+    try:
+        with machine.one_thread():
+            yield
+    finally:
+        if torch:
+            torch.set_num_threads(before)
 
 
 # ------------------------------------------------------------------------------------------------------------- keeping
 
 
 def keep(found: Found, path: Path) -> None:
-    """Written beside and renamed. No pickle: numbers in arrays, the rest as JSON."""
-    about = {
-        "cell": [*found.cell[:7], [[k, repr(v)] for k, v in found.cell.options]],
-        "metrics": found.metrics,
-        "error": found.error,
-    }
+    """Written beside and renamed. No pickle: numbers in arrays, the rest as JSON; before them a digest of it all."""
+    about = {"cell": _named(found.cell), "metrics": found.metrics, "error": found.error}
     arrays: dict[str, Any] = {f"curve {name}": np.stack(xy) for name, xy in found.curves.items()}
+    content = io.BytesIO()
+    np.savez_compressed(content, about=np.frombuffer(json.dumps(about).encode(), np.uint8), scores=found.scores, **arrays)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(beside, "wb") as file:
-            np.savez_compressed(
-                file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), scores=found.scores, **arrays
-            )
+        beside.write_bytes(_digest(content.getvalue()) + content.getvalue())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 
 
 def kept(path: Path, cell: Cell) -> Found | None:
-    """What `keep` wrote; None where there is nothing, or half a file."""
+    """What `keep` wrote; None where there is nothing, half a file, or another cell."""
     if not path.is_file():
         return None
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            about = json.loads(file["about"].tobytes())
-            curves = {name[6:]: (file[name][0], file[name][1]) for name in file.files if name.startswith("curve ")}
-            return Found(cell, about["metrics"], curves, file["scores"], about["error"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    found = path.read_bytes()
+    digest, content = found[:DIGEST], found[DIGEST:]
+    if _digest(content) != digest:
         return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        about = json.loads(file["about"].tobytes())
+        if about["cell"] != _named(cell):
+            return None
+        curves = {name[6:]: (file[name][0], file[name][1]) for name in file.files if name.startswith("curve ")}
+        return Found(cell, about["metrics"], curves, file["scores"], about["error"])
 
 
-def work(cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float | None, path: str | None) -> Found:
+def _named(cell: Cell) -> list[Any]:
+    """What is known of a cell without its options, whose names are in the file's."""
+    return [plain(part) for part in cell[:5]] + [cell.method]
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=DIGEST).digest()
+
+
+def work(
+    number: int, cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float | None, path: str | None
+) -> tuple[int, Found]:
     """For a worker: run the cell and keep it, unless it failed; a failure is tried again by the next run."""
     found = run(cell, source, sizes, learner, limit)
     if path is not None and not found.error:
         keep(found, Path(path))
-    return found
+    return number, found
+
+
+def forget() -> None:
+    """The cases that are at hand: a file may have changed since."""
+    _case.cache_clear()
 
 
 def sources(data: Any, paths: Mapping[str, Any] | None, download: bool, cache: Any, flat: bool) -> dict[str, Source]:
     """Named sets, and data sets that were given, by their names."""
     if isinstance(data, (str, Dataset)):
         data = [data]
+    if not isinstance(data, (Mapping, list, tuple)):
+        raise DataError(f"data must be names of data sets, a Dataset, or a dict of them, got {type(data).__name__}.")
     if isinstance(data, Mapping):
         pairs = list(data.items())
     else:

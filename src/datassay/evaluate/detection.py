@@ -49,7 +49,7 @@ def plant(
     Raises
     ------
     DataError
-        No such kind, a rate that can't be, human labels that are missing or too few of which are wrong.
+        No such kind, a rate that can't be (every class keeps two rows), human labels that are missing or too few of which are wrong.
 
     Examples
     --------
@@ -67,8 +67,11 @@ def plant(
     if kind == "human":
         return _human(data, rate, human, rng)
     n = len(data)
-    rows = rng.permutation(n)[: round(rate * n)]
-    half = {"features": 0, "mixed": (len(rows) + 1) // 2}.get(kind, len(rows))
+    k = round(rate * n)
+    if k == 0:
+        raise DataError(f"a share of {rate:g} of {n} rows is no row: take a higher rate.")
+    half = {"features": 0, "mixed": (k + 1) // 2}.get(kind, k)
+    rows = _spared(data, rng.permutation(n), half)[:k]
     labels, noisy = rows[:half], rows[half:]
     wrong = np.isin(np.arange(n), rows)
     if len(labels):
@@ -109,6 +112,21 @@ def _other_labels(data: Dataset, wrong: ndarray, rng: np.random.Generator, kind:
     codes = data.codes.copy()
     codes[wrong] = (codes[wrong] + (1 if kind == "pair-flip" else rng.integers(1, k, wrong.sum()))) % k
     return data.labels_of(codes)
+
+
+def _spared(data: Dataset, order: ndarray, k: int) -> ndarray:
+    """The same order of rows, but those without which a class would have fewer than two come after the first k."""
+    if data.task == "regression" or k == 0:
+        return order
+    codes = data.codes[order]
+    nth = np.zeros(len(order), np.int64)  # how many of its class come before
+    for c in range(len(data.classes)):
+        mine = np.flatnonzero(codes == c)
+        nth[mine] = np.arange(len(mine))
+    free = nth < np.bincount(data.codes, minlength=len(data.classes))[codes] - 2
+    if free.sum() < k:
+        raise DataError(f"{k} wrong labels can't be planted so that every class keeps two rows: take a lower rate.")
+    return np.concatenate([order[free][:k], order[~np.isin(order, order[free][:k])]])
 
 
 def _noisy(data: Dataset, rows: ndarray, sigma: float, rng: np.random.Generator) -> Dataset:

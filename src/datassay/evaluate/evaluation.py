@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from numpy import ndarray
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from tqdm import tqdm
 
 from datassay.amounts import in_seconds
@@ -24,7 +24,7 @@ from datassay.asked import method_of
 from datassay.checks import jobs as check_jobs
 from datassay.checks import one_of, whole
 from datassay.data import DataError, Dataset
-from datassay.evaluate.cells import Cell, Found, Sizes, kept, key, sources, work
+from datassay.evaluate.cells import Cell, Found, Sizes, forget, kept, key, sources, work
 from datassay.evaluate.tasks import LOWER, TASKS, Learner
 from datassay.methods import METHODS, meant
 
@@ -44,15 +44,20 @@ class Evaluation:
     scores: dict[tuple[Any, ...], ndarray]  #: by task, data, kind, rate, seed, method: (n,) the values themselves
 
     def table(self, metric: str | None = None, task: str | None = None) -> pd.DataFrame:
-        """Mean over seeds, kinds and rates: a line a method, a column a data set, and the mean of these; best first."""
+        """Mean over seeds, kinds and rates: a line a method, a column a data set, and the mean of these; best first. NaN where a method
+        failed in some cell of a data set."""
         task = task or str(self.results["task"].iloc[0])
-        metric, higher = metric or TASKS[task].main, TASKS[task].higher
+        if task not in TASKS or not (self.results["task"] == task).any():
+            raise DataError(f"there is no task {task!r} here; there are: {', '.join(self.results['task'].unique())}.")
+        metric = metric or TASKS[task].main
         some = self.results[(self.results["task"] == task) & (self.results["metric"] == metric)]
         if some.empty:
             raise DataError(f"task {task!r} has no metric {metric!r} here.")
-        wide = some.groupby(["method", "data"])["value"].mean().unstack("data")
+        groups = some.groupby(["method", "data"])["value"]
+        wide, counts = groups.mean().unstack("data"), groups.count().unstack("data")
+        wide = wide.where(counts == counts.max(), np.nan)  # a mean over other cells than the others' is no comparison
         wide["mean"] = wide.mean(axis=1, skipna=False)
-        return wide.sort_values("mean", ascending=not higher)
+        return wide.sort_values("mean", ascending=metric in LOWER)
 
     def failures(self) -> pd.DataFrame:
         """The cells that came to nothing, and why."""
@@ -179,6 +184,13 @@ def evaluate(
         whole("evaluate", 1, **{name: asked})
     one_of("evaluate", (True, False), download=download, flat=flat, fresh=fresh, progress=progress)
     check_jobs("evaluate", n_jobs)
+    if paths is not None and not isinstance(paths, Mapping):
+        raise DataError(f"evaluate: paths must be a table of names and files, got {paths!r}.")
+    for name, place in (("folder", folder), ("cache", cache)):
+        if not isinstance(place, (str, Path, type(None))):
+            raise DataError(f"evaluate: {name} must be the name of a folder, got {place!r}.")
+    if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
+        raise DataError(f"{str(folder)!r} is a file: give the name of a folder.")
     where, sizes, learns = sources(data, paths, download, cache, flat), Sizes(train, val, test), Learner(learner, training)
     cells = _cells(list(where), methods, task, kinds, rates, seeds)
     seconds = None if limit is None else in_seconds(limit, "limit")
@@ -189,15 +201,15 @@ def evaluate(
         source.split(sizes, 0)
 
     def path(cell: Cell) -> Path | None:
-        return None if home is None else home / f"{key(cell, where[cell.data], sizes, learns)}.npz"
+        return None if home is None else home / f"{key(cell, where[cell.data], sizes, learns)}.cell"
 
-    done: dict[Cell, Found] = {}
+    forget()
+    done: dict[int, Found] = {}
     if home is not None and not fresh:
-        for cell in cells:
+        for number, cell in enumerate(cells):
             there = path(cell)
             if there is not None and (found := kept(there, cell)) is not None:
-                done[cell] = found
-    rest = [cell for cell in cells if cell not in done]
+                done[number] = found
     bar = tqdm(
         total=len(cells), initial=len(done), desc="evaluate", disable=None if progress else True, leave=False, unit="cell",
         smoothing=0.05,
@@ -206,14 +218,17 @@ def evaluate(
         # a worker that imports torch has grown so much that loky replaces it: nothing is lost
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         tasks = (
-            delayed(work)(cell, where[cell.data], sizes, learns, seconds, None if (p := path(cell)) is None else str(p))
-            for cell in rest
+            delayed(work)(
+                number, cell, where[cell.data], sizes, learns, seconds, None if (p := path(cell)) is None else str(p)
+            )
+            for number, cell in enumerate(cells)
+            if number not in done
         )
-        for found in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks):
-            done[found.cell] = found
+        for number, found in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks):
+            done[number] = found
             bar.set_postfix_str(f"{found.cell.data} {found.cell.title}")
             bar.update()
-    ordered = [done[cell] for cell in cells]
+    ordered = [done[number] for number in range(len(cells))]
     return Evaluation(
         _results(ordered), _curves(ordered), _agreement(ordered), {f.cell[:6]: f.scores for f in ordered if not f.error}
     )
@@ -221,6 +236,9 @@ def evaluate(
 
 def _cells(data: list[str], methods: Any, task: Any, kinds: Any, rates: Any, seeds: Any) -> list[Cell]:
     """All cells; those of the first seed first, so that a study that is stopped has something to say."""
+    for name, given in (("task", task), ("methods", methods), ("kinds", kinds)):
+        if not isinstance(given, (str, Mapping, list, tuple, type(None))):
+            raise DataError(f"evaluate: {name} must be a name or a list of names, got {given!r}.")
     tasks = [task] if isinstance(task, str) else list(task)
     for name in tasks:
         if name not in TASKS:
@@ -231,11 +249,16 @@ def _cells(data: list[str], methods: Any, task: Any, kinds: Any, rates: Any, see
         raise DataError(f"two methods are called the same: {', '.join(title for title, _, _ in named)}; give one a name.")
     if not tasks or not named or not data:
         raise DataError("evaluate needs a task, a method and a data set.")
-    which = range(seeds) if isinstance(seeds, int) and not isinstance(seeds, bool) else list(seeds)
+    if isinstance(seeds, bool) or not isinstance(seeds, (int, range, list, tuple)):
+        raise DataError(f"evaluate: seeds must be a number of seeds or a list of them, got {seeds!r}.")
+    which = range(seeds) if isinstance(seeds, int) else list(seeds)
     for seed in which:
         whole("evaluate", 0, seed=seed)
     if not which:
         raise DataError("evaluate needs one seed at least.")
+    for name, given in (("task", tasks), ("seed", which), ("rate", rates), ("kind", kinds)):
+        if isinstance(given, (list, tuple)) and len(set(map(str, given))) < len(given):
+            raise DataError(f"evaluate: a {name} is there twice: {', '.join(map(str, given))}.")
     found = []
     for seed, name in itertools.product(which, tasks):
         t = TASKS[name]
@@ -243,6 +266,8 @@ def _cells(data: list[str], methods: Any, task: Any, kinds: Any, rates: Any, see
         for kind in mine:
             if name != "time" and kind not in t.kinds + t.other_kinds:
                 raise DataError(f"task {name!r} has no kind {kind!r}; it has {', '.join(t.kinds + t.other_kinds)}.")
+        if rates is not None and not isinstance(rates, (int, float, list, tuple)):
+            raise DataError(f"evaluate: rates must be a number or a list of numbers, got {rates!r}.")
         levels = t.rates if rates is None else (rates,) if isinstance(rates, (int, float)) else tuple(rates)
         for level in levels:
             if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 <= level < 1:
@@ -274,16 +299,14 @@ def _results(found: list[Found]) -> pd.DataFrame:
 
 
 def _stability(found: list[Found]) -> list[dict[str, Any]]:
-    """Rank correlation of each seed's scores with those of the next, and how many of the worst tenth they share."""
+    """Rank correlation of each seed's scores with those of the next, and how many of the worst tenth both have."""
     groups: dict[tuple[Any, ...], list[Found]] = {}
     for f in found:
         if TASKS[f.cell.task].same_rows and not f.error:
             groups.setdefault((*f.cell[:4], f.cell.title), []).append(f)
     lines = []
     for group in groups.values():
-        for a, b in zip(group, group[1:] + group[:1], strict=True):
-            if a is b or len(a.scores) != len(b.scores):
-                continue
+        for a, b in itertools.pairwise(group):
             k = max(1, len(a.scores) // 10)
             first, other = (set(np.argsort(f.scores, kind="stable")[:k].tolist()) for f in (a, b))
             for name, value in (
@@ -322,7 +345,7 @@ def _agreement(found: list[Found]) -> pd.DataFrame:
             groups.setdefault(f.cell[:5], []).append(f)
     lines = []
     for where, group in groups.items():
-        ranks = np.stack([np.argsort(np.argsort(f.scores, kind="stable")) for f in group]).astype(float)
+        ranks = np.stack([rankdata(f.scores) for f in group])
         for f, r in zip(group, ranks, strict=True):
             if np.ptp(f.scores) == 0:
                 r[:] = np.nan
@@ -339,7 +362,7 @@ def bench_file(path: Path) -> dict[str, Any]:
     """The keywords of `evaluate` in a TOML file."""
     try:
         asked = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise DataError(f"there is no file {str(path)!r}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{str(path)!r} is not TOML: {error}.") from None
