@@ -41,9 +41,21 @@ def test_the_majorant_is_the_upper_hull_of_the_distribution():
     assert np.interp(0.0, x, y) == 1
 
 
-def audited(places, e, sd=0.0):
+def audited(places, e, sd=0.0, classes=1000):
     return Audit(
-        "cg-score", {}, pd.DataFrame({"method": ["cg-score"]}), "uniform", 0.05, 1, 100, e, sd, np.asarray(places), 0.0, {}
+        "cg-score",
+        {},
+        pd.DataFrame({"method": ["cg-score"]}),
+        "uniform",
+        0.05,
+        1,
+        100,
+        e,
+        sd,
+        classes,
+        np.asarray(places),
+        0.0,
+        {},
     )
 
 
@@ -76,6 +88,50 @@ def test_with_the_right_density_the_truth_is_in_the_interval():
         said = audited(u, e).expected(100, n)
         inside.append(abs(hits - said.hits) <= said.half)
     assert np.mean(inside) > 0.85
+
+
+def test_of_two_classes_a_planted_label_may_be_right():
+    """A share e of the planted labels turns wrong ones right; their rows are spread as right ones are."""
+    rng, n, e = np.random.default_rng(2), 4000, 0.3
+    wrong = np.arange(n) < e * n
+    scores = np.where(wrong, rng.normal(-3, 1, n), rng.normal(0, 1, n))
+    turned = rng.random(2000) < e
+    planted = np.where(turned, rng.normal(0, 1, 2000), rng.normal(-3, 1, 2000))
+    u = place(np.r_[planted, scores], np.arange(n + 2000) < 2000)
+    true = wrong[np.argsort(scores)[: int(e * n)]].sum()
+    assert audited(u, e, classes=2).expected(int(e * n), n).hits == pytest.approx(true, rel=0.04)
+    assert audited(u, e).expected(int(e * n), n).hits < 0.8 * true  # without the correction
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_many_errors_in_two_classes_are_foretold(rate):
+    split = drawn("breast-cancer", train=300, val=4, test=4, seed=3)
+    data, wrong = plant(split.data, "uniform", rate, seed=11)
+    found = da.audit(data, "cg-score", repeats=4)
+    order = np.argsort(da.value(data, "cg-score").scores, kind="stable")
+    k = int(wrong.sum())
+    said = found.expected(k, len(data))
+    assert abs(said.hits - wrong[order[:k]].sum()) <= max(said.half, 0.15 * k)
+
+
+def test_noise_in_features_has_no_probability():
+    found = da.audit(drawn("iris").data, "cg-score", kind="features", repeats=1)
+    assert found.error_rate is None
+    with pytest.raises(DataError, match="by random"):
+        da.audit(drawn("iris").data, "cg-score", repeats=1).calibrate(da.value(drawn("iris").data, "random"))
+
+
+def test_rare_classes_keep_two_rows():
+    rng = np.random.default_rng(0)
+    y = np.r_[np.repeat(np.arange(10), 2), rng.integers(10, 13, 280)]
+    X = rng.normal(size=(300, 5)) + y[:, None]
+    for seed in range(5):
+        spoilt, wrong = plant(da.Dataset(X, y), "uniform", 0.3, seed=seed)
+        assert wrong.sum() == 90
+        assert np.bincount(spoilt.codes).min() >= 2
+    assert da.audit(da.Dataset(X, y), "cg-score", repeats=2).method == "cg-score"
+    with pytest.raises(DataError, match="so that every class keeps two rows"):
+        plant(da.Dataset(X, np.repeat(np.arange(150), 2)), "uniform", 0.1)
 
 
 @pytest.mark.parametrize("name", ["digits", "breast-cancer", "2dplanes"])
@@ -143,7 +199,7 @@ def test_amounts_have_a_method_and_no_probability():
     assert found.method == "cg-score"
     assert found.error_rate is None
     assert "probability_wrong" not in found.calibrate(da.value(data, "cg-score")).columns
-    with pytest.raises(DataError, match="of classes only"):
+    with pytest.raises(DataError, match="labels that are classes"):
         found.expected(10, 120)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 from sklearn.metrics import auc as area
 from sklearn.metrics import roc_auc_score
 
@@ -18,11 +18,11 @@ import datassay as da
 from datassay.asked import method_of
 from datassay.data import DataError
 from datassay.evaluate import TASKS, plant
-from datassay.evaluate.cells import Cell, Source, kept
+from datassay.evaluate.cells import Cell, Found, Sizes, Source, kept, key
 from datassay.evaluate.detection import detection, found, found_area, two_groups
-from datassay.evaluate.evaluation import NAMES, bench_file
+from datassay.evaluate.evaluation import NAMES, _agreement, bench_file
 from datassay.evaluate.subsets import accuracies, by_class, removed, windows
-from datassay.evaluate.tasks import Case, Learner, poisoned, pruned, stream, takes
+from datassay.evaluate.tasks import Case, Learner, poisoned, pruned, spoilt, stream, takes
 from datassay.sets import drawn
 
 
@@ -344,6 +344,14 @@ def test_poison_is_marked_rows_of_other_classes_with_the_first_label():
         ({"data": ["iris", "iris"]}, "two data sets are called 'iris'"),
         ({"kinds": "flip"}, "has no kind 'flip'; it has uniform, pair-flip, human"),
         ({"rates": 1.5}, "a rate is a share of the rows"),
+        ({"rates": [0.1, 0.1]}, "a rate is there twice"),
+        ({"seeds": [0, 0]}, "a seed is there twice"),
+        ({"seeds": 1.5}, "seeds must be"),
+        ({"rates": "x"}, "rates must be"),
+        ({"task": 3}, "task must be"),
+        ({"data": 3}, "data must be names"),
+        ({"paths": "x"}, "paths must be"),
+        ({"folder": 3}, "folder must be"),
         ({"seeds": 0}, "one seed at least"),
         ({"seeds": [-1]}, "seed must be"),
         ({"train": 0}, "train must be"),
@@ -371,6 +379,51 @@ def test_every_task_has_a_sentence_and_a_metric():
         assert task.kinds
         assert task.rates
         assert task.main
+
+
+def test_a_networks_first_batches_are_not_the_wrong_rows():
+    """The order in which a network's runs see the rows has nothing to do with which are wrong."""
+    from datassay.engines.training import spawned
+
+    for seed, run in ((s, r) for s in range(6) for r in range(5)):
+        case = spoilt(drawn("digits", train=300, val=50, test=50), "uniform", 0.1, seed)
+        order = np.random.default_rng([spawned(seed, run), 0]).permutation(300)
+        assert case.wrong[order[:30]].sum() <= 12
+        assert case.wrong[np.random.default_rng(seed).permutation(300)[:30]].sum() <= 12
+
+
+def test_options_may_be_lists_and_learners_are_known_by_content(tmp_path):
+    asked = {"method": "ame", "p": [0.2, 0.5], "n_models": 40}
+    got = da.evaluate("iris", [asked], rates=0.1, seeds=1, folder=tmp_path, n_jobs=2)
+    assert got.failures().empty or "p" in got.failures()["error"][0]
+    cell, source, sizes = Cell("removal", "iris", "uniform", 0.1, 0, "x", "random", ()), Source("iris"), Sizes(60, 20, 20)
+    a, b = (np.full(3000, 1.0), np.full(3000, 1.0))
+    b[1500] = 2.0
+    keys = {key(cell, source, sizes, Learner(RidgeClassifierCV(alphas=x))) for x in (a, b, a.copy())}
+    assert len(keys) == 2
+    assert key(cell, source, sizes, Learner()) != key(cell, source, Sizes(61, 20, 20), Learner())
+    other = cell._replace(options=(("k", 3),))
+    assert key(cell, source, sizes, Learner()) != key(other, source, sizes, Learner())
+
+
+def test_a_file_with_a_wrong_byte_counts_as_none(tmp_path):
+    da.evaluate("iris", ["random"], rates=0.1, seeds=1, folder=tmp_path)
+    (file,) = (tmp_path / "cells").glob("*.cell")
+    cell, content = Cell("noisy-labels", "iris", "uniform", 0.1, 0, "random", "random", ()), file.read_bytes()
+    assert kept(file, cell) is not None
+    assert kept(file, cell._replace(seed=1)) is None
+    for at in range(0, len(content), 7):
+        file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        assert kept(file, cell) is None
+
+
+def test_ties_are_ties_in_the_agreement():
+    found = [
+        Found(Cell("noisy-labels", "x", "uniform", 0.1, 0, name, name, ()), {}, {}, scores, "")
+        for name, scores in (("a", np.r_[np.ones(10), np.zeros(90)]), ("b", np.tile(np.r_[1.0, np.zeros(9)], 10)))
+    ]
+    (line,) = _agreement(found).to_dict("records")
+    assert line["spearman"] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_source_is_known_by_its_content():

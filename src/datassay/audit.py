@@ -5,6 +5,8 @@ Known errors are planted in a copy of the rows, methods look for them, and the o
     u_j   share of the other rows whose score is below that of planted row j           (method, copy)
     H(u)  least concave majorant of the distribution of the u_j                        (Grenander's estimate of a falling density)
     e     share of wrong labels: among the rows whose class models that didn't see them are surest of, how many have another label
+    c     = e / ((K - 1)(1 - e)), K classes: so many planted labels are right, since their rows had been wrong; these rows are spread as
+          right ones are, u = e H + (1 - e) R, so that what is seen is (1 - c) H + c u, and H follows
     G(u)  = min(H(u), u / e)
     P(row i is wrong) = e G'(r_i / n),     expected hits among the first k suspects = e n G(k / n)        r_i: rank of row i
 
@@ -36,9 +38,10 @@ from datassay.asked import method_of
 from datassay.checks import number, one_of, whole
 from datassay.data import DataError, Dataset
 from datassay.engines import machine
-from datassay.evaluate.detection import KINDS, detection, plant
+from datassay.evaluate.detection import KINDS, LABELS, detection, plant
+from datassay.evaluate.tasks import stream
 from datassay.methods import METHODS, value
-from datassay.plan import plan, probed
+from datassay.plan import probed
 from datassay.trainings import study
 from datassay.values import Values
 
@@ -72,10 +75,9 @@ class Audit:
     rate: float  #: their share
     repeats: int  #: copies
     rows: int  #: rows of a copy
-    error_rate: (
-        float | None
-    )  #: e, the share of wrong labels that the data seem to have; None where it can't be told (amounts)
+    error_rate: float | None  #: e, the share of wrong labels; None where it can't be told: amounts, noise in features
     error_rate_sd: float | None
+    classes: int
     places: ndarray  #: u of the planted rows by the chosen method, over all copies
     seconds: float
     left_out: dict[str, str]  #: methods that were not tried, and why
@@ -91,7 +93,7 @@ class Audit:
         k = min(k, n)
         e, sd = self._e, self.error_rate_sd or 0.0
         hits = float(self._hits(np.array([k]), n, e)[0])
-        at, m = float(np.interp(k / n, *majorant(self.places))), len(self.places)
+        at, m = float(self._found(np.array(k / n), e)), len(self.places)
         free = e * n * at  # before k holds it
         doubt = math.hypot(sd * n * at, e * n * math.sqrt(max(at * (1 - at), 0.25 / m) / m))
         p = np.minimum(self.chance(n)[:k], 1 - 0.5 / (1 + m * at))  # so many planted rows can't say that all are wrong
@@ -103,16 +105,31 @@ class Audit:
     @property
     def _e(self) -> float:
         if self.error_rate is None:
-            raise DataError("how many labels are wrong can be told of classes only, and this is regression.")
+            raise DataError("how many rows are wrong can be told of labels that are classes, and of these alone.")
         return max(self.error_rate, 1e-9)
 
     def _hits(self, k: ndarray, n: int, e: float) -> ndarray:
         """Expected hits among the first k: e n min(H(k / n), k / (n e))."""
+        return np.minimum(e * n * self._found(k / n, e), k)
+
+    def _found(self, u: ndarray, e: float) -> ndarray:
+        """H(u), of planted rows that are wrong: of those that were wrong before, one in K - 1 has become right."""
         x, y = majorant(self.places)
-        return np.minimum(e * n * np.interp(k / n, x, y), k)
+        c = min(e / max(self.classes - 1, 1) / (1 - min(e, 0.9)), 0.9)
+        y = np.clip(np.maximum.accumulate((y - c * x) / (1 - c)), 0, 1)
+        return np.asarray(np.interp(u, x, y))
 
     def calibrate(self, values: Values) -> Values:
-        """The values with a column ``probability_wrong``, by each row's rank."""
+        """The values of these data by the method of the audit, with a column ``probability_wrong``, by each row's rank; as they are
+        where the share of wrong labels can't be told.
+
+        Raises
+        ------
+        DataError
+            They are by another method.
+        """
+        if values.method != self.method:
+            raise DataError(f"the audit is of {self.method}, and these are values by {values.method}.")
         if self.error_rate is None:
             return values
         p = self.chance(len(values))[values.ranks() - 1]
@@ -202,8 +219,10 @@ def audit(
     some = _sample(data, rows, seed)
     rate = rate or (0.05 if len(some) >= 400 else 0.1)
     asked, left_out = _candidates(data, some, methods)
-    seeds = np.random.SeedSequence([seed, 3]).generate_state(repeats).tolist()
-    copies = [plant(some, kind, rate, seed=s) for s in seeds]
+    copies = [plant(some, kind, rate, seed=stream(seed, 2 * r + 10)) for r in range(repeats)]
+    seeds = [
+        stream(seed, 2 * r + 11) % 2**31 for r in range(repeats)
+    ]  # of the methods: other random numbers than the errors'
     found = _tried(asked, copies, seeds, seconds if methods is None else math.inf, left_out, progress)
     if not any(t.auc for t in found.values()):
         first = next(iter(found))
@@ -211,7 +230,7 @@ def audit(
     best = _chosen(found, [title for title, *_ in asked if title in found], METHODS if methods is None else None)
     _, method, options, _ = next(one for one in asked if one[0] == best)
     places = np.concatenate(found[best].places)
-    e, sd = (None, None) if data.task == "regression" else error_rate(some, seed)
+    e, sd = error_rate(some, seed) if data.classes and kind in LABELS else (None, None)
     return Audit(
         method,
         options,
@@ -222,6 +241,7 @@ def audit(
         len(some),
         e,
         sd,
+        len(data.classes),
         places,
         time.perf_counter() - start,
         left_out,
@@ -333,7 +353,7 @@ def _try(mine: _Tried, one: Asked, copy: Dataset, wrong: ndarray, seed: int) -> 
     _, method, options, _ = one
     begun = time.perf_counter()
     try:
-        values = value(copy, method, seed=int(seed % 2**31), **options, **_silent(method))
+        values = value(copy, method, seed=seed, **options, **_silent(method))
     except Exception as error:  # a method that fails is a line in the table, and the others go on
         mine.error = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         return 0.0
@@ -464,9 +484,3 @@ def error_rate(data: Dataset, seed: int = 0) -> tuple[float, float]:
         e, sd, _ = each[fits[-1]]
         best = min(best, (e + sd, e, sd))
     return best[1], best[2]
-
-
-def chosen_options(data: Dataset, method: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The chosen method's options on all rows: what fits this machine's memory, and what was asked for."""
-    fits = plan(data, method)
-    return dict(fits.options) | dict(options)

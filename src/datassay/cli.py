@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -309,8 +310,20 @@ def audit(
     out.print(escape(f"{data}: {given!r}"))
     found = look(given, method, budget=budget, kind=kind, rate=rate, repeats=repeats, rows=rows, seed=seed)
     _audited(found, len(given))
-    options = "".join(f" --set {name}={chosen}" for name, chosen in found.options.items())
-    out.print(escape(f"Next: datassay value {data}{f' --label {label}' if label else ''} -m {found.method}{options}"))
+    told = {
+        "--label": label, "--id": id, "--val": val, "--features": features, "--val-features": val_features, "--task": task,
+        "--image-size": image_size, "--missing": None if missing == "error" else missing,
+        "--encoding": None if encoding == "utf-8" else encoding,
+    }  # fmt: skip
+    words = ["datassay", "value", str(data)]
+    for name, what in told.items():
+        words += [name, str(what)] if what is not None else []
+    for name in drop or []:
+        words += ["--drop", name]
+    words += ["-m", found.method]
+    for name, chosen in found.options.items():
+        words += ["--set", f"{name}={chosen}"]
+    out.print(escape(f"Next: {_shown(shlex.join(words))}"))
 
 
 @app.command()
