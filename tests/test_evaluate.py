@@ -22,7 +22,7 @@ from datassay.evaluate.cells import Cell, Found, Sizes, Source, kept, key
 from datassay.evaluate.detection import detection, found, found_area, two_groups
 from datassay.evaluate.evaluation import NAMES, _agreement, bench_file
 from datassay.evaluate.subsets import accuracies, by_class, removed, windows
-from datassay.evaluate.tasks import Case, Learner, poisoned, pruned, spoilt, stream, takes
+from datassay.evaluate.tasks import Case, Learner, detected, grown, poisoned, pruned, spoilt, stream, takes, windowed
 from datassay.sets import drawn
 
 
@@ -138,6 +138,25 @@ def test_ranks_of_infinite_scores_count():
     assert detection(np.array([-np.inf, 1.0, np.inf, 0.0]), wrong)["auc"] == 1.0
 
 
+def test_what_is_measured_of_flags_and_of_the_first_tenth():
+    n, wrong = 40, np.arange(40) < 8
+    scores = np.arange(40.0)
+    scores[[0, 39]] = scores[[39, 0]]  # one wrong row has the highest score
+    flagged = np.isin(np.arange(n), [1, 2, 3, 20])
+    values = da.Values(np.arange(n), scores, flagged, {}, "random")
+    case = Case(da.Dataset(np.eye(n), np.arange(n) % 2), wrong, None, 0)
+    got = detected(case, values, Learner())
+    assert got.metrics["recall_10"] == 3 / 8  # of the first four
+    assert got.metrics["flag_recall"] == 3 / 8
+    assert got.metrics["flag_precision"] == 3 / 4
+    assert got.metrics["flagged"] == 4 / 40
+    assert got.metrics["precision"] == 7 / 8
+    x, y = got.curves["found"]
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+    with pytest.raises(DataError, match="no wrong row to find"):
+        detected(case._replace(wrong=np.zeros(n, bool)), values, Learner())
+
+
 # ---------------------------------------------------------------------------------------------------------------- subsets
 
 
@@ -184,6 +203,34 @@ def test_leaving_wrong_rows_out_helps_and_right_ones_hurts():
     assert got.metrics["gap"] > 0.02
     assert got.metrics["best_gain"] > 0
     assert set(got.curves) == {"remove-high", "remove-low", "remove-high-by-class", "remove-low-by-class"}
+
+
+def test_half_windows_and_growing_sets_are_trained_as_said():
+    split = drawn("wine", train=90, val=20, test=60)
+    scores = np.random.default_rng(0).normal(size=len(split.data))
+    values = da.Values(split.data.ids, scores, scores < -1, {}, "random")
+    case, learner = Case(split.data, scores < 0, split, 0), Learner(LogisticRegression(C=0.5))
+    place = by_class(scores, split.data.codes)
+
+    def fitted(mask):
+        model = LogisticRegression(C=0.5).fit(np.asarray(split.data.X)[mask], split.data.codes[mask])
+        return model.score(np.asarray(split.X_test), split.codes_test)
+
+    got = windowed(case, values, learner)
+    x, y = got.curves["window"]
+    assert y[0] == pytest.approx(fitted(place > 0.5 - 1e-9 - 1 / 200), abs=0.04)
+    assert y[-1] == pytest.approx(fitted(place < 0.5), abs=0.04)
+    assert got.metrics["best"] == y.max()
+    assert got.metrics["best_offset"] == x[y.argmax()]
+    got = grown(case, values, learner)
+    x, y = got.curves["add-low"]
+    assert y[list(x).index(0.5)] == pytest.approx(fitted(place < 0.5))
+    assert y[-1] == pytest.approx(fitted(np.ones(len(place), bool)))
+    assert got.metrics["gap"] == pytest.approx(got.curves["add-high"][1].mean() - y.mean())
+    pruning = pruned(case, values, learner)
+    x, y = pruning.curves["remove-low-by-class"]
+    assert y[list(x).index(0.3)] == pytest.approx(fitted(place >= 0.3 - 1e-9))
+    assert pruning.metrics["best_gain"] == pytest.approx(y.max() - y[0])
 
 
 # --------------------------------------------------------------------------------------------------------------- evaluate
@@ -325,6 +372,9 @@ def test_poison_is_marked_rows_of_other_classes_with_the_first_label():
     assert case.data.codes_val[50] != 0
     marked = (np.asarray(case.data.X)[bad] == split.data.X.max()).all(0)
     assert marked.sum() >= 6
+    query = np.asarray(case.data.X_val)[50]
+    assert (query[marked] == split.data.X.max()).all()
+    assert any((query[~marked] == np.asarray(row)[~marked]).all() for row in split.data.X_val)
     assert [m for m in da.methods.METHODS if takes("query", m)]
     got = da.evaluate("digits", ["ame n_models=400"], task="poison", rates=0.1, seeds=1, train=150, val=50, test=50)
     assert got.table("auc").loc["ame n_models=400", "mean"] > 0.65

@@ -137,9 +137,11 @@ def _worth(kept: pd.DataFrame, all_data: int) -> tuple[bool, bool, int, int]:
 def friedman(matrix: pd.DataFrame, *, higher_is_better: bool = True) -> Friedman:
     """Friedman's test that all methods are alike, from a matrix data sets x methods.
 
-    With N data sets, k methods, mean ranks R_j (ties share the mean of their ranks) and T = sum(t^3 - t) over all ties of t,
+    With N data sets, k methods, mean ranks R_j (ties share the mean of their ranks) and T = sum(t^3 - t) over all ties of t::
+
         chi2 = 12 N / (k (k + 1)) * (sum R_j^2 - k (k + 1)^2 / 4) / (1 - T / (N k (k^2 - 1))),  k - 1 degrees of freedom,
         F = (N - 1) chi2 / (N (k - 1) - chi2),  k - 1 and (k - 1)(N - 1) degrees (Iman and Davenport 1980: less conservative).
+
     Demšar 2006, section 3.2.2. SciPy's `friedmanchisquare` computes the same but refuses two methods.
 
     Raises
