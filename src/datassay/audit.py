@@ -183,8 +183,8 @@ def audit(
     -------
     Audit
         The method, a table of all that were tried, and ``expected(k, n)``, ``calibrate(values)``. Of the methods that can't be told from
-        the best (paired over the planted rows, the difference of their places is within its 95 % interval), it is the first in
-        `METHODS`, or the first that was named.
+        the best, it is the first in `METHODS`, or the first that was named: paired over the planted rows, the difference of their
+        places is within its 95 % interval, by Bonferroni for all of them.
 
     Raises
     ------
@@ -376,7 +376,10 @@ def _near(found: dict[str, _Tried], title: str, seconds: float) -> bool:
 
 
 def _chosen(found: dict[str, _Tried], titles: list[str], first: Iterable[str] | None) -> str:
-    """The first, in this order, of those that can't be told from the best: by the planted rows of the copies that both have seen."""
+    """The first, in this order, of those that can't be told from the best, by the planted rows of the copies that both have seen.
+
+    The best of many is so by chance, too: hence Bonferroni.
+    """
     order = titles if first is None else [name for name in first if name in titles]
     tried = {title: found[title] for title in order if found[title].auc and not found[title].error}
     copies = sorted((len(t.auc) for t in tried.values()), reverse=True)
@@ -386,7 +389,9 @@ def _chosen(found: dict[str, _Tried], titles: list[str], first: Iterable[str] | 
     for title, places in last.items():
         more = places - last[best]
         m = len(more)
-        doubt = float(more.std(ddof=1)) / math.sqrt(m) * float(student.ppf(0.975, m - 1)) if m > 1 else math.inf
+        doubt = (
+            float(more.std(ddof=1)) / math.sqrt(m) * float(student.ppf(1 - 0.025 / len(last), m - 1)) if m > 1 else math.inf
+        )
         if more.mean() <= doubt:
             return title
     return best
@@ -477,7 +482,7 @@ def error_rate(data: Dataset, seed: int = 0) -> tuple[float, float]:
             chosen = at < share
             if (k := int(chosen.sum())) >= 20:
                 e = float((predicted != codes)[chosen].mean())
-                most = float(binomial.ppf(0.9, e * k + 1, k - e * k)) if e < 1 else 1.0  # Clopper and Pearson's upper limit
+                most = float(binomial.ppf(0.7, e * k + 1, k - e * k)) if e < 1 else 1.0  # Clopper and Pearson's upper limit
                 each.append((e, math.sqrt((e * (1 - e) + 1 / k) / k), most))
         # the largest share in which no more disagree than in every smaller one, within its doubt: of few rows, few may disagree by chance
         fits = [i for i, (e, _, _) in enumerate(each) if all(e <= most for _, _, most in each[:i])]
