@@ -21,6 +21,7 @@ from datassay.data import DataError
 from datassay.engines.facility import locate
 from datassay.engines.gradients import RowGradients
 from datassay.engines.training import Recipe, Run, outputs, spawned
+from datassay.evaluate import kernel_velocity, levels, plant_wrong_labels
 from datassay.features import logit_kernel, network_features, penultimate, velocity
 from datassay.methods.craig import craig
 from datassay.methods.in_run_shapley import in_run_shapley, shares
