@@ -396,7 +396,7 @@ def bench(
     if data:
         asked["data"] = {
             name: _read(Path(name), label, None, None, None, None, None, "error", None, None, "utf-8")
-            if Path(name).suffix and Path(name).exists()
+            if Path(name).suffix and ":" not in name
             else name
             for name in data
         }
@@ -412,7 +412,7 @@ def bench(
     if len(failed := found.failures()):
         out.print(
             escape(
-                f"{len(failed)} cells failed; the first: {failed['method'][0]} on {failed['data'][0]}: {failed['error'][0]}"
+                f"{len(failed)} of the cells failed; the first: {failed['method'][0]} on {failed['data'][0]}: {failed['error'][0]}"
             )
         )
     out.print(escape(f"Wrote {output / 'results.parquet'} and {written}. Open {written.resolve().as_uri()} in a browser."))
