@@ -29,6 +29,7 @@ from peers import machine as machine_name
 from sklearn.datasets import load_breast_cancer, load_digits
 
 import datassay as da
+from datassay import sets
 from datassay.engines.training import Recipe, Run
 from datassay.engines.two_means import lower_group
 from datassay.evaluate import detection
@@ -123,18 +124,15 @@ def one(work: Any, cell: dict[str, Any], args: argparse.Namespace) -> tuple[dict
 
 
 def planes(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """2dplanes (Breiman et al. 1984, with the N(0, 1) of the public copy): columns of -1, 0, 1; the label: is the target above its mean?"""
-    X = rng.integers(-1, 2, (n, 10)).astype(float)
-    X[:, 0] = rng.choice([-1.0, 1.0], n)
-    t = np.where(X[:, 0] > 0, 3 + 3 * X[:, 1] + 2 * X[:, 2] + X[:, 3], -3 + 3 * X[:, 4] + 2 * X[:, 5] + X[:, 6])
-    return X / np.array([1.0] + [np.sqrt(2 / 3)] * 9), (t + rng.normal(size=n) > 0).astype(int)
+    """2dplanes with two classes: is the target above its mean?"""
+    X, t = sets.planes(rng, n)
+    return X, (t > 0).astype(int)
 
 
 def fried(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Friedman (1991): 10 sin(pi x1 x2) + 20 (x3 - 1/2)^2 + 10 x4 + 5 x5 + e, x uniform; the label: is it above its mean?"""
-    X = rng.uniform(size=(n, 10))
-    t = 10 * np.sin(np.pi * X[:, 0] * X[:, 1]) + 20 * (X[:, 2] - 0.5) ** 2 + 10 * X[:, 3] + 5 * X[:, 4] + rng.normal(size=n)
-    return (X - 0.5) * np.sqrt(12), (t > 14.41).astype(int)
+    """Friedman's function with two classes."""
+    X, t = sets.fried(rng, n)
+    return X, (t > 14.41).astype(int)
 
 
 def spoil(

@@ -27,7 +27,6 @@ def test_the_majorant_is_the_upper_hull_of_the_distribution():
     for shape in (0.3, 1.0, 3.0):
         u = np.round(rng.beta(shape, 2, 40), 2)
         x, y = majorant(u)
-        assert (np.diff(y) / np.diff(x))[:-1].min() >= (np.diff(y) / np.diff(x))[1:].max() - 1e9
         slopes = np.diff(y) / np.maximum(np.diff(x), 1e-12)
         assert (np.diff(slopes) < 1e-9).all()  # concave
         at = np.unique(u)

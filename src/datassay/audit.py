@@ -1,6 +1,6 @@
 """`audit`: which method to trust on these data, and how many of its suspects to expect to be wrong.
 
-Known errors are planted in a copy of the rows, methods look for them, and the one that finds most of them values the rows as they are.
+Known errors are planted in copies of the rows, methods look for them, and one that none clearly beats values the rows as they are.
 
     u_j   share of the other rows whose score is below that of planted row j           (method, copy)
     H(u)  least concave majorant of the distribution of the u_j                        (Grenander's estimate of a falling density)

@@ -132,7 +132,7 @@ def value(
     """Value every row of a file.
 
     Prints the most suspicious rows and writes all values to a Parquet file. Without --method, errors are planted in copies of the
-    data for half of the budget (20 seconds if none is given), the method that finds most of them values the rows, and a column
+    data for half of the budget (20 seconds if none is given), a method that none clearly beats values the rows, and a column
     probability_wrong says what its suspects are worth. With --method and --budget or --memory, the approximation is that of
     `datassay plan`.
     """

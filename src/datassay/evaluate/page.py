@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import itertools
 import math
 import os
@@ -21,7 +19,7 @@ from scipy import stats
 
 from datassay.errors import DataError
 from datassay.evaluate import statistics as st
-from datassay.report.html import count, number
+from datassay.report.html import count, digest, number
 
 RESULTS = [*st.CELL, "seed", "metric", "value", "error"]
 CURVES = [*st.CELL, "seed", "curve", "x", "y"]
@@ -156,7 +154,7 @@ def to_html(
         sections=sections,
         style=Markup(style),  # ours, not the data's: names of methods are numbers there
         script=Markup(script),
-        policy=f"default-src 'none'; base-uri 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'",
+        policy=f"default-src 'none'; base-uri 'none'; style-src '{digest(style)}'; script-src '{digest(script)}'",
     )
 
 
@@ -690,7 +688,3 @@ def _own_rules(methods: dict[str, int], sections: list[dict[str, Any]]) -> str:
 
 def _own(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _digest(content: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
