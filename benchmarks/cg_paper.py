@@ -1,18 +1,20 @@
 """The CG-score paper's experiments (Ki, Choi & Chung, ICLR 2023) at the size of one CPU core, beside what it published.
 
     python benchmarks/cg_paper.py table2 --rows 4000 --mnist mnist_train.parquet --cifar10 cifar10_train.parquet
-    python benchmarks/cg_paper.py curves --mnist mnist_train.parquet --cifar10 cifar10_train.parquet
+    python benchmarks/cg_paper.py curves noise features --mnist mnist_train.parquet --cifar10 cifar10_train.parquet
     python benchmarks/cg_paper.py table5 --cifar10 cifar10_train.parquet
-    python benchmarks/cg_paper.py table2 curves --mnist mnist_train.parquet --rows 200            # a small version
+    python benchmarks/cg_paper.py curves --mnist mnist_train.parquet --rows 200 --seeds 1        # a small version; every part has one
 
 Parts: ``table2`` (sign rule and first fifth under 20 % wrong labels), ``table5`` (the score beside its three terms), ``curves`` (Figs. 3
-and 13: wrong labels found). Fig. 1 and A.3 are in ``cg_quality.py``. "paper" is its stochastic score: ridge 0, the own class against three
-(MNIST) or four (CIFAR-10) times as many others, ten draws. The Parquet files have a column ``image`` (encoded) and a column ``label``.
-Results are kept line by line in ``benchmarks/out/cg_paper/``: a run that was stopped goes on; ``--fresh`` begins anew. Each part writes
-``benchmarks/out/cg_paper_<part>.md``.
+and 13: wrong labels found), ``noise`` (Fig. 15: half and four fifths of the labels wrong), ``features`` (Figs. 17 and 18). What it trains
+networks for is in ``cg_paper_training.py``, Fig. 1 and A.3 in ``cg_quality.py``. "paper" is its stochastic score: ridge 0, the own class
+against three (MNIST) or four (CIFAR-10) times as many others, ten draws. The Parquet files have a column ``image`` (encoded) and a column
+``label``. Results are kept line by line in ``benchmarks/out/cg_paper/``: a run that was stopped goes on; ``--fresh`` begins anew. Each part
+writes ``benchmarks/out/cg_paper_<part>.md``.
 """
 
 import argparse
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +35,7 @@ from training_methods import draw
 import datassay as da
 from datassay.evaluate import detection
 from datassay.evaluate.detection import found
+from datassay.features import network_features
 from datassay.networks import Standardise, problem
 
 KEPT = OUT / "cg_paper"
@@ -44,8 +47,13 @@ PUBLISHED = {"MNIST": "FMNIST, 60,000", "CIFAR-10": "CIFAR-10, 50,000"}
 
 
 def main() -> None:
-    parts = {"table2": table2, "table5": table5, "curves": curves}
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts = {"table2": table2, "table5": table5, "curves": curves, "noise": noise, "features": features}
+    run(__doc__, parts, cifar_alone=("table5",))
+
+
+def run(doc: str, parts: dict[str, Callable[[argparse.Namespace], str]], *, cifar_alone: tuple[str, ...]) -> None:
+    """The command line of a script with these parts."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("parts", nargs="+", choices=list(parts))
     parser.add_argument("--mnist", type=Path, help="Parquet file")
     parser.add_argument("--cifar10", type=Path, help="Parquet file")
@@ -56,8 +64,8 @@ def main() -> None:
     files = {name: path for name, path in (("MNIST", args.mnist), ("CIFAR-10", args.cifar10)) if path}
     if not files:
         parser.error("give --mnist or --cifar10, or both.")
-    if "table5" in args.parts and not args.cifar10:
-        parser.error("table5 needs --cifar10.")
+    if not args.cifar10 and set(cifar_alone) & set(args.parts):
+        parser.error(f"--cifar10 is needed by {', '.join(cifar_alone)}.")
     args.files = {name: read_pixels(path) for name, path in files.items()}
     KEPT.mkdir(parents=True, exist_ok=True)
     sizes, every = args.rows or [ROWS], args.files
@@ -66,7 +74,7 @@ def main() -> None:
             (KEPT / f"{part}.jsonl").unlink(missing_ok=True)
         args.lines, args.sizes = Lines(KEPT / f"{part}.jsonl"), sizes
         args.rows = sizes[0]
-        args.files = {name: rows for name, rows in every.items() if name == "CIFAR-10" or part != "table5"}
+        args.files = {name: rows for name, rows in every.items() if name == "CIFAR-10" or part not in cifar_alone}
         start = time.perf_counter()
         text = parts[part](args)
         took = f"{machine_name(torch.get_num_threads())}, one thread. {time.perf_counter() - start:.0f} s in this run."
@@ -78,7 +86,8 @@ def main() -> None:
 
 
 def normalised(data: da.Dataset) -> da.Dataset:
-    """Every channel less its mean, by its standard deviation, as images enter the paper's networks."""
+    """The training rows, every channel less its mean, by its standard deviation, as images enter the paper's networks."""
+    data = data.without_validation()
     X = np.asarray(data.X)
     X = X.reshape(len(X), -1, data.shown.shape[3] if data.shown.ndim == 4 else 1)
     return data.with_features(((X - X.mean((0, 1))) / X.std((0, 1))).reshape(len(X), -1))
@@ -86,7 +95,7 @@ def normalised(data: da.Dataset) -> da.Dataset:
 
 def cg(data: da.Dataset, name: str, seed: int = 0) -> da.Values:
     """The paper's stochastic score, of the ratio that it has for this data set."""
-    return da.value(data, **PAPER, negatives=RATIO[name], seed=seed, flag="sign", progress=False)
+    return da.value(data.without_validation(), **PAPER, negatives=RATIO[name], seed=seed, flag="sign", progress=False)
 
 
 def small(data: da.Dataset) -> Callable[[int], nn.Module]:
@@ -178,21 +187,30 @@ def terms(data: da.Dataset, form: str, ratio: int, seed: int) -> list[float]:
 
 def curves(args: argparse.Namespace) -> str:
     """Figs. 3 and 13: the share of the wrong labels among the rows with the worst scores."""
+    return looked_through(args, (RATE,))
+
+
+def noise(args: argparse.Namespace) -> str:
+    """Fig. 15: half, and four fifths, of the labels wrong."""
+    return looked_through(args, (0.5, 0.8))
+
+
+def looked_through(args: argparse.Namespace, rates: tuple[float, ...]) -> str:
     looked, tables = (10, 20, 30, 40, 60, 80), []
-    for name in args.files:
+    for rate, name in itertools.product(rates, args.files):
         lines: dict[str, list[Any]] = {}
-        for _, seed, data, wrong in drawn(args, RATE, only=name):
+        for _, seed, data, wrong in drawn(args, rate, only=name):
             for method in METHODS:
                 work = partial(detected, METHODS[method], data, name, seed, wrong)
-                line = args.lines.get(work, data=name, rate=RATE, rows=args.rows, seed=seed, method=method)
+                line = args.lines.get(work, data=name, rate=rate, rows=args.rows, seed=seed, method=method)
                 lines.setdefault(method, []).append(line)
-        table: list[list[object]] = [["oracle", "1", "1", *(f"{min(x / 100 / RATE, 1):.2f}" for x in looked)]]
+        table: list[list[object]] = [["oracle", "1", "1", *(f"{min(x / 100 / rate, 1):.2f}" for x in looked)]]
         for method, some in lines.items():
             curve = np.mean([line[2] for line in some], axis=0)
             share = [f"{curve[x * (POINTS - 1) // 100]:.2f}" for x in looked]
             table.append([method, mean_of(line[0] for line in some), mean_of(line[1] for line in some), *share])
         header = ["", "ROC AUC", "average precision", *(f"found in {x} %" for x in looked)]
-        tables.append(f"## {name}, {RATE:.0%} wrong labels\n\n{markdown(header, table)}")
+        tables.append(f"{name}, {rate:.0%} wrong labels:\n\n{markdown(header, table)}")
     return "\n\n".join([f"{args.rows:,} rows, seeds: {args.seeds}.", *tables])
 
 
@@ -202,21 +220,57 @@ def detected(score: Any, data: da.Dataset, name: str, seed: int, wrong: np.ndarr
     return [scored["auc"], scored["average_precision"], found(scores, wrong, POINTS)[1].tolist()]
 
 
+def value(
+    *method: Any, network: bool = False, alone: bool = False, **options: Any
+) -> Callable[[da.Dataset, str, int], np.ndarray]:
+    """Scores by this method and these options; ``alone``: of the rows without validation rows."""
+
+    def score(data: da.Dataset, name: str, seed: int) -> np.ndarray:
+        rows, model = (data.without_validation() if alone else data), ({"model": small(data)} if network else {})
+        return da.value(rows, *method, **model, seed=seed, progress=False, **options).scores
+
+    return score
+
+
 METHODS: dict[str, Callable[[da.Dataset, str, int], np.ndarray]] = {
-    "CG-score, paper": lambda data, name, seed: cg(data.without_validation(), name, seed).scores,
-    "partial CG-score, paper": lambda data, name, seed: -cg(data.without_validation(), name, seed).columns["cross_term"],
-    "CG-score, paper, channels normalised": lambda data, name, seed: (
-        cg(normalised(data.without_validation()), name, seed).scores
-    ),
-    "CG-score, default": lambda data, name, seed: da.value(data.without_validation(), seed=seed, progress=False).scores,
-    "KNN-Shapley": lambda data, name, seed: da.value(data, "knn-shapley", progress=False).scores,
-    "self-confidence (linear)": lambda data, name, seed: da.value(data, "self-confidence", seed=seed, progress=False).scores,
-    "EL2N": lambda data, name, seed: da.value(data, "el2n", model=small(data), seed=seed, progress=False).scores,
-    "forgetting": lambda data, name, seed: da.value(data, "forgetting", model=small(data), seed=seed, progress=False).scores,
-    "TracIn, self-influence, last layer": lambda data, name, seed: (
-        da.value(data, "tracin", model=small(data), influence="self", layers="last", seed=seed, progress=False).scores
-    ),
+    "CG-score, paper": lambda data, name, seed: cg(data, name, seed).scores,
+    "partial CG-score, paper": lambda data, name, seed: -cg(data, name, seed).columns["cross_term"],
+    "CG-score, paper, channels normalised": lambda data, name, seed: cg(normalised(data), name, seed).scores,
+    "CG-score, default": value(alone=True),
+    "KNN-Shapley": value("knn-shapley"),
+    "self-confidence (linear)": value("self-confidence"),
+    "EL2N": value("el2n", network=True),
+    "forgetting": value("forgetting", network=True),
+    "TracIn, self-influence, last layer": value("tracin", network=True, influence="self", layers="last"),
+    "CRAIG": value("craig", network=True),
 }
+
+
+def features(args: argparse.Namespace) -> str:
+    """Figs. 17 and 18: the score of what enters a network's last layer, after so many epochs."""
+    epochs, table = (0, 1, 5, 10, 20), []
+    for (name, seed, noisy, wrong), (*_, clean, _) in zip(drawn(args, RATE), drawn(args, 0.0), strict=True):
+        alone = noisy.without_validation(), clean.without_validation()
+        for after in epochs:
+            work = partial(in_features, *alone, wrong, name, seed, after)
+            args.lines.get(work, data=name, rows=args.rows, seed=seed, epochs=after)
+    for name, after in itertools.product(args.files, epochs):
+        seeds = [{"data": name, "rows": args.rows, "seed": seed} for seed in range(args.seeds)]
+        paper, default, scores = zip(*(args.lines.found_at(**at, epochs=after) for at in seeds), strict=True)
+        pixels = [args.lines.found_at(**at, epochs=0)[2] for at in seeds]
+        agree = mean_of(spearmanr(a, b).statistic for a, b in zip(scores, pixels, strict=True))
+        title = f"features after {after} epoch{'s' * (after > 1)}" if after else "pixels"
+        table.append([name, title, mean_of(paper), mean_of(default), agree if after else ""])
+    header = ["", "rows are", "ROC AUC, paper", "ROC AUC, default", "no wrong labels: Spearman with the pixels' score"]
+    what = f"{args.rows:,} rows, seeds: {args.seeds}; ResNet-8; {RATE:.0%} wrong labels for the AUC, in the network's training too."
+    return f"{what}\n\n{markdown(header, table)}"
+
+
+def in_features(noisy: da.Dataset, clean: da.Dataset, wrong: np.ndarray, name: str, seed: int, epochs: int) -> list[Any]:
+    if epochs:
+        noisy, clean = (network_features(data, epochs=epochs, seed=seed, progress=False) for data in (noisy, clean))
+    values = cg(noisy, name, seed), da.value(noisy, seed=seed, progress=False)
+    return [*(detection(v.scores, wrong)["auc"] for v in values), cg(clean, name, seed).scores.tolist()]
 
 
 if __name__ == "__main__":
