@@ -57,6 +57,39 @@ def test_values_are_the_derivative_of_the_distance(class_weight):
     np.testing.assert_array_equal(values.scores, -values.columns["calibrated_gradient"])
 
 
+@pytest.mark.parametrize("debias", [False, True])
+def test_unbalanced_values_are_the_derivative_of_the_unbalanced_distance(debias):
+    data, eps, u, h = blobs(), 0.2, 0.5, 1e-5
+    values = lava(data, class_weight=0, eps=eps, unbalanced=u, debias=debias, tolerance=1e-10)
+    n, m = len(data), len(data.X_val)
+    reach = np.sqrt(u * np.median(transport.half_squared_distances(data.X, data.X_val)))
+
+    def distance(a):
+        b = np.full(m, 1 / m)
+        return transport.divergence(data.X, data.X_val, a, b, eps, reach=reach, debias=debias, tol=1e-11).value
+
+    assert values.stats["distance"] == pytest.approx(distance(np.full(n, 1 / n)), rel=1e-8)
+    for i in (0, 7, 39):
+        step = np.full(n, -h / (n - 1))
+        step[i] = h
+        slope = (distance(1 / n + step) - distance(1 / n - step)) / (2 * h)
+        assert values.columns["calibrated_gradient"][i] == pytest.approx(slope, rel=1e-4, abs=1e-6)
+    assert abs(values.scores.sum()) < 1e-9
+
+
+def test_mass_that_costs_much_to_lose_is_moved_as_if_it_could_not_be():
+    balanced, nearly, loose = (lava(blobs(), eps=0.2, unbalanced=u, tolerance=1e-9).scores for u in (None, 1e6, 0.5))
+    np.testing.assert_allclose(nearly, balanced, atol=1e-4)
+    assert abs(loose - balanced).max() > 0.1
+
+
+def test_unbalanced_transport_finds_more_wrong_digits():
+    X, y = load_digits(return_X_y=True)
+    data, wrong = plant_wrong_labels(da.Dataset(X[:600], y[:600], X[600:900], y[600:900]), 0.2)
+    balanced, loose = (roc_auc_score(~wrong, lava(data, unbalanced=u).scores) for u in (None, 0.5))
+    assert loose > balanced + 0.02
+
+
 def test_calibrated_values_add_up_to_nothing_and_know_no_constant():
     f = np.random.default_rng(0).normal(size=50)
     assert abs(calibrated(f).sum()) < 1e-12

@@ -209,7 +209,7 @@ def divergence(
         f_aa, g_bb = (own(Cost(z, z).held(), w, eps, reach=reach, tol=tol).f for z, w in ((x, a), (y, b)))
     else:
         f_aa = g_bb = None
-    return _joined(a, b, f, g, f_aa, g_bb, eps, reach)
+    return joined(a, b, f, g, f_aa, g_bb, eps, reach)
 
 
 def annealed(
@@ -263,7 +263,7 @@ def annealed(
         f, g = (f + f_new) / 2, (g + g_new) / 2
     f, g = k * _softmin(C_xy, e, lb + g / e), k * _softmin(C_yx, e, la + f / e)
     f_aa, g_bb = k * _softmin(C_xx, e, la + f_aa / e), k * _softmin(C_yy, e, lb + g_bb / e)
-    return _joined(a, b, f, g, f_aa, g_bb, all_eps[-1], reach)
+    return joined(a, b, f, g, f_aa, g_bb, all_eps[-1], reach)
 
 
 def schedule(diameter: float, blur: float, scaling: float) -> list[float]:
@@ -365,9 +365,10 @@ def _off(b: Array, before: Array, after: Array, eps: float, reach: float | None)
     return _largest((b * abs(_exp(z) - 1)).sum(-1) / b.sum(-1))
 
 
-def _joined(
+def joined(
     a: Array, b: Array, f: Array, g: Array, f_aa: Array | None, g_bb: Array | None, eps: float, reach: float | None
 ) -> Divergence:
+    """What these potentials of OT(a, b) say, and of OT(a, a) and OT(b, b) if it is debiased."""
     if reach is None:
         da, db = (f, g) if f_aa is None or g_bb is None else (f - f_aa, g - g_bb)
         return Divergence((a * da).sum(-1) + (b * db).sum(-1), da, db)

@@ -5,12 +5,17 @@
 
     calibrated_gradient_i = f_i - mean of f_j over j != i        f (n,): dual potential of OT = its derivative in the rows' masses
 
+With ``unbalanced`` u the sums may differ from 1 / n and 1 / m, at the price u x median cost x KL (Sejourne et al. 2019), and f is the
+derivative of that.
+
 The distance between labels (OTDD, Alvarez-Melis & Fusi 2020) is that between what the rows of these labels look like. A high gradient =
 mass moved to the row from all others takes the training rows farther from the validation rows: it lies apart from them, or among rows
 whose label is far from its own. No model is trained.
 
 Differs from the released code: eps is a share of the median cost instead of .1, whatever the unit of the features; the distance is not
-debiased unless ``debias=True``, which needs all pairs of training rows; classes of many rows are drawn from for W.
+debiased unless ``debias=True``, which needs all pairs of training rows; classes of many rows are drawn from for W. It ends when the
+transport has converged; the released code takes one step at each of a few falling eps and stops, which leaves each row near the cost of
+its nearest validation row. ``unbalanced`` is what gives that weight on purpose.
 """
 
 from __future__ import annotations
@@ -40,6 +45,7 @@ def lava(
     class_weight: float = 1.0,
     eps: float | None = None,
     debias: bool = False,
+    unbalanced: float | None = None,
     class_rows: int = 500,
     tolerance: float = 1e-5,
     flag: float | None = None,
@@ -58,6 +64,9 @@ def lava(
         Blur of the transport, in half squared distances. None: a twentieth of the median cost.
     debias
         Take the training rows' own potential away. It needs n^2 costs, again and again.
+    unbalanced
+        Above 0: mass may also be made and lost, at this share of the median cost times the Kullback-Leibler divergence of the masses, so
+        that a row which nothing near resembles need not be matched. None: all mass is moved.
     class_rows
         So many rows of a class, drawn anew for training and validation rows, stand for it in the distances between labels.
     tolerance
@@ -114,29 +123,30 @@ def lava(
             W = class_distances(blocks[0], blocks[1], bar.update)
         cost = Cost(x, x_val, (class_weight * W).astype(x.dtype), codes, codes_val)
         some = cost[np.linspace(0, n - 1, min(n, 1000)).astype(int)]
-        blur = eps or max(EPS * float(np.median(some)), EPS / 100 * float(some.mean()), 1e-12)  # one row far off is no unit
+        unit = max(float(np.median(some)), float(some.mean()) / 100, 1e-12 / EPS)  # one row far off is no unit
+        blur, reach = eps or EPS * unit, None if unbalanced is None else float(np.sqrt(unbalanced * unit))
         a, b = np.full(n, 1 / n, x.dtype), np.full(m, 1 / m, x.dtype)
-        begin = None
+        begin = own_a = own_b = None
         if debias:  # where both sides are the same this is the solution, and near it where they are alike
             between = class_distances(blocks[1], blocks[1]) if class_weight else W
             among = Cost(x_val, x_val, (class_weight * between).astype(x.dtype), codes_val, codes_val)
-            begin = transport.own(among.held(), b, blur, tol=tolerance).g
-        found = transport.solve(cost.held(), a, b, blur, start=begin, tol=tolerance, steps=5000)
-        f, error = np.asarray(found.f, float), found.error
-        distance = float(f.mean() + np.asarray(found.g, float).mean())
+            begin = own_b = transport.own(among.held(), b, blur, reach=reach, tol=tolerance).g
+        found = transport.solve(cost.held(), a, b, blur, reach=reach, start=begin, tol=tolerance, steps=5000)
+        error = found.error
         if debias:
             inner = class_distances(blocks[0], blocks[0]) if class_weight else W
             itself = Cost(x, x, (class_weight * inner).astype(x.dtype), codes, codes)
-            own = transport.own(itself.held(), a, blur, tol=tolerance)
-            f, error = f - np.asarray(own.f, float), max(error, own.error)
+            own = transport.own(itself.held(), a, blur, reach=reach, tol=tolerance)
+            own_a, error = own.f, max(error, own.error)
+        joined = transport.joined(*(wide(z) for z in (a, b, found.f, found.g, own_a, own_b)), blur, reach)
         suggested = data.labels_of(_around(Cost(x, x_val), codes_val, c, blur))
         bar.update(1)
-    gradient = calibrated(f)
+    gradient = calibrated(joined.da)
     scores = -gradient
     low, rule = suspicious(scores, flag)
     stats: dict[str, Any] = {
         "flag_rule": rule,
-        "distance": distance,
+        "distance": float(joined.value),
         "class_distances": W.tolist(),
         "eps": blur,
         "steps": found.steps,
@@ -144,13 +154,18 @@ def lava(
         "seconds": time.perf_counter() - start,
     }
     if error > tolerance:
+        place = "the mass in the wrong place" if reach is None else "eps between the last two"
         stats["warning"] = (
-            f"the transport stopped after {found.steps} steps with {error:.2%} of the mass in the wrong place: the scores are "
-            "not exact; raise eps"
+            f"the transport stopped after {found.steps} steps with {error:.2%} of {place}: the scores are not exact; raise eps"
         )
     return Values(
         data.ids, scores, low, {"calibrated_gradient": gradient}, "lava", options, stats, data.y, suggested, data.hash
     )
+
+
+def wide(x: ndarray | None) -> ndarray | None:
+    """In double precision."""
+    return None if x is None else np.asarray(x, float)
 
 
 def calibrated(f: ndarray) -> ndarray:
@@ -242,6 +257,6 @@ def _check(data: Dataset, given: dict) -> None:
     whole("lava", 0, seed=given["seed"])
     whole("lava", 1, class_rows=given["class_rows"])
     number("lava", 0, class_weight=given["class_weight"])
-    number("lava", 0, above=True, **({} if given["eps"] is None else {"eps": given["eps"]}))
+    number("lava", 0, above=True, **{name: given[name] for name in ("eps", "unbalanced") if given[name] is not None})
     between = {"tolerance": given["tolerance"]} | ({} if given["flag"] is None else {"flag": given["flag"]})
     number("lava", 0, above=True, below=1, **between)
