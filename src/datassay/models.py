@@ -146,12 +146,12 @@ def _choose(data: Dataset) -> tuple[float, bool]:
     y, fold = data.codes[rows], np.arange(len(rows)) % 3
     inside = (fold != np.arange(3)[:, None]).astype(np.uint8)
     for together in (False, True)[: 1 if data.encoding else 2]:
-        X = scaled(data, together=together)[0][rows]
+        X = linear.narrowed(scaled(data, together=together)[0][rows])
         found: dict[int, ndarray] = {}
 
         def likelihood(at: int, X: ndarray = X, found: dict[int, ndarray] = found) -> float:
             if at not in found:
-                fit = linear.Logistic(X, y, len(data.classes), C=10.0 ** (at / 2))
+                fit = linear.Logistic(X, y, len(data.classes), C=10.0 ** (at / 2), few=True)
                 said = linear.log_probabilities(X, fit(inside, tol=1e-3))[fold, np.arange(len(y)), y]
                 found[at] = np.maximum(said, UNLIKELY)
             return float(found[at].mean())
