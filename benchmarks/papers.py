@@ -15,6 +15,7 @@ stopped goes on; ``--fresh`` begins anew. Each part writes ``benchmarks/out/pape
 """
 
 import argparse
+import inspect
 import itertools
 import time
 from collections.abc import Callable
@@ -39,6 +40,7 @@ from datassay.engines.training import Recipe
 from datassay.evaluate import detection, plant_wrong_labels
 from datassay.evaluate.detection import found, found_area
 from datassay.evaluate.subsets import FRACTIONS, accuracies, by_class, removed
+from datassay.methods import METHODS
 
 KEPT = OUT / "papers"
 STEPS = tuple(np.round(np.arange(0, 0.96, 0.05), 2))  # shares of the rows that LossVal's paper removes
@@ -80,9 +82,11 @@ def main() -> None:
 
 
 def values_of(data: da.Dataset, method: str, options: dict[str, Any], seed: int) -> da.Values:
-    """The CG-score is that of the rows alone: it would use validation rows."""
+    """In this process; the CG-score is that of the rows alone: it would use validation rows."""
     given = data.without_validation() if method == "cg-score" else data
-    return da.value(given, method, seed=seed, **({} if method == "random" else {"progress": False}), **options)
+    known = inspect.signature(METHODS[method].load()).parameters
+    quiet = {name: value for name, value in (("progress", False), ("n_jobs", 1)) if name in known}
+    return da.value(given, method, seed=seed, **quiet, **options)
 
 
 # ------------------------------------------------------------------------------------------------------------------ DVGS
