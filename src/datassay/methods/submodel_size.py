@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 
 from datassay.data import Dataset
+from datassay.engines.linear import BLOCK
 from datassay.engines.machine import Rates
 from datassay.methods import Cost
 
 ITERATIONS = 12  # of a logistic regression that begins near where others ended
-SKINNY = 0.06  # of the speed of large products
-EACH = 1.5e-3  # seconds of a training that are no arithmetic
+SKINNY = 0.3  # of the speed of large products
+EACH = 2.5e-4  # seconds of a training that are no arithmetic
 CHOICE = 30  # trainings on 1000 rows at most, by which the default model's penalty is chosen
+METRICS = 40  # Hessians that are inverted for that, of one class; for the trainings, LEVELS of each class
+LEVELS = 2
+TREE = 1e-3  # seconds of a tree that are not its rows
 FOLDS = 5  # trainings for suggested labels
 PROCESSES = 15.0  # seconds from which on other processes help
 
@@ -56,7 +60,7 @@ def data_oob(data: Dataset, rates: Rates) -> list[Cost]:
     """500 trees: at each level of a tree all its rows, in each of a few columns."""
     n, d = data.X.shape
     columns = d if data.task == "regression" else math.sqrt(d)
-    tree = 2 * EACH + n * (1.5e-8 * columns * math.log2(n) + 1.5e-6)
+    tree = TREE + n * (1.5e-8 * columns * math.log2(n) + 1.5e-6)
     return [Cost({}, 0.5 + _spread(500 * tree, rates), _memory(data, 500, n), 0.0, 500)]
 
 
@@ -86,13 +90,17 @@ def _cost(data: Dataset, rates: Rates, trainings: int, *, share: float = 0.5, as
     (n, d), c = data.X.shape, max(1, len(data.classes))
     rate = SKINNY * rates.product64 / rates.threads
 
-    def seconds(rows: float) -> float:
+    def seconds(rows: float, columns: int) -> float:
         if data.task == "regression":
-            return EACH + 2.0 * rows * d**2 / rate
-        return EACH + 4.0 * ITERATIONS * rows * d * c / rate
+            return EACH + 2.0 * rows * columns**2 / rate
+        return EACH + 4.0 * ITERATIONS * rows * columns * c / rate
 
-    each = seconds(share * n) + 2.0 * asked * d * c / rate + asked * c * rates.threads / rates.values
-    chosen = CHOICE * seconds(min(n, 1000))
+    def inverse(rows: float, columns: int) -> float:
+        return 0.0 if data.task == "regression" or columns > BLOCK else columns**2 * (rows + 2.0 * columns) / rates.product64
+
+    some, inside = min(n, 1000), min(n, d)  # more columns than rows are turned into the space of the rows
+    each = seconds(share * n, inside) + 2.0 * asked * d * c / rate + asked * c * rates.threads / rates.values
+    chosen = CHOICE * seconds(some, min(some, d)) + METRICS * inverse(some, min(some, d)) + LEVELS * c * inverse(n, inside)
     return Cost({}, 0.1 + chosen + _spread(trainings * each, rates) + more, _memory(data, trainings, asked), 0.0, trainings)
 
 
