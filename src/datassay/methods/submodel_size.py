@@ -15,6 +15,7 @@ EACH = 2.5e-4  # seconds of a training that are no arithmetic
 CHOICE = 30  # trainings on 1000 rows at most, by which the default model's penalty is chosen
 METRICS = 40  # Hessians that are inverted for that, of one class; for the trainings, LEVELS of each class
 LEVELS = 2
+PLACE = 4e-6  # seconds of a digest of an id
 TREE = 1e-3  # seconds of a tree that are not its rows
 FOLDS = 5  # trainings for suggested labels
 PROCESSES = 15.0  # seconds from which on other processes help
@@ -82,7 +83,7 @@ def confident_learning(data: Dataset, rates: Rates) -> list[Cost]:
 
 def random(data: Dataset, rates: Rates) -> list[Cost]:
     """A digest of each id."""
-    return [Cost({}, 4e-6 * len(data), 300.0 * len(data), 0.0, 0)]
+    return [Cost({}, PLACE * len(data), 300.0 * len(data), 0.0, 0)]
 
 
 def _cost(data: Dataset, rates: Rates, trainings: int, *, share: float = 0.5, asked: int, more: float = 0.0) -> Cost:
@@ -101,7 +102,13 @@ def _cost(data: Dataset, rates: Rates, trainings: int, *, share: float = 0.5, as
     some, inside = min(n, 1000), min(n, d)  # more columns than rows are turned into the space of the rows
     each = seconds(share * n, inside) + 2.0 * asked * d * c / rate + asked * c * rates.threads / rates.values
     chosen = CHOICE * seconds(some, min(some, d)) + METRICS * inverse(some, min(some, d)) + LEVELS * c * inverse(n, inside)
-    return Cost({}, 0.1 + chosen + _spread(trainings * each, rates) + more, _memory(data, trainings, asked), 0.0, trainings)
+    return Cost(
+        {},
+        0.1 + PLACE * n + chosen + _spread(trainings * each, rates) + more,
+        _memory(data, trainings, asked),
+        0.0,
+        trainings,
+    )
 
 
 def _regression(data: Dataset, rates: Rates) -> float:
