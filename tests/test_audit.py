@@ -233,7 +233,7 @@ def test_what_is_no_data_set_or_too_small_is_said():
 
 
 def run(*arguments, cwd=None):
-    command = [sys.executable, "-m", "datassay.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "datassay", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 

@@ -12,7 +12,7 @@ from datassay.values import Values
 
 
 def run(*arguments, cwd=None):
-    command = [sys.executable, "-m", "datassay.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "datassay", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
 
 

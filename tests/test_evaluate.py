@@ -501,7 +501,7 @@ def test_another_file_is_another_source(tmp_path):
 
 
 def run(*arguments, cwd=None):
-    command = [sys.executable, "-m", "datassay.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "datassay", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 

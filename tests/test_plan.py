@@ -105,7 +105,7 @@ def test_what_is_no_amount_is_refused(given, says):
 
 def run(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "datassay.cli", *map(str, arguments)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "datassay", *map(str, arguments)], capture_output=True, text=True, timeout=120
     )
 
 

@@ -544,7 +544,3 @@ def main() -> None:
 def _fail(message: str, status: int) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False).print("datassay: " + escape(message))
     sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()
