@@ -83,6 +83,13 @@ def test_mass_that_costs_much_to_lose_is_moved_as_if_it_could_not_be():
     assert abs(loose - balanced).max() > 0.1
 
 
+@pytest.mark.parametrize("u", [20.0, 100.0])
+def test_mass_that_costs_much_to_lose_takes_no_more_steps(u):
+    values = lava(blobs(80, 40), unbalanced=u)
+    assert values.stats["steps"] < 1000
+    assert "warning" not in values.stats
+
+
 def test_unbalanced_transport_finds_more_wrong_digits():
     X, y = load_digits(return_X_y=True)
     data, wrong = plant_wrong_labels(da.Dataset(X[:600], y[:600], X[600:900], y[600:900]), 0.2)
@@ -210,6 +217,7 @@ def test_without_pot_the_error_says_what_to_install(monkeypatch):
     [
         ({"eps": 0}, "eps must be a number above 0, got 0"),
         ({"eps": float("nan")}, "eps must be a number above 0, got nan"),
+        ({"unbalanced": 0.0}, "unbalanced must be a number above 0 and below 1e\\+09, got 0.0"),
         ({"class_weight": -1}, "class_weight must be a number from 0 on, got -1"),
         ({"tolerance": 1.0}, "tolerance must be a number above 0 and below 1, got 1.0"),
         ({"flag": 1.5}, "flag must be a number above 0 and below 1, got 1.5"),

@@ -24,6 +24,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeRegressor
 
 import datassay as da
+from datassay import models
 from datassay.data import DataError
 from datassay.engines import designs, submodels
 from datassay.engines.designs import Inclusion, Subsets
@@ -349,6 +350,24 @@ def test_the_default_model_fits_better_than_chance_and_takes_any_unit():
 def test_what_is_no_model_is_refused(model, says):
     with pytest.raises(DataError, match=says):
         trainable(digits(), model, "test")
+
+
+def test_the_penalty_is_chosen_by_rows_that_were_not_seen():
+    """To models that begin where they have seen the rows of their fold, the weakest penalty looks best."""
+    X, y = load_digits(return_X_y=True)
+    data = da.Dataset(X[:200], y[:200])
+    C, together = models._choose(data)
+    X, fold = models.scaled(data, together=together)[0], np.arange(200) % 3
+
+    def likelihood(C):
+        said = np.empty(200)
+        for k in range(3):
+            fitted = LogisticRegression(C=C, tol=1e-6, max_iter=5000).fit(X[fold != k], data.codes[fold != k])
+            said[fold == k] = fitted.predict_log_proba(X[fold == k])[np.arange((fold == k).sum()), data.codes[fold == k]]
+        return said.mean()
+
+    assert C < 30
+    assert likelihood(C) > likelihood(1000) + 0.01
 
 
 def test_models_are_told_apart_by_what_their_functions_do():

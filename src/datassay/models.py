@@ -26,6 +26,7 @@ from datassay.engines import designs, linear
 from datassay.engines.submodels import Said, Trainer
 
 LOWEST = float(np.log(1e-12))  #: log-probability of what a model holds for impossible
+CHOICE = 1e-5  # tolerance of the models by which the penalty is chosen
 START, FARTHEST = -3, 6  # of C, in halves of a power of ten
 SAMPLE = 1000  # rows by which C is chosen
 KNOWN = 64  # data sets whose choice is remembered
@@ -146,13 +147,21 @@ def _choose(data: Dataset) -> tuple[float, bool]:
     y, fold = data.codes[rows], np.arange(len(rows)) % 3
     inside = (fold != np.arange(3)[:, None]).astype(np.uint8)
     for together in (False, True)[: 1 if data.encoding else 2]:
-        X = linear.narrowed(scaled(data, together=together)[0][rows])
+        X = scaled(data, together=together)[0][rows]
+        models = linear.Logistic(X, y, len(data.classes), few=True)
+        nothing = np.zeros((X.shape[1] + 1, len(data.classes)))  # a start that has not seen the rows of the fold
         found: dict[int, ndarray] = {}
 
-        def likelihood(at: int, X: ndarray = X, found: dict[int, ndarray] = found) -> float:
+        def likelihood(
+            at: int,
+            X: ndarray = X,
+            models: linear.Logistic = models,
+            start: ndarray = nothing,
+            found: dict[int, ndarray] = found,
+        ) -> float:
             if at not in found:
-                fit = linear.Logistic(X, y, len(data.classes), C=10.0 ** (at / 2), few=True)
-                said = linear.log_probabilities(X, fit(inside, tol=1e-3))[fold, np.arange(len(y)), y]
+                W = models.penalised(10.0 ** (at / 2))(inside, tol=CHOICE, start=start)
+                said = linear.log_probabilities(X, W)[fold, np.arange(len(y)), y]
                 found[at] = np.maximum(said, UNLIKELY)
             return float(found[at].mean())
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import suppress
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +93,17 @@ class Logistic:
         self.X32 = self.X.astype(np.float32)
         self.ridge, self.few = 1 / (C * self.unit**2), few
         self.levels: dict[int, _Level] = {}
+
+    def penalised(self, C: float) -> Logistic:
+        """The same rows with another penalty.
+
+        >>> model = Logistic(np.array([[-1.0], [1.0]]), np.array([0, 1]), 2)
+        >>> bool(abs(model.penalised(9.0)(np.ones((1, 2)))).max() > abs(model(np.ones((1, 2)))).max())
+        True
+        """
+        other = copy(self)
+        other.ridge, other.levels = 1 / (C * self.unit**2), {}
+        return other
 
     def __call__(
         self,
@@ -187,7 +199,7 @@ class Logistic:
             def minimum(W: ndarray, P: _Metric, tol: float) -> ndarray:
                 return _minimise([_Problem(self.X, w, T, ridge, missing, W, P, tol * float(w.sum()))], 1000)[0][0]
 
-            if j == 0:  # from nothing; at zero the blocks of all classes are the same
+            if j == 0:  # from nothing; at zero the blocks of all classes that have rows are the same
                 W = np.zeros((self.classes, len(self.X)))
                 W = minimum(W, _metric(self.X, _softmax(W, self.X, missing), w, ridge, whole=False, one=True), 1e-3)
             else:
@@ -235,15 +247,6 @@ def logistic(
     [[[-0.337, 0.337], [0.0, 0.0]], [[-0.521, 0.521], [0.0, 0.0]]]
     """
     return Logistic(X, y, classes, C=C)(weights, tol=tol, start=start, max_iter=max_iter)
-
-
-def narrowed(X: Float[ndarray, "n d"]) -> Float[ndarray, "n k"]:
-    """The same rows in k = min(n, d) columns, turned: penalised linear models of them say the same.
-
-    >>> narrowed(np.array([[3.0, 4.0]])).tolist() in ([[5.0]], [[-5.0]])
-    True
-    """
-    return qr(X.T, mode="r")[0][: len(X)].T if 0 < len(X) < X.shape[1] else X
 
 
 def log_probabilities(Q: Float[ndarray, "q d"], W: Float[ndarray, "b d+1 classes"]) -> Float[ndarray, "b q classes"]:
@@ -553,7 +556,8 @@ def _metric(X: ndarray, p: ndarray, w: ndarray, ridge: float, *, whole: bool = T
         return _Metric(1 / np.maximum(diagonal, 1e-10 * diagonal.max()), 0)
     if not whole or c * D > DENSE:
         spread = p * (1 - p)
-        roots = (X * np.sqrt(w * v) for v in (spread.mean(0, keepdims=True) if one else spread))
+        there = spread[spread.any(1)]  # of the classes with rows
+        roots = (X * np.sqrt(w * v) for v in (there.mean(0, keepdims=True) if one and len(there) else spread))
         return _inverses(np.stack([np.matmul(root, root.T) + np.diag(free) for root in roots]))  # half the work: symmetric
     H = np.empty((c, D, c, D))
     for k in range(c):

@@ -12,10 +12,9 @@ The distance between labels (OTDD, Alvarez-Melis & Fusi 2020) is that between wh
 mass moved to the row from all others takes the training rows farther from the validation rows: it lies apart from them, or among rows
 whose label is far from its own. No model is trained.
 
-Differs from the released code: eps is a share of the median cost instead of .1, whatever the unit of the features; the distance is not
-debiased unless ``debias=True``, which needs all pairs of training rows; classes of many rows are drawn from for W. It ends when the
-transport has converged; the released code takes one step at each of a few falling eps and stops, which leaves each row near the cost of
-its nearest validation row. ``unbalanced`` is what gives that weight on purpose.
+Differs from the released code: eps is a share of the median cost instead of .1, whatever the unit of the features;
+classes of many rows are drawn from for W; it ends when the transport has converged, where the released code takes one step at each of a
+few falling eps and stops.
 """
 
 from __future__ import annotations
@@ -66,11 +65,12 @@ def lava(
         Take the training rows' own potential away. It needs n^2 costs, again and again.
     unbalanced
         Above 0: mass may also be made and lost, at this share of the median cost times the Kullback-Leibler divergence of the masses, so
-        that a row which nothing near resembles need not be matched. None: all mass is moved.
+        that a row which nothing near resembles need not be matched. Rows far beyond that share then have nearly the same value. None:
+        all mass is moved.
     class_rows
         So many rows of a class, drawn anew for training and validation rows, stand for it in the distances between labels.
     tolerance
-        Share of the mass that may be in the wrong place at last.
+        Share of the mass that may be in the wrong place at last; ``unbalanced``: the last change of a potential, by eps.
     flag
         None: the lower of the two groups into which 2-means splits the scores. A number: this share of the rows, the lowest.
     seed, progress
@@ -154,9 +154,9 @@ def lava(
         "seconds": time.perf_counter() - start,
     }
     if error > tolerance:
-        place = "the mass in the wrong place" if reach is None else "eps between the last two"
+        place = "of the mass in the wrong place" if reach is None else "of eps between the last two steps"
         stats["warning"] = (
-            f"the transport stopped after {found.steps} steps with {error:.2%} of {place}: the scores are not exact; raise eps"
+            f"the transport stopped after {found.steps} steps with {error:.2g} {place}: the scores are not exact; raise eps"
         )
     return Values(
         data.ids, scores, low, {"calibrated_gradient": gradient}, "lava", options, stats, data.y, suggested, data.hash
@@ -257,6 +257,9 @@ def _check(data: Dataset, given: dict) -> None:
     whole("lava", 0, seed=given["seed"])
     whole("lava", 1, class_rows=given["class_rows"])
     number("lava", 0, class_weight=given["class_weight"])
-    number("lava", 0, above=True, **{name: given[name] for name in ("eps", "unbalanced") if given[name] is not None})
+    if given["unbalanced"] is not None:
+        number("lava", 0, above=True, below=1e9, unbalanced=given["unbalanced"])
+    if given["eps"] is not None:
+        number("lava", 0, above=True, eps=given["eps"])
     between = {"tolerance": given["tolerance"]} | ({} if given["flag"] is None else {"flag": given["flag"]})
     number("lava", 0, above=True, below=1, **between)
