@@ -96,7 +96,7 @@ def scored(data: da.Dataset):
 
 
 def stopped(C: np.ndarray, scaling: float) -> np.ndarray:
-    """Potentials after one step at each eps, as geomloss's `SamplesLoss` has them and with it the released code."""
+    """Potentials after one step at each of a few eps, as geomloss's `SamplesLoss` takes them and with it the released code."""
     (n, m), blur = C.shape, np.sqrt(EPS * np.median(C))
     alone = np.zeros((n, n)), np.zeros((m, m))
     a, b = np.full(n, 1 / n), np.full(m, 1 / m)
