@@ -138,15 +138,18 @@ def lava(
             itself = Cost(x, x, (class_weight * inner).astype(x.dtype), codes, codes)
             own = transport.own(itself.held(), a, blur, reach=reach, tol=tolerance)
             own_a, error = own.f, max(error, own.error)
-        joined = transport.joined(*(wide(z) for z in (a, b, found.f, found.g, own_a, own_b)), blur, reach)
+        if debias:
+            own_a, own_b = np.asarray(own_a, float), np.asarray(own_b, float)
+        f, g = np.asarray(found.f, float), np.asarray(found.g, float)
+        at = transport.joined(a.astype(float), b.astype(float), f, g, own_a, own_b, blur, reach)
         suggested = data.labels_of(_around(Cost(x, x_val), codes_val, c, blur))
         bar.update(1)
-    gradient = calibrated(joined.da)
+    gradient = calibrated(np.asarray(at.da))
     scores = -gradient
     low, rule = suspicious(scores, flag)
     stats: dict[str, Any] = {
         "flag_rule": rule,
-        "distance": float(joined.value),
+        "distance": float(at.value),
         "class_distances": W.tolist(),
         "eps": blur,
         "steps": found.steps,
@@ -161,11 +164,6 @@ def lava(
     return Values(
         data.ids, scores, low, {"calibrated_gradient": gradient}, "lava", options, stats, data.y, suggested, data.hash
     )
-
-
-def wide(x: ndarray | None) -> ndarray | None:
-    """In double precision."""
-    return None if x is None else np.asarray(x, float)
 
 
 def calibrated(f: ndarray) -> ndarray:
