@@ -2,10 +2,12 @@
 
     datassay bench benchmarks/studies/noisy-labels.toml --path folder -o noisy-labels --jobs 2
     python benchmarks/study.py noisy-labels
-    python benchmarks/study.py cifar10n --by kind
+    python benchmarks/study.py cifar10n-aggregate --by kind
+    python benchmarks/study.py cifar10n-aggregate --by kind --metric average_precision
 
 Prints, and writes to ``benchmarks/out/study_<name>.md``: for each task the mean of its metric on each data set, mean ranks with the
-critical difference, average precision, seconds; ``--by kind`` has a column for each data set and kind of error instead.
+critical difference, average precision, seconds; ``--by kind`` has a column for each data set and kind of error instead, and says how alike
+the orders of the methods in them are. ``--metric``: another one than the task's.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cg_score import OUT, markdown
+from scipy.stats import spearmanr
 
 from datassay.evaluate import TASKS
 from datassay.evaluate import statistics as st
@@ -23,17 +26,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", type=Path, help="folder that `datassay bench` wrote")
     parser.add_argument("--by", choices=("data", "kind", "rate"), default="data", help="what has a column of its own")
+    parser.add_argument("--metric", help="default: the one by which the task compares methods")
     args = parser.parse_args()
     results = pd.read_parquet(args.study / "results.parquet")
-    text = "\n\n".join(task(results[results["task"] == name], name, args.by) for name in dict.fromkeys(results["task"]))
+    text = "\n\n".join(
+        task(results[results["task"] == name], name, args.by, args.metric) for name in dict.fromkeys(results["task"])
+    )
     OUT.mkdir(exist_ok=True)
     (OUT / f"study_{args.study.name}.md").write_text(text + "\n", encoding="utf-8")
     print(text)
 
 
-def task(results: pd.DataFrame, name: str, by: str) -> str:
+def task(results: pd.DataFrame, name: str, by: str, metric: str | None) -> str:
     """One task: a line a method, best first."""
-    main, higher = TASKS[name].main, TASKS[name].higher
+    main, higher = metric or TASKS[name].main, TASKS[name].higher
     some = results[results["metric"] == main]
     column = some["data"] if by == "data" else some["data"] + ", " + some[by].astype(str)
     wide = some.assign(column=column).groupby(["method", "column"])["value"].mean().unstack("column")
@@ -64,6 +70,12 @@ def task(results: pd.DataFrame, name: str, by: str) -> str:
     cells = results.drop_duplicates(["data", "kind", "rate", "seed", "method"])
     failed = int((results["metric"] == "failed").sum())
     rates = ", ".join(f"{r:g}" for r in sorted(results["rate"].unique()))
+    if by != "data":
+        orders = wide.drop(index="random", errors="ignore")
+        alike = [f"{c} {spearmanr(orders.iloc[:, 0], orders[c]).statistic:.2f}" for c in orders.columns[1:]]
+        tests += (
+            f"\n\nSpearman of the methods' order in {orders.columns[0]} with that in {', '.join(alike)}; random left out."
+        )
     return (
         f"{name}: {main}, {results['seed'].nunique()} seeds, rates {rates}; {len(cells)} cells, {failed} failed.\n\n"
         f"{markdown(head, lines)}{tests}"
