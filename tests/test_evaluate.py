@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
 from sklearn.metrics import auc as area
@@ -17,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 import datassay as da
 from datassay.asked import method_of
 from datassay.data import DataError
-from datassay.evaluate import TASKS, plant
+from datassay.evaluate import TASKS, by_tenths, plant
 from datassay.evaluate.cells import Cell, Found, Sizes, Source, kept, key
 from datassay.evaluate.detection import detection, found, found_area, two_groups
 from datassay.evaluate.evaluation import NAMES, _agreement, bench_file
@@ -556,3 +557,18 @@ def test_a_wrong_study_is_said(tmp_path, text, says):
     with pytest.raises(DataError, match=says):
         bench_file(path)
     assert run("bench", path, "-o", tmp_path / "o").returncode == 2
+
+
+def test_what_rows_said_in_each_epoch_group_by_group():
+    """Rows whose labels nothing explains are the ones that are wrong at first; later the network has learned the others alone."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 400)
+    X = rng.normal(size=(400, 3)) + 3 * np.eye(2, 3)[y]
+    wrong = np.arange(400) < 100
+    data = da.Dataset(X, np.where(wrong, 1 - y, y))
+    loss, right = by_tenths(data, np.where(wrong, 0.0, 1.0), lambda seed: torch.nn.Linear(3, 2), groups=4)
+    assert loss.shape == right.shape == (len(loss), 4)
+    assert right[-1, 0] < 0.3
+    assert right[-1, 1:].min() > 0.8
+    assert loss[-1, 0] > 2 * loss[-1, 1:].max()
+    assert (loss[-1, 1:] < loss[0, 1:]).all()
