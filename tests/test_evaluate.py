@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 import datassay as da
 from datassay.asked import method_of
 from datassay.data import DataError
+from datassay.engines.training import Recipe
 from datassay.evaluate import TASKS, by_tenths, plant
 from datassay.evaluate.cells import Cell, Found, Sizes, Source, kept, key
 from datassay.evaluate.detection import detection, found, found_area, two_groups
@@ -566,7 +567,8 @@ def test_what_rows_said_in_each_epoch_group_by_group():
     X = rng.normal(size=(400, 3)) + 3 * np.eye(2, 3)[y]
     wrong = np.arange(400) < 100
     data = da.Dataset(X, np.where(wrong, 1 - y, y))
-    loss, right = by_tenths(data, np.where(wrong, 0.0, 1.0), lambda seed: torch.nn.Linear(3, 2), groups=4)
+    recipe = Recipe(epochs=20, optimiser="adam", lr=0.05, weight_decay=0.0)
+    loss, right = by_tenths(data, np.where(wrong, 0.0, 1.0), lambda seed: torch.nn.Linear(3, 2), groups=4, training=recipe)
     assert loss.shape == right.shape == (len(loss), 4)
     assert right[-1, 0] < 0.3
     assert right[-1, 1:].min() > 0.8
