@@ -13,7 +13,7 @@ ITERATIONS = 12  # of a logistic regression that begins near where others ended
 SKINNY = 0.3  # of the speed of large products
 EACH = 2.5e-4  # seconds of a training that are no arithmetic
 CHOICE = 30  # trainings on 1000 rows at most, by which the default model's penalty is chosen
-METRICS = 40  # Hessians that are inverted for that, of one class; for the trainings, LEVELS of each class
+METRICS = 25  # Hessians that are inverted for that, of one class; for the trainings, LEVELS of each class
 LEVELS = 2
 PLACE = 4e-6  # seconds of a digest of an id
 TREE = 1e-3  # seconds of a tree that are not its rows
@@ -61,7 +61,7 @@ def data_oob(data: Dataset, rates: Rates) -> list[Cost]:
     """500 trees: at each level of a tree all its rows, in each of a few columns."""
     n, d = data.X.shape
     columns = d if data.task == "regression" else math.sqrt(d)
-    tree = TREE + n * (1.5e-8 * columns * math.log2(n) + 1.5e-6)
+    tree = TREE + n * (8e-9 * columns * math.log2(n) + 8e-7)
     return [Cost({}, 0.5 + _spread(500 * tree, rates), _memory(data, 500, n), 0.0, 500)]
 
 
