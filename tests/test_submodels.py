@@ -105,6 +105,42 @@ def test_what_is_put_in_comes_out(tmp_path):
     assert len(store) == 2
 
 
+class Interrupting:
+    """A connection during one of whose statements Ctrl-C is pressed: it is heard when the statement has been carried out."""
+
+    def __init__(self, file, at):
+        self.file, self.at = file, at
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def _after(self, what, statement, *arguments):
+        found = what(statement, *arguments)
+        if statement.startswith(self.at):
+            raise KeyboardInterrupt
+        return found
+
+    def execute(self, *arguments):
+        return self._after(self.file.execute, *arguments)
+
+    def executemany(self, *arguments):
+        return self._after(self.file.executemany, *arguments)
+
+
+@pytest.mark.parametrize(("at", "kept"), [("BEGIN", 0), ("INSERT", 0), ("COMMIT", 1)])
+def test_ctrl_c_while_it_is_written_leaves_all_or_nothing(at, kept):
+    store = Store()
+    study, counts = store.study({"data": "d"}), np.array([[1, 0], [0, 1]], np.uint8)
+    whole = store._file
+    store._file = Interrupting(whole, at)
+    with pytest.raises(KeyboardInterrupt):
+        store.put(study, [line(counts[0], Said(np.zeros((1, 1), np.float32), None))])
+    store._file = whole
+    assert len(store) == kept
+    store.put(study, [line(c, Said(np.zeros((1, 1), np.float32), None)) for c in counts])
+    assert len(store) == 2
+
+
 def test_bags_and_masks_are_told_apart():
     for n in (4, 8, 9, 64, 1000):
         rng = np.random.default_rng(n)

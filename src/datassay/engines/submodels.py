@@ -140,8 +140,8 @@ class Store:
             blobs = [None if a is None else np.ascontiguousarray(a, _kept(a.dtype)).tobytes() for a in t.said]
             p = None if np.isnan(t.p) else float(t.p)
             lines.append((study, t.key, _packed(t.counts), p, *blobs, json.dumps(shapes), t.seconds))
-        self._file.execute("BEGIN IMMEDIATE")
         try:
+            self._file.execute("BEGIN IMMEDIATE")
             self._file.executemany(
                 "INSERT INTO training VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (study, key) DO UPDATE SET "
                 "val = coalesce(val, excluded.val), rows = coalesce(rows, excluded.rows), p = coalesce(p, excluded.p), "
@@ -150,7 +150,8 @@ class Store:
             )
             self._file.execute("COMMIT")
         except BaseException:
-            self._file.execute("ROLLBACK")
+            if self._file.in_transaction:  # Ctrl-C may come when it has just been committed
+                self._file.execute("ROLLBACK")
             raise
 
     def read(self, study: bytes, keys: Sequence[bytes], *, val: bool, rows: bool) -> Iterator[list[Said]]:
