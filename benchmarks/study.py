@@ -68,6 +68,7 @@ def task(results: pd.DataFrame, name: str, by: str, metric: str | None) -> str:
         lines.append([*line, f"{seconds.get(method, np.nan):.2g}"])
     head = ["method", *wide.columns, "mean", "mean rank", *(["average precision"] if ap is not None else []), "seconds"]
     cells = results.drop_duplicates(["data", "kind", "rate", "seed", "method"])
+    took = results.loc[results["metric"] == "seconds", "value"].sum()
     failed = int((results["metric"] == "failed").sum())
     rates = ", ".join(f"{r:g}" for r in sorted(results["rate"].unique()))
     if by != "data":
@@ -77,7 +78,7 @@ def task(results: pd.DataFrame, name: str, by: str, metric: str | None) -> str:
             f"\n\nSpearman of the methods' order in {orders.columns[0]} with that in {', '.join(alike)}; random left out."
         )
     return (
-        f"{name}: {main}, {results['seed'].nunique()} seeds, rates {rates}; {len(cells)} cells, {failed} failed.\n\n"
+        f"{name}: {main}, {results['seed'].nunique()} seeds, rates {rates}; {len(cells)} cells, {failed} failed, {took:,.0f} s in all.\n\n"
         f"{markdown(head, lines)}{tests}"
     )
 
