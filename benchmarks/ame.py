@@ -33,9 +33,9 @@ import datassay as da
 from datassay.engines import designs, effects, knockoffs, semivalues
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.engines.machine import blas_threads
-from datassay.evaluate import detection, plant_wrong_labels
-from datassay.models import log_odds, utility_of
-from datassay.trainings import Study, study
+from datassay.evaluation import detection, plant_wrong_labels
+from datassay.subsets.study import Study, study
+from datassay.subsets.utilities import log_odds, utility_of
 
 KEPT = OUT / "ame"
 GRID = Inclusion("grid", (0.2, 0.4, 0.6, 0.8))

@@ -24,8 +24,8 @@ from peers import machine as machine_name
 
 import datassay as da
 from datassay.engines.machine import blas_threads
-from datassay.evaluate.cells import Sizes, sources
-from datassay.evaluate.tasks import spoilt
+from datassay.evaluation.cells import Sizes, sources
+from datassay.evaluation.tasks import spoilt
 
 KEPT = OUT / "audit"
 NEAR = 0.02

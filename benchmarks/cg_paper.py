@@ -33,10 +33,11 @@ from torch import nn
 from training_methods import draw
 
 import datassay as da
-from datassay.evaluate import detection
-from datassay.evaluate.detection import found
-from datassay.features import network_features
-from datassay.networks import Standardise, problem
+from datassay.evaluation import detection
+from datassay.evaluation.detection import found
+from datassay.networks.defaults import Standardise
+from datassay.networks.features import network_features
+from datassay.networks.problem import problem
 
 KEPT = OUT / "cg_paper"
 RATIO = {"MNIST": 3, "CIFAR-10": 4}  # A.2

@@ -28,10 +28,10 @@ from scipy.stats import spearmanr
 import datassay as da
 from datassay.engines.gram import arc_cosine, unit_rows
 from datassay.engines.training import Recipe, Run, outputs, spawned
-from datassay.evaluate import by_tenths, kernel_velocity, levels
-from datassay.evaluate.subsets import by_class, removed, windows
+from datassay.evaluation import by_tenths, kernel_velocity, levels
+from datassay.evaluation.subsets import by_class, removed, windows
 from datassay.methods import METHODS as METHOD_TABLE
-from datassay.networks import Problem, problem
+from datassay.networks.problem import Problem, problem
 
 VELOCITY = 20  # rows of a group whose kernel is watched; the paper: 125
 RECIPE = Recipe(epochs=10, batch_size=64, optimiser="adam", lr=2e-3, weight_decay=0.0, schedule="cosine")

@@ -24,10 +24,10 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 import datassay as da
+from datassay.engines.gp_loo import RidgePath
 from datassay.engines.gram import arc_cosine, unit_rows
-from datassay.engines.leave_one_out import RidgePath
 from datassay.engines.machine import blas_threads
-from datassay.evaluate import detection, plant_wrong_labels
+from datassay.evaluation import detection, plant_wrong_labels
 
 RATE = 0.2
 PAPER = {"ridge": 0.0, "classes": "own"}

@@ -22,8 +22,8 @@ import scipy.linalg
 from threadpoolctl import threadpool_limits
 
 import datassay as da
+from datassay.engines.gp_loo import choose, solve
 from datassay.engines.gram import arc_cosine, unit_rows
-from datassay.engines.leave_one_out import choose, solve
 from datassay.engines.machine import blas_threads
 from datassay.engines.panels import Panels
 from datassay.methods.cg_score import SAMPLE

@@ -33,7 +33,7 @@ from scipy.stats import spearmanr
 
 import datassay as da
 from datassay.engines import gram, low_rank, machine, partition
-from datassay.evaluate import detection, plant_wrong_labels
+from datassay.evaluation import detection, plant_wrong_labels
 from datassay.methods import cg_score as module
 from datassay.methods.cg_score import cg_score
 

@@ -22,9 +22,9 @@ from peers import machine as machine_name
 import datassay as da
 from datassay.engines import transport
 from datassay.engines.machine import blas_threads
-from datassay.evaluate import detection, plant_wrong_labels
+from datassay.evaluation import detection, plant_wrong_labels
+from datassay.evaluation.datasets import drawn
 from datassay.methods.lava import EPS, lava
-from datassay.sets import drawn
 
 SETS = ("digits", "breast-cancer", "wine", "iris", "2dplanes", "fried", "adult", "mnist")
 RATES = (0.05, 0.1, 0.2)

@@ -29,12 +29,12 @@ from peers import machine as machine_name
 from sklearn.datasets import load_breast_cancer, load_digits
 
 import datassay as da
-from datassay import sets
 from datassay.engines.training import Recipe, Run
 from datassay.engines.two_means import lower_group
-from datassay.evaluate import detection
+from datassay.evaluation import datasets as sets
+from datassay.evaluation import detection
 from datassay.methods.lossval import lossval
-from datassay.networks import problem
+from datassay.networks.problem import problem
 
 KEPT = OUT / "lossval"
 KINDS = ("labels", "features", "mixed")

@@ -37,9 +37,9 @@ from training_methods import adult_rows
 import datassay as da
 from datassay.engines.designs import Subsets
 from datassay.engines.training import Recipe
-from datassay.evaluate import detection, plant_wrong_labels
-from datassay.evaluate.detection import found, found_area
-from datassay.evaluate.subsets import FRACTIONS, accuracies, by_class, removed
+from datassay.evaluation import detection, plant_wrong_labels
+from datassay.evaluation.detection import found, found_area
+from datassay.evaluation.subsets import FRACTIONS, accuracies, by_class, removed
 from datassay.methods import METHODS
 
 KEPT = OUT / "papers"

@@ -18,8 +18,8 @@ import pandas as pd
 from cg_score import OUT, markdown
 from scipy.stats import spearmanr
 
-from datassay.evaluate import TASKS
-from datassay.evaluate import statistics as st
+from datassay.evaluation import TASKS
+from datassay.evaluation import statistics as st
 
 
 def main() -> None:

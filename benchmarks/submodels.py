@@ -32,8 +32,9 @@ import datassay as da
 from datassay.engines import linear, machine, submodels
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.engines.submodels import Said, Store, Training
-from datassay.evaluate import plant_wrong_labels
-from datassay.models import trainable, utility_of
+from datassay.evaluation import plant_wrong_labels
+from datassay.subsets.trainers import trainable
+from datassay.subsets.utilities import utility_of
 
 GRID = Inclusion("grid", (0.2, 0.4, 0.6, 0.8))
 VAL = 200
@@ -589,7 +590,7 @@ def written_once(rows: int, val: int, count: int) -> dict[str, float]:
         kept = Store(path)
         present = seconds_of(lambda: kept.present(key, keys, val=True, rows=False))
         read = seconds_of(lambda: [None for part in kept.read(key, keys, val=True, rows=False) for _ in part])
-        from datassay.models import log_odds, of_labels
+        from datassay.subsets.utilities import log_odds, of_labels
 
         margin = seconds_of(lambda: submodels.utilities(kept, key, keys, lambda s: log_odds(of_labels(s, codes)).mean(1)))
         kept.close()

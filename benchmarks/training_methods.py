@@ -23,7 +23,7 @@ from scipy.stats import spearmanr
 from sklearn.datasets import load_breast_cancer, load_digits
 
 import datassay as da
-from datassay.evaluate import detection, plant_wrong_labels
+from datassay.evaluation import detection, plant_wrong_labels
 
 METHODS = ("cg-score", "knn-shapley", "dvgs", "tracin", "in-run-shapley", "el2n", "grand", "forgetting", "aum", "craig")
 DVGS = {

@@ -14,7 +14,7 @@ from sphinx.util import logging
 from typer.testing import CliRunner
 
 from datassay.cli import app as command_line
-from datassay.data import Dataset
+from datassay.data.dataset import Dataset
 from datassay.methods import METHODS
 
 DOCS = Path(__file__).parent

@@ -17,13 +17,14 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsRegressor
 
 import datassay as da
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
 from datassay.engines.submodels import Store
-from datassay.evaluate import plant_wrong_labels
-from datassay.models import log_odds, trainable, utility_of
-from datassay.trainings import _looks
+from datassay.evaluation import plant_wrong_labels
+from datassay.subsets.study import _looks
+from datassay.subsets.trainers import trainable
+from datassay.subsets.utilities import log_odds, utility_of
 
 GRID = (0.2, 0.4, 0.6, 0.8)
 

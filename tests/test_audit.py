@@ -9,10 +9,10 @@ import pytest
 from scipy.spatial import ConvexHull
 
 import datassay as da
-from datassay.audit import Audit, error_rate, majorant, place
-from datassay.data import DataError
-from datassay.evaluate import plant
-from datassay.sets import drawn
+from datassay.checks import DataError
+from datassay.evaluation import plant
+from datassay.evaluation.audit import Audit, error_rate, majorant, place
+from datassay.evaluation.datasets import drawn
 
 
 def test_place_is_the_share_of_other_rows_below():

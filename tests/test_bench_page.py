@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from datassay import DataError
-from datassay.evaluate import page as module
-from datassay.evaluate.page import page, to_html
-from datassay.evaluate.statistics import means
+from datassay.evaluation import page as module
+from datassay.evaluation.page import page, to_html
+from datassay.evaluation.statistics import means
 
 EVIL = """</script><script>alert(1)</script>"><img src=x onerror="alert(2)">'{{ 7*7 }}&amp;"""
 KEYS = ["task", "data", "kind", "rate", "seed", "method"]

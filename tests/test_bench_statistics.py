@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from datassay import DataError
-from datassay.evaluate.statistics import blocks, cliques, friedman, means, nemenyi_cd, pareto, wilcoxon_pairs
+from datassay.evaluation.statistics import blocks, cliques, friedman, means, nemenyi_cd, pareto, wilcoxon_pairs
 
 COLUMNS = ["task", "data", "kind", "rate", "seed", "method", "metric", "value", "error"]
 

@@ -8,9 +8,9 @@ from sklearn.metrics import roc_auc_score
 
 import datassay as da
 import oracles
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines.panels import SingularGramError
-from datassay.evaluate import plant_wrong_labels
+from datassay.evaluation import plant_wrong_labels
 from datassay.methods.cg_score import cg_score
 
 PAPER = {"ridge": 0, "classes": "own"}
@@ -190,7 +190,7 @@ def test_no_inverse_is_an_error_not_a_pseudo_inverse(monkeypatch):
     def fails(*_, **__):  # as where rounding leaves no pivot
         raise SingularGramError(4)
 
-    monkeypatch.setattr("datassay.engines.leave_one_out.cholesky", fails)
+    monkeypatch.setattr("datassay.engines.gp_loo.cholesky", fails)
     with pytest.raises(DataError, match=r"no inverse in float64 at ridge 0 .*row 4.*ridge='auto'"):
         cg_score(da.Dataset(X, codes), **PAPER)
 

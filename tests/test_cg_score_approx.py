@@ -13,9 +13,10 @@ from sklearn.metrics import roc_auc_score
 
 import datassay as da
 import oracles
-from datassay.engines import gram, leave_one_out, low_rank, partition
-from datassay.evaluate import plant_wrong_labels
-from datassay.methods import cg_score_size
+from datassay.costs import cg_score as cg_score_size
+from datassay.engines import gp_loo as leave_one_out
+from datassay.engines import gram, low_rank, partition
+from datassay.evaluation import plant_wrong_labels
 from datassay.methods.cg_score import cg_score
 
 FIXED = {"ridge": 0.2, "bias": True}
@@ -185,7 +186,7 @@ def test_a_stopped_exact_run_goes_on_from_its_folder(digits, tmp_path, monkeypat
             raise KeyboardInterrupt
         return gram.part(U, rows, columns)
 
-    monkeypatch.setattr("datassay.engines.leave_one_out.part", part)
+    monkeypatch.setattr("datassay.engines.gp_loo.part", part)
     with pytest.raises(KeyboardInterrupt):
         cg_score(data, checkpoint=tmp_path / "run", **FIXED)
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [

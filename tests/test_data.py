@@ -10,10 +10,11 @@ import pytest
 import scipy.sparse as sp
 
 import datassay as da
-from datassay.data import DataError, is_images
-from datassay.large import SMALL, Table, is_mapped, room
-from datassay.report.nearest import similarities
-from datassay.report.typical import Typical
+from datassay.checks import DataError
+from datassay.data.dataset import is_images
+from datassay.data.out_of_core import SMALL, Table, is_mapped, room
+from datassay.reporting.nearest import similarities
+from datassay.reporting.typical import Typical
 
 X = np.arange(12.0).reshape(6, 2)
 Y = ["b", "a", "b", "a", "a", "b"]
@@ -300,7 +301,7 @@ def test_other_types_become_float64_unless_they_lie_in_a_file(tmp_path):
 
 
 def test_the_hash_of_float64_is_that_of_former_versions(monkeypatch):
-    monkeypatch.setattr("datassay.large._ENTRIES", 4)  # several blocks
+    monkeypatch.setattr("datassay.data.out_of_core._ENTRIES", 4)  # several blocks
     assert da.Dataset(X, Y).hash == "479dea5aa0c319b3a671bba751bd01fe"
     assert da.Dataset(np.asfortranarray(X), Y).hash == "479dea5aa0c319b3a671bba751bd01fe"
     assert da.Dataset(sp.csr_array(X), Y).hash == "dc533885505fe3c33f0720b4a7fcd67d"
@@ -315,13 +316,13 @@ def test_missing_cells_block_by_block(monkeypatch, tmp_path):
     y = rng.integers(0, 2, 50)
     for dtype in (np.float64, np.float32, np.float16):
         given = mapped(tmp_path, hole.astype(dtype), f"{np.dtype(dtype)}.npy")
-        monkeypatch.setattr("datassay.large._ENTRIES", 2**20)
-        monkeypatch.setattr("datassay.large.LARGE", 2**30)
+        monkeypatch.setattr("datassay.data.out_of_core._ENTRIES", 2**20)
+        monkeypatch.setattr("datassay.data.out_of_core.LARGE", 2**30)
         small = [da.Dataset(given, y, missing=how) for how in ("drop", "mean")]
         small += [da.Dataset(given, y, given[:40], y[:40], missing=how, standardise=True) for how in ("drop", "mean")]
         assert not any(is_mapped(data.X) for data in small)
-        monkeypatch.setattr("datassay.large._ENTRIES", 24)
-        monkeypatch.setattr("datassay.large.LARGE", 100)
+        monkeypatch.setattr("datassay.data.out_of_core._ENTRIES", 24)
+        monkeypatch.setattr("datassay.data.out_of_core.LARGE", 100)
         large = [da.Dataset(given, y, missing=how) for how in ("drop", "mean")]
         large += [da.Dataset(given, y, given[:40], y[:40], missing=how, standardise=True) for how in ("drop", "mean")]
         for one, other in zip(small, large, strict=True):
@@ -339,8 +340,8 @@ def test_missing_cells_block_by_block(monkeypatch, tmp_path):
 def test_large_images_are_divided_in_blocks(monkeypatch):
     pictures = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
     expected = da.Dataset(pictures, Y)
-    monkeypatch.setattr("datassay.large._ENTRIES", 100)
-    monkeypatch.setattr("datassay.large.LARGE", 100)
+    monkeypatch.setattr("datassay.data.out_of_core._ENTRIES", 100)
+    monkeypatch.setattr("datassay.data.out_of_core.LARGE", 100)
     large = da.Dataset(pictures, Y)
     assert is_mapped(large.X)
     assert large.hash == expected.hash
@@ -358,20 +359,20 @@ def test_a_table_as_one_array_is_treated_as_a_frame():
 
 
 def test_a_column_of_one_number_stays_0(monkeypatch):
-    monkeypatch.setattr("datassay.large.LARGE", 0)
+    monkeypatch.setattr("datassay.data.out_of_core.LARGE", 0)
     same = np.full((1000, 2), [0.1, 1e8], np.float32)
     data = da.Dataset(same, np.arange(1000) % 2, standardise=True)
     assert np.abs(data.X).max() < 1e-6
 
 
 def test_numbers_too_large_to_standardise(monkeypatch, tmp_path):
-    monkeypatch.setattr("datassay.large.LARGE", 0)
+    monkeypatch.setattr("datassay.data.out_of_core.LARGE", 0)
     with pytest.raises(DataError, match=r"column 'x1' holds numbers too large to standardise, up to 1e\+300"):
         da.Dataset(mapped(tmp_path, np.array([[0, 1e300], [1, -1e300]] * 3)), Y, standardise=True)
 
 
 def test_a_full_disk_is_said_at_once(monkeypatch):
-    monkeypatch.setattr("datassay.large.LARGE", 0)
+    monkeypatch.setattr("datassay.data.out_of_core.LARGE", 0)
     with pytest.raises(
         DataError, match=r"1,000,000,000,000 rows x 7 columns need .* GiB for a temporary file, and the folder"
     ):
@@ -379,7 +380,7 @@ def test_a_full_disk_is_said_at_once(monkeypatch):
 
 
 def test_a_temporary_file_leaves_nothing_behind(monkeypatch, tmp_path):
-    monkeypatch.setattr("datassay.large.LARGE", 0)
+    monkeypatch.setattr("datassay.data.out_of_core.LARGE", 0)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     data = da.Dataset(X.astype(np.float32), Y, standardise=True)
     np.testing.assert_allclose(data.X.mean(axis=0), 0, atol=1e-6)
@@ -396,7 +397,7 @@ def test_reports_of_small_types_are_those_of_float64(dtype, tmp_path, monkeypatc
     wide[5, 1] = 0
     y = rng.integers(0, 2, 60)
     small, plain = da.Dataset(mapped(tmp_path, wide.astype(dtype)), y), da.Dataset(wide, y)
-    monkeypatch.setattr("datassay.large._ENTRIES", 40)
+    monkeypatch.setattr("datassay.data.out_of_core._ENTRIES", 40)
     rows = np.arange(60)
     found, expected = (np.array(list(similarities(data.X, rows))) for data in (small, plain))
     np.testing.assert_allclose(found, expected, atol=1e-6)

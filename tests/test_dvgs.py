@@ -16,9 +16,9 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import datassay as da
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines.training import Recipe
-from datassay.evaluate import plant_wrong_labels
+from datassay.evaluation import plant_wrong_labels
 from datassay.methods.dvgs import dvgs
 
 PLAIN = Recipe(epochs=5, batch_size=8, lr=0.3, momentum=0.0, weight_decay=0.0)

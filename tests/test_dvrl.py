@@ -14,12 +14,12 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import datassay as da
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines.training import Recipe, Run, outputs, spawned
-from datassay.evaluate import plant_wrong_labels
+from datassay.evaluation import plant_wrong_labels
 from datassay.methods import dvrl as module
 from datassay.methods.dvrl import Selector, dvrl, objective
-from datassay.networks import problem
+from datassay.networks.problem import problem
 
 QUICK = {"iterations": 12, "runs": 1, "progress": False}
 

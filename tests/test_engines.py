@@ -6,7 +6,8 @@ import pytest
 import scipy.sparse as sp
 
 import oracles
-from datassay.engines import gram, leave_one_out, machine, panels
+from datassay.engines import gp_loo as leave_one_out
+from datassay.engines import gram, machine, panels
 
 SRC = Path(panels.__file__).parents[1]
 
@@ -180,41 +181,46 @@ def test_memory_is_told():
             "methods",
             {
                 "datassay.engines",
-                "datassay.errors",
+                "datassay.checks",
                 "datassay.data",
                 "datassay.values",
-                "datassay.networks",
-                "datassay.runs",
-                "datassay.checks",
-                "datassay.models",
-                "datassay.trainings",
+                "datassay.networks.problem",
+                "datassay.networks.runs",
+                "datassay.subsets.trainers",
+                "datassay.subsets.study",
                 "datassay.methods",
             },
         ),
         (
             "evaluate",
             {
-                "datassay.amounts",
-                "datassay.asked",
+                "datassay.units",
+                "datassay.methods.spec",
                 "datassay.checks",
                 "datassay.data",
                 "datassay.engines",
-                "datassay.errors",
                 "datassay.evaluate",
-                "datassay.features",
+                "datassay.networks.features",
                 "datassay.methods",
-                "datassay.models",
-                "datassay.networks",
+                "datassay.subsets.trainers",
+                "datassay.networks.problem",
                 "datassay.report",
-                "datassay.runs",
-                "datassay.sets",
-                "datassay.trainings",
+                "datassay.networks.runs",
+                "datassay.evaluation.datasets",
+                "datassay.subsets.study",
                 "datassay.values",
             },
         ),
         (
             "report",
-            {"datassay.errors", "datassay.data", "datassay.large", "datassay.values", "datassay.engines", "datassay.report"},
+            {
+                "datassay.checks",
+                "datassay.data",
+                "datassay.data.out_of_core",
+                "datassay.values",
+                "datassay.engines",
+                "datassay.report",
+            },
         ),
     ],
 )

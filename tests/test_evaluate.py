@@ -16,16 +16,16 @@ from sklearn.metrics import auc as area
 from sklearn.metrics import roc_auc_score
 
 import datassay as da
-from datassay.asked import method_of
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines.training import Recipe
-from datassay.evaluate import TASKS, by_tenths, plant
-from datassay.evaluate.cells import Cell, Found, Sizes, Source, kept, key
-from datassay.evaluate.detection import detection, found, found_area, two_groups
-from datassay.evaluate.evaluation import NAMES, _agreement, bench_file
-from datassay.evaluate.subsets import accuracies, by_class, removed, windows
-from datassay.evaluate.tasks import Case, Learner, detected, grown, poisoned, pruned, spoilt, stream, takes, windowed
-from datassay.sets import drawn
+from datassay.evaluation import TASKS, by_tenths, plant
+from datassay.evaluation.bench import NAMES, _agreement, bench_file
+from datassay.evaluation.cells import Cell, Found, Sizes, Source, kept, key
+from datassay.evaluation.datasets import drawn
+from datassay.evaluation.detection import detection, found, found_area, two_groups
+from datassay.evaluation.subsets import accuracies, by_class, removed, windows
+from datassay.evaluation.tasks import Case, Learner, detected, grown, poisoned, pruned, spoilt, stream, takes, windowed
+from datassay.methods.spec import method_of
 
 
 def three_classes(n=90, d=4, seed=0):

@@ -7,9 +7,9 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 import datassay as da
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines.machine import Rates
-from datassay.evaluate import detection, plant_wrong_labels
+from datassay.evaluation import detection, plant_wrong_labels
 from datassay.methods import METHODS
 
 RATES = Rates(2, 150e9, 80e9, 1e8, 8e7, 0.3, 1e9)

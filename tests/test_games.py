@@ -4,8 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from datassay import games
-from datassay.errors import DataError
+from datassay.checks import DataError
+from datassay.evaluation import games as games
 
 RNG = np.random.default_rng(0)
 GAMES = [

@@ -17,15 +17,15 @@ from torch import nn
 from torch.func import functional_call, jacrev
 
 import datassay as da
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines.facility import locate
 from datassay.engines.gradients import RowGradients
 from datassay.engines.training import Recipe, Run, outputs, spawned
-from datassay.evaluate import kernel_velocity, levels, plant_wrong_labels
-from datassay.features import logit_kernel, network_features, penultimate, velocity
+from datassay.evaluation import kernel_velocity, levels, plant_wrong_labels
 from datassay.methods.craig import craig
 from datassay.methods.in_run_shapley import in_run_shapley, shares
 from datassay.methods.tracin import tracin
+from datassay.networks.features import logit_kernel, network_features, penultimate, velocity
 
 PLAIN = Recipe(epochs=3, batch_size=8, lr=0.3, momentum=0.0, weight_decay=0.0)
 

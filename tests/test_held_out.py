@@ -15,13 +15,13 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 import datassay as da
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines import designs
 from datassay.engines.designs import Inclusion, Subsets
-from datassay.evaluate import plant_wrong_labels
+from datassay.evaluation import plant_wrong_labels
 from datassay.methods import confident_learning as cl
 from datassay.methods.data_oob import utility_of_rows, without
-from datassay.trainings import study
+from datassay.subsets.study import study
 
 METHODS = ("self-confidence", "confident-learning", "data-oob", "c-score")
 FEW = {"data-oob": {"n_models": 30}, "c-score": {"n_models": 30, "ratios": (0.3, 0.7)}}

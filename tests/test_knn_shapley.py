@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes, load_digits
 
 import datassay as da
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines import neighbours
-from datassay.evaluate import plant_wrong_labels
+from datassay.evaluation import plant_wrong_labels
 from datassay.methods.knn_shapley import knn_shapley
 
 # ------------------------------------------------------------------------------------------------ the definition, slowly

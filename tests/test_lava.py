@@ -10,9 +10,9 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.metrics import roc_auc_score
 
 import datassay as da
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines import transport
-from datassay.evaluate import plant_wrong_labels
+from datassay.evaluation import plant_wrong_labels
 from datassay.methods import lava as module
 from datassay.methods.lava import calibrated, class_distances, lava
 

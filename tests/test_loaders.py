@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 import datassay as da
-from datassay.data import DataError, is_images
-from datassay.large import is_mapped
+from datassay.checks import DataError
+from datassay.data.dataset import is_images
+from datassay.data.out_of_core import is_mapped
 
 torch = pytest.importorskip("torch")
 datasets = pytest.importorskip("datasets")
@@ -131,7 +132,7 @@ def test_pil_images_become_8_bit_arrays():
 
 
 def test_large_sets_lie_in_a_file(monkeypatch):
-    monkeypatch.setattr("datassay.large.LARGE", 0)
+    monkeypatch.setattr("datassay.data.out_of_core.LARGE", 0)
     data = da.read(Photos())
     assert is_mapped(data.shown)
     np.testing.assert_array_equal(data.shown, PICTURES)
@@ -297,7 +298,7 @@ def test_columns_are_those_of_a_frame():
 
 @pytest.mark.parametrize("batch", [500, 5])
 def test_images_of_hugging_face(tmp_path, monkeypatch, batch):
-    monkeypatch.setattr("datassay.loaders._BATCH", batch)
+    monkeypatch.setattr("datassay.data.in_memory._BATCH", batch)
     named = images(PICTURES, name=[f"r{i}" for i in range(12)])
     data = da.read(named, label="label", id="name")
     np.testing.assert_array_equal(data.shown, PICTURES)
@@ -327,7 +328,7 @@ def test_images_of_hugging_face(tmp_path, monkeypatch, batch):
 
 @pytest.mark.parametrize("batch", [500, 4])
 def test_lists_of_numbers(monkeypatch, batch):
-    monkeypatch.setattr("datassay.loaders._BATCH", batch)
+    monkeypatch.setattr("datassay.data.in_memory._BATCH", batch)
     y = [0, 1] * 5
     cubes = RNG.integers(0, 256, (10, 4, 6)).astype(np.uint8)
     number = datasets.Value("uint8")

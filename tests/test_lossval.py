@@ -18,14 +18,14 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import datassay as da
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines import transport
 from datassay.engines.training import Recipe, Run, spawned
 from datassay.engines.two_means import lower_group
-from datassay.evaluate import plant_wrong_labels
+from datassay.evaluation import plant_wrong_labels
 from datassay.methods import lossval as module
 from datassay.methods.lossval import Weights, lossval
-from datassay.networks import problem
+from datassay.networks.problem import problem
 
 PLAIN = Recipe(epochs=3, batch_size=8, optimiser="sgd", lr=0.1, momentum=0.0, weight_decay=0.0)
 QUIET = {"progress": False}

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import datassay as da
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines import machine
 from datassay.methods import METHODS
 

@@ -11,8 +11,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 import datassay as da
-from datassay.data import DataError
-from datassay.large import is_mapped
+from datassay.checks import DataError
+from datassay.data.out_of_core import is_mapped
 
 Image = pytest.importorskip("PIL.Image")
 CSV = "name,weight,kind\nrex,30,dog\ntom,4,cat\nace,25,dog\nmia,3,cat\n"
@@ -268,9 +268,9 @@ def numeric(n=90, seed=0):
 
 def streamed(monkeypatch, rows=7):
     """Every table is large from here on, and read so many rows of four columns at a time."""
-    monkeypatch.setattr("datassay.large.LARGE", 0)
-    monkeypatch.setattr("datassay.large._ENTRIES", 16)
-    monkeypatch.setattr("datassay.parquet._ENTRIES", 4 * rows)
+    monkeypatch.setattr("datassay.data.out_of_core.LARGE", 0)
+    monkeypatch.setattr("datassay.data.out_of_core._ENTRIES", 16)
+    monkeypatch.setattr("datassay.data.parquet._ENTRIES", 4 * rows)
 
 
 @pytest.mark.parametrize("missing", ["error", "drop", "mean"])
@@ -436,7 +436,7 @@ def test_large_features_stay_in_their_file(tmp_path, monkeypatch):
     assert not is_mapped(expected.X)
     assert da.read(path, **asked, features=tmp_path / "lists.parquet").hash == expected.hash
     streamed(monkeypatch)
-    monkeypatch.setattr("datassay.readers.LARGE", 0)
+    monkeypatch.setattr("datassay.data.read.LARGE", 0)
     for name in ("F.npy", "lists.parquet", "F.parquet"):
         data = da.read(path, **asked, features=tmp_path / name)
         assert is_mapped(data.X)

@@ -18,9 +18,9 @@ import pytest
 import scipy.sparse as sp
 
 import datassay as da
-from datassay.report import summarize, to_html
-from datassay.report.nearest import nearest, similarities
-from datassay.report.typical import Typical
+from datassay.reporting import summarize, to_html
+from datassay.reporting.nearest import nearest, similarities
+from datassay.reporting.typical import Typical
 
 EVIL = """</script><script>alert(1)</script>"><img src=x onerror="alert(2)">'{{ 7*7 }}&amp;"""
 
@@ -310,7 +310,7 @@ def test_similarities_are_the_definition(sparse: bool) -> None:
 def test_similarities_do_not_depend_on_the_blocks(monkeypatch) -> None:
     X = np.random.default_rng(1).normal(size=(30, 5))
     whole = np.array(list(similarities(X, np.arange(30))))
-    monkeypatch.setattr(sys.modules["datassay.report.nearest"], "_ENTRIES", 90)  # three rows a block
+    monkeypatch.setattr(sys.modules["datassay.reporting.nearest"], "_ENTRIES", 90)  # three rows a block
     np.testing.assert_allclose(np.array(list(similarities(X, np.arange(30)))), whole, rtol=1e-12)
 
 

@@ -17,9 +17,9 @@ import pytest
 import scipy.sparse as sp
 
 import datassay as da
-from datassay import sets
-from datassay.errors import DataError
-from datassay.sets import SETS, available, divided, drawn
+from datassay.checks import DataError
+from datassay.evaluation import datasets as sets
+from datassay.evaluation.datasets import SETS, available, divided, drawn
 
 HERE = [one.name for one in SETS.values() if one.source in ("scikit-learn", "generated")]
 RNG = np.random.default_rng(0)

@@ -9,7 +9,8 @@ from torch import nn
 from datassay.engines import stacked
 from datassay.engines.stacked import block, train_stacked
 from datassay.engines.training import Recipe
-from datassay.networks import cross_entropy, mlp, reconstruction_error, squared_error
+from datassay.networks.defaults import mlp
+from datassay.networks.problem import cross_entropy, reconstruction_error, squared_error
 
 
 @pytest.fixture(autouse=True)

@@ -24,12 +24,13 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeRegressor
 
 import datassay as da
-from datassay import models
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines import designs, submodels
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.engines.submodels import Said, Store, Training, keys_of, train, training_key, utilities
-from datassay.models import LOWEST, LogisticTrainer, RidgeTrainer, log_odds, query_utility, trainable, utility_of
+from datassay.subsets import trainers as models
+from datassay.subsets.trainers import LogisticTrainer, RidgeTrainer, trainable
+from datassay.subsets.utilities import LOWEST, log_odds, query_utility, utility_of
 
 GRID = Inclusion("grid", (0.3, 0.7))
 

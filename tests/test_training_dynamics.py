@@ -15,10 +15,10 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import datassay as da
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.engines import training
 from datassay.engines.training import Recipe, Run, spawned
-from datassay.evaluate import plant_wrong_labels
+from datassay.evaluation import plant_wrong_labels
 from datassay.methods import aum as aum_module
 from datassay.methods.aum import threshold_set
 from datassay.methods.el2n import distance

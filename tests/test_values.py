@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import datassay as da
-from datassay.data import DataError
+from datassay.checks import DataError
 from datassay.values import Values
 
 

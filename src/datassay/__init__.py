@@ -1,14 +1,14 @@
 """datassay: what each training row is worth, and which rows are wrong."""
 
 from datassay import methods
-from datassay.audit import audit
-from datassay.data import Dataset
-from datassay.errors import DataError
-from datassay.evaluate import evaluate
+from datassay.checks import DataError
+from datassay.data.dataset import Dataset
+from datassay.data.read import read
+from datassay.evaluation import evaluate
+from datassay.evaluation.audit import audit
 from datassay.methods import value
-from datassay.plan import plan
-from datassay.readers import read
-from datassay.report import report
+from datassay.planning import plan
+from datassay.reporting import report
 from datassay.values import Values
 
 __all__ = ["DataError", "Dataset", "Values", "audit", "evaluate", "methods", "plan", "read", "report", "value"]

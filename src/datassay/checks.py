@@ -1,4 +1,7 @@
-"""What options may be: each check says in one sentence what is needed and what came."""
+"""What goes wrong by the caller's hand, and checks of options: each says in one sentence what is needed and what came.
+
+The command line turns both errors into one sentence and exit status 2.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from datassay.errors import DataError
+
+class DataError(ValueError):
+    """The data or the call is wrong: one sentence says what is needed, what came, and what to do."""
+
+
+class OptionError(TypeError):
+    """The method has no such option."""
 
 
 def whole(method: str, least: int, **numbers: Any) -> None:

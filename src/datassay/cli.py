@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from datassay.data import Dataset
-from datassay.errors import DataError, OptionError
+from datassay.checks import DataError, OptionError
+from datassay.data.dataset import Dataset
 
 app = typer.Typer(
     help="What each training row is worth, and which rows are wrong.",
@@ -72,9 +72,9 @@ def demo(
     import numpy as np
     from sklearn.datasets import load_digits
 
-    from datassay.evaluate import detection, plant_wrong_labels
+    from datassay.evaluation import detection, plant_wrong_labels
     from datassay.methods import value as value_rows
-    from datassay.report import report as write_report
+    from datassay.reporting import report as write_report
 
     digits = load_digits()
     data, wrong = plant_wrong_labels(Dataset(digits.images, digits.target), 0.1, seed=seed)
@@ -136,9 +136,9 @@ def value(
     probability_wrong says what its suspects are worth. With --method and --budget or --memory, the approximation is that of
     `datassay plan`.
     """
-    from datassay.asked import options_of
     from datassay.engines.machine import backend as workers
     from datassay.methods import value as value_rows
+    from datassay.methods.spec import options_of
 
     labels = Path(label) if label and data.suffix == ".npy" else None
     _writable([output, report, report and report.with_suffix(".json")], [data, labels, val, features, val_features])
@@ -149,14 +149,14 @@ def value(
         out.print(f"{len(rows.dropped)} rows with missing cells were left out.")
     audited = None
     if method is None and rows.task == "classification" and len(rows) >= FEWEST and not options:
-        from datassay.amounts import in_seconds
-        from datassay.audit import audit as look
+        from datassay.evaluation.audit import audit as look
+        from datassay.units import in_seconds
 
         audited = look(rows, budget=in_seconds(budget or "40 s", "budget") / 2, seed=seed)
         _audited(audited, len(rows))
         method = audited.method
     if budget is not None or memory is not None or (audited is not None and len(rows) > audited.rows):
-        from datassay.plan import plan as make
+        from datassay.planning import plan as make
 
         found = make(rows, method, budget=budget, memory=memory)
         if found.method is None:
@@ -257,7 +257,7 @@ def plan(
 
     For every method, from a probe of a few seconds; with a budget, which to take.
     """
-    from datassay.plan import plan as make
+    from datassay.planning import plan as make
 
     rows = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
     out.print(escape(f"{data}: {rows!r}"))
@@ -304,7 +304,7 @@ def audit(
 
     Plants known errors in copies of them, and says how many of the first suspects to expect to be wrong.
     """
-    from datassay.audit import audit as look
+    from datassay.evaluation.audit import audit as look
 
     given = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
     out.print(escape(f"{data}: {given!r}"))
@@ -372,9 +372,9 @@ def bench(
 
     Writes results.parquet, curves.parquet, agreement.parquet and one page, index.html.
     """
-    from datassay.evaluate import TASKS, evaluate
-    from datassay.evaluate.evaluation import bench_file
-    from datassay.sets import SETS
+    from datassay.evaluation import TASKS, evaluate
+    from datassay.evaluation.bench import bench_file
+    from datassay.evaluation.datasets import SETS
 
     if list_:
         _listed(("task", "what is done", "kinds", "rates", "metric"), [
@@ -476,7 +476,7 @@ def _read(
     path: Path, label: Any, id: Any, val: Any, features: Any, val_features: Any, drop: Any, missing: Any, task: Any,
     image_size: Any, encoding: Any,
 ) -> Dataset:  # fmt: skip
-    from datassay.readers import read
+    from datassay.data.read import read
 
     return read(
         path, label=label, id=id, val=val, features=features, val_features=val_features, drop=drop or (),
@@ -504,7 +504,7 @@ def _writable(outputs: list[Path | None], inputs: list[Path | None]) -> None:
 
 
 def _report(values: Any, rows: Dataset, path: Path, top: int) -> None:
-    from datassay.report import report as write
+    from datassay.reporting import report as write
 
     page = write(values, rows, path, top=top)
     out.print(escape(f"Wrote {page} and {page.with_suffix('.json')}. Open {page.resolve().as_uri()} in a browser."))

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datassay.data import DataError
+from datassay.checks import DataError
 
 _KEY = b"datassay"
 _OWN = ("id", "score", "rank", "flagged", "given_label", "suggested_label")

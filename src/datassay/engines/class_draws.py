@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from datassay.engines.leave_one_out import Left, Report, Trusted, energy_terms, leave_one_out
+from datassay.engines.gp_loo import Left, Report, Trusted, energy_terms, leave_one_out
 from datassay.engines.machine import one_thread, spread, task
 
 

@@ -28,16 +28,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from jaxtyping import Integer, Shaped
 from numpy import ndarray
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
 
 from datassay.engines.gradients import Loss
 from datassay.engines.training import Recipe, Rows, Tick, in_batches, random_numbers, spawned
-
-import torch  # isort: skip  (gradients says what to do where it is missing)
-import torch.nn.functional as F  # isort: skip
-from torch import Tensor, nn  # isort: skip
-from torch.func import functional_call, vmap  # isort: skip
 
 NUMBERS = 2**21  # of one step, all copies together: 8 MB in float32, about what caches hold
 ON_CARD = 2**27  # the same for CUDA, where there is memory to fill and no cache to keep to

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+import torch
 from joblib import effective_n_jobs, parallel_config
 from joblib.parallel import get_active_backend
+from torch import Tensor, nn
 
 from datassay.engines import machine
 from datassay.engines.gradients import Loss
-
-import torch  # isort: skip  (gradients says what to do where it is missing)
-from torch import Tensor, nn  # isort: skip
 
 SAVE_EVERY = 5.0  # seconds between checkpoints: an epoch of a small network takes milliseconds
 WORTH_PROCESSES = 15.0  # seconds of work left from which on other processes are started

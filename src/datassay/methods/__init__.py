@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from datassay.data import Dataset
+from datassay.checks import DataError, OptionError
+from datassay.data.dataset import Dataset
 from datassay.engines.machine import Rates
-from datassay.errors import DataError, OptionError
 from datassay.values import Values
 
 
@@ -325,7 +325,7 @@ def value(data: Dataset, method: str = "cg-score", *, seed: int = 0, **options: 
     ((150,), 3)
     >>> da.value(da.Dataset(X, y), method="cg-score", rigde=0.1)
     Traceback (most recent call last):
-    datassay.errors.OptionError: cg-score has no option 'rigde'; did you mean 'ridge'? It takes: ridge, bias, ...
+    datassay.checks.OptionError: cg-score has no option 'rigde'; did you mean 'ridge'? It takes: ridge, bias, ...
     """
     if not isinstance(data, Dataset):
         raise DataError(

@@ -23,13 +23,13 @@ from typing import Any, Literal, NamedTuple, cast
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import one_of, whole
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, one_of, whole
+from datassay.data.dataset import Dataset
 from datassay.engines import designs, effects, knockoffs, semivalues
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.methods import ame_groups
-from datassay.models import query_utility, utility_of
-from datassay.trainings import Stop, Study, Utility, options_of, stop_when, study, symmetric
+from datassay.subsets.study import Stop, Study, Utility, options_of, stop_when, study, symmetric
+from datassay.subsets.utilities import query_utility, utility_of
 from datassay.values import Values
 
 GRID = (0.2, 0.4, 0.6, 0.8)

@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray
 
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError
+from datassay.data.dataset import Dataset
 from datassay.engines import designs, effects, knockoffs
 from datassay.engines.designs import Inclusion, Subsets
-from datassay.trainings import Stop, Study, Utility
+from datassay.subsets.study import Stop, Study, Utility
 
 
 class Groups(NamedTuple):

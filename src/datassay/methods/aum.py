@@ -21,17 +21,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy import ndarray
 
-from datassay.checks import one_of, whole
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, one_of, whole
+from datassay.data.dataset import Dataset
 from datassay.engines.training import Recipe, Run, Tick, spawned
 from datassay.methods.forgetting import DEFAULT, counts, most_predicted
-from datassay.networks import Model, Problem, problem
-from datassay.runs import Place, do, options_of, recipe
+from datassay.networks.problem import Model, Problem, problem
+from datassay.networks.runs import Place, do, options_of, recipe
 from datassay.values import Values
-
-import torch  # isort: skip
 
 
 def aum(

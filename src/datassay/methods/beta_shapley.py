@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datassay.checks import one_of
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, one_of
+from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import beta_law
-from datassay.models import utility_of
-from datassay.trainings import options_of, semivalue, stop_when, study
+from datassay.subsets.study import options_of, semivalue, stop_when, study
+from datassay.subsets.utilities import utility_of
 from datassay.values import Values
 
 

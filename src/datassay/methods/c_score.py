@@ -18,11 +18,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy import ndarray
 
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError
+from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.methods.data_oob import Without, utility_of_rows, without
 from datassay.methods.self_confidence import top
-from datassay.trainings import options_of, stop_when, study
+from datassay.subsets.study import options_of, stop_when, study
 from datassay.values import Values
 
 NAME = "c-score"

@@ -23,14 +23,16 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from datassay.data import DataError, Dataset, plain
+from datassay.checks import DataError
+from datassay.costs import cg_score as cg_score_size
+from datassay.costs.cg_score import Way, factor_bytes, on_card, scheme_memory, way
+from datassay.data.dataset import Dataset
+from datassay.data.encoding import plain
 from datassay.engines import gram, machine
 from datassay.engines.class_draws import draw, over_draws
-from datassay.engines.leave_one_out import Choice, SingularGramError, Trusted, Work, choose, energy_terms, leave_one_out
+from datassay.engines.gp_loo import Choice, SingularGramError, Trusted, Work, choose, energy_terms, leave_one_out
 from datassay.engines.panels import OtherRunError
-from datassay.methods import cg_score_size
 from datassay.methods.cg_score_approx import approximate
-from datassay.methods.cg_score_size import Way, factor_bytes, on_card, scheme_memory, way
 from datassay.values import Values
 
 SAMPLE = 1000  # rows on which ridge, bias and trusted are chosen, so that the choice costs the same for any n

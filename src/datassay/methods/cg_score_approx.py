@@ -11,11 +11,11 @@ import scipy.sparse as sp
 from scipy.stats import spearmanr
 from sklearn.cluster import MiniBatchKMeans
 
+from datassay.costs.cg_score import Way
 from datassay.engines import gram, local, low_rank
-from datassay.engines.leave_one_out import Left, Trusted, energy_terms, leave_one_out
+from datassay.engines.gp_loo import Left, Trusted, energy_terms, leave_one_out
 from datassay.engines.machine import one_thread
 from datassay.engines.partition import partition, project
-from datassay.methods.cg_score_size import Way
 
 TUNED = 8_000  # rows on which the ridge is found again
 SAMPLE = 4000  # rows on which the approximation is compared with the exact score

@@ -28,11 +28,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import one_of, whole
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, one_of, whole
+from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.methods.self_confidence import RANKS, TOL, ranks, said_without, top
-from datassay.trainings import options_of, study
+from datassay.subsets.study import options_of, study
 from datassay.values import Values
 
 NAME = "confident-learning"

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from datassay.checks import whole
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, whole
+from datassay.data.dataset import Dataset
 from datassay.engines.facility import locate
 from datassay.engines.training import Recipe, Run, Tick, outputs, spawned
-from datassay.networks import Model, Problem, problem
-from datassay.runs import Place, do, options_of, recipe
+from datassay.networks.problem import Model, Problem, problem
+from datassay.networks.runs import Place, do, options_of, recipe
 from datassay.values import Values
 
 TABLES = Recipe(epochs=10, lr=0.01, momentum=0.0, weight_decay=0.0)

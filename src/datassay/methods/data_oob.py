@@ -20,13 +20,13 @@ import numpy as np
 from numpy import ndarray
 from sklearn.tree import ExtraTreeClassifier, ExtraTreeRegressor
 
-from datassay.checks import one_of
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, one_of
+from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
 from datassay.methods.self_confidence import FAR, off, top
-from datassay.models import accuracy, log_odds, of_labels
-from datassay.trainings import Study, options_of, stop_when, study
+from datassay.subsets.study import Study, options_of, stop_when, study
+from datassay.subsets.utilities import accuracy, log_odds, of_labels
 from datassay.values import Values
 
 NAME = "data-oob"

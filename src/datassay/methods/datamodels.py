@@ -19,12 +19,12 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import one_of, whole
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, one_of, whole
+from datassay.data.dataset import Dataset
 from datassay.engines import effects
 from datassay.engines.designs import Inclusion
-from datassay.models import log_odds, of_labels, query_utility
-from datassay.trainings import options_of, stop_when, study
+from datassay.subsets.study import options_of, stop_when, study
+from datassay.subsets.utilities import log_odds, of_labels, query_utility
 from datassay.values import Values
 
 AT_ONCE = 64  # queries whose LASSOs share the work on the masks

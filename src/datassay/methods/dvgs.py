@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from scipy.stats import rankdata
+from torch import Tensor, nn
 
-from datassay.checks import one_of, whole
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, one_of, whole
+from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients, mean_gradient
 from datassay.engines.training import Recipe, Run, Tick, in_batches, random_numbers, set_mode, spawned
-from datassay.networks import Model, Problem, mlp, problem
-from datassay.runs import Place, do, options_of, recipe
+from datassay.networks.defaults import mlp
+from datassay.networks.problem import Model, Problem, problem
+from datassay.networks.runs import Place, do, options_of, recipe
 from datassay.values import Values
-
-import torch  # isort: skip
-from torch import Tensor, nn  # isort: skip
 
 DEFAULT = Recipe(epochs=100, batch_size=500, optimiser="adam", lr=1e-3, weight_decay=0.0)
 IMAGES = replace(DEFAULT, epochs=30, batch_size=128)

@@ -28,21 +28,21 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy import ndarray
+from torch import Tensor, nn
 
-from datassay.checks import one_of, whole
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, one_of, whole
+from datassay.data.dataset import Dataset
 from datassay.engines import training as loop
 from datassay.engines.training import Recipe, Run, Tick, in_batches, keep, kept, outputs, random_numbers, spawned
 from datassay.engines.two_means import suspicious
-from datassay.models import LOWEST, Scorer, utility_of
-from datassay.networks import Model, Problem, Standardise, problem
-from datassay.runs import Place, do, options_of, recipe
+from datassay.networks.defaults import Standardise
+from datassay.networks.problem import Model, Problem, problem
+from datassay.networks.runs import Place, do, options_of, recipe
+from datassay.subsets.utilities import LOWEST, Scorer, utility_of
 from datassay.values import Values
-
-import torch  # isort: skip
-import torch.nn.functional as F  # isort: skip
-from torch import Tensor, nn  # isort: skip
 
 DEFAULT = Recipe(epochs=10, batch_size=2000, lr=0.1, weight_decay=0.0)
 PUBLISHED = Recipe(epochs=100, batch_size=256, optimiser="adam", lr=1e-3, weight_decay=0.0)

@@ -18,17 +18,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from datassay.checks import whole
-from datassay.data import Dataset
+from datassay.data.dataset import Dataset
 from datassay.engines.training import Recipe, Run, Tick, outputs, spawned
-from datassay.networks import Model, Problem, problem
-from datassay.runs import Place, do, options_of, recipe
+from datassay.networks.problem import Model, Problem, problem
+from datassay.networks.runs import Place, do, options_of, recipe
 from datassay.values import Values
-
-import torch  # isort: skip
-import torch.nn.functional as F  # isort: skip
-from torch import Tensor  # isort: skip
 
 TABLES, IMAGES = 2, 5  # epochs after which planted wrong labels are told best from right ones
 

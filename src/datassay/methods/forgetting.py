@@ -22,10 +22,10 @@ import numpy as np
 from numpy import ndarray
 
 from datassay.checks import whole
-from datassay.data import Dataset
+from datassay.data.dataset import Dataset
 from datassay.engines.training import Recipe, Run, Tick, spawned
-from datassay.networks import Model, Problem, problem
-from datassay.runs import Place, do, options_of, recipe
+from datassay.networks.problem import Model, Problem, problem
+from datassay.networks.runs import Place, do, options_of, recipe
 from datassay.values import Values
 
 DEFAULT = Recipe(epochs=6, optimiser="adam", lr=1e-3, weight_decay=0.0)

@@ -17,17 +17,16 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from datassay.checks import one_of, whole
-from datassay.data import Dataset
+from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients
 from datassay.engines.training import Recipe, Run, Tick, in_batches, spawned
 from datassay.methods.el2n import early
-from datassay.networks import Model, Problem, last_layer, problem
-from datassay.runs import Place, do, options_of, recipe
+from datassay.networks.problem import Model, Problem, last_layer, problem
+from datassay.networks.runs import Place, do, options_of, recipe
 from datassay.values import Values
-
-import torch  # isort: skip
 
 AT_ONCE = 512  # rows in one pass
 FAR = 3.0  # robust standard deviations of the residuals from which an amount is flagged

@@ -23,17 +23,16 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
-from datassay.checks import one_of, whole
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, one_of, whole
+from datassay.data.dataset import Dataset
 from datassay.engines.gradients import Loss, RowGradients, hessian_product, mean_gradient
 from datassay.engines.training import Recipe, Rows, Run, Tick, outputs, set_mode, spawned
-from datassay.networks import Model, Problem, mean_over, problem
-from datassay.runs import Place, do, options_of, recipe
+from datassay.networks.problem import Model, Problem, mean_over, problem
+from datassay.networks.runs import Place, do, options_of, recipe
 from datassay.values import Values
-
-import torch  # isort: skip
-from torch import Tensor, nn  # isort: skip
 
 TABLES = Recipe(epochs=5, lr=0.01, momentum=0.0, weight_decay=0.0)
 IMAGES = replace(TABLES, epochs=8, lr=0.05)

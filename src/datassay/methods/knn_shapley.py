@@ -30,7 +30,9 @@ from joblib import effective_n_jobs
 from numpy import ndarray
 from tqdm import tqdm
 
-from datassay.data import DataError, Dataset, plain
+from datassay.checks import DataError
+from datassay.data.dataset import Dataset
+from datassay.data.encoding import plain
 from datassay.engines import gram
 from datassay.engines.neighbours import each, nearest, ranked
 from datassay.values import Values

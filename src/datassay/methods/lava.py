@@ -28,8 +28,9 @@ import scipy.sparse as sp
 from numpy import ndarray
 from tqdm import tqdm
 
-from datassay.checks import number, one_of, whole
-from datassay.data import DataError, Dataset, plain
+from datassay.checks import DataError, number, one_of, whole
+from datassay.data.dataset import Dataset
+from datassay.data.encoding import plain
 from datassay.engines import transport
 from datassay.engines.transport import Cost
 from datassay.engines.two_means import suspicious

@@ -19,11 +19,13 @@ from sklearn.linear_model import LinearRegression
 from tqdm import tqdm
 
 from datassay.checks import whole
-from datassay.data import Dataset
+from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
-from datassay.models import RidgeTrainer, scaled, utility_of
-from datassay.trainings import Study, Utility, options_of, study
+from datassay.subsets.default_model import scaled
+from datassay.subsets.study import Study, Utility, options_of, study
+from datassay.subsets.trainers import RidgeTrainer
+from datassay.subsets.utilities import utility_of
 from datassay.values import Values
 
 PRECISE = 1e-9

@@ -31,19 +31,18 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy import ndarray
+from torch import Tensor, nn
 
-from datassay.checks import number, one_of, whole
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, number, one_of, whole
+from datassay.data.dataset import Dataset
 from datassay.engines import transport
 from datassay.engines.training import Recipe, Run, Tick, keep, outputs, spawned
 from datassay.engines.two_means import suspicious
-from datassay.networks import Model, Problem, problem
-from datassay.runs import Place, do, options_of, recipe
+from datassay.networks.problem import Model, Problem, problem
+from datassay.networks.runs import Place, do, options_of, recipe
 from datassay.values import Values
-
-import torch  # isort: skip
-from torch import Tensor, nn  # isort: skip
 
 DEFAULT = Recipe(epochs=10, batch_size=32, optimiser="adam", lr=1e-3, weight_decay=0.0)
 PUBLISHED = Recipe(epochs=30, batch_size=32, optimiser="adam", lr=0.01, weight_decay=0.0, rest=True)

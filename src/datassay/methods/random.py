@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from datassay.checks import whole
-from datassay.data import Dataset
+from datassay.data.dataset import Dataset
 from datassay.values import Values
 
 

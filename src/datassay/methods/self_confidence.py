@@ -19,10 +19,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import one_of, whole
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, one_of, whole
+from datassay.data.dataset import Dataset
 from datassay.engines.designs import Subsets
-from datassay.trainings import Study, options_of, study
+from datassay.subsets.study import Study, options_of, study
 from datassay.values import Values
 
 NAME = "self-confidence"

@@ -23,13 +23,13 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from datassay.checks import one_of
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, one_of
+from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import shapley_law
-from datassay.models import utility_of
-from datassay.trainings import Found, Stop, Study, Utility, options_of, semivalue, stop_when, study
+from datassay.subsets.study import Found, Stop, Study, Utility, options_of, semivalue, stop_when, study
+from datassay.subsets.utilities import utility_of
 from datassay.values import Values
 
 INNER = (0.1, 0.9)  # p of subsets from which proportional effects are estimated

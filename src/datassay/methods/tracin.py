@@ -19,17 +19,16 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 
-from datassay.checks import one_of, whole
-from datassay.data import DataError, Dataset
+from datassay.checks import DataError, one_of, whole
+from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients, mean_gradient
 from datassay.engines.training import Recipe, Run, Tick, in_batches, set_mode, spawned
 from datassay.methods.grand import FAR, far
-from datassay.networks import Model, Problem, last_layer, mean_over, problem
-from datassay.runs import Place, do, options_of, recipe
+from datassay.networks.problem import Model, Problem, last_layer, mean_over, problem
+from datassay.networks.runs import Place, do, options_of, recipe
 from datassay.values import Values
-
-import torch  # isort: skip
 
 TABLES = Recipe(epochs=5, lr=0.01, momentum=0.0, weight_decay=0.0)
 IMAGES = replace(TABLES, epochs=6, lr=0.05)

@@ -1,0 +1,1 @@
+"""What each method takes in time, memory and disk, predicted before anything runs."""

@@ -1,0 +1,19 @@
+"""What KNN-Shapley takes: a distance, a place in an order and a few passes for each pair of a row and a judge."""
+
+from __future__ import annotations
+
+from datassay.data.dataset import Dataset
+from datassay.engines.machine import Rates
+from datassay.methods import Cost
+
+
+def costs(data: Dataset, rates: Rates) -> list[Cost]:
+    """One way, judged by the validation rows; where there are none, by the training rows."""
+    n, p = data.X.shape
+    rows = data.codes_val is None
+    m = n if rows else len(data.codes_val)  # type: ignore[arg-type]
+    c = 1 if data.task == "regression" else len(data.classes)
+    pair = 2.0 * p / (0.7 * rates.product64) + 1.0 / rates.sort + 3.0 / rates.values
+    # 32 distances a row, a few numbers a row for each thread, sums a class
+    memory = 8.0 * n * (32 + 8 * rates.threads + 2 * c) + 90e6
+    return [Cost({"judge": "rows"} if rows else {}, 0.1 + m * (n * pair + 2e-4), memory, 0.0, 0)]

@@ -1,0 +1,132 @@
+"""What methods that train on subsets take: passes over the rows for the default models, and what all trainings say, in memory."""
+
+from __future__ import annotations
+
+import math
+
+from datassay.data.dataset import Dataset
+from datassay.engines.linear import BLOCK
+from datassay.engines.machine import Rates
+from datassay.methods import Cost
+
+ITERATIONS = 12  # of a logistic regression that begins near where others ended
+SKINNY = 0.3  # of the speed of large products
+EACH = 2.5e-4  # seconds of a training that are no arithmetic
+CHOICE = 30  # trainings on 1000 rows at most, by which the default model's penalty is chosen
+METRICS = 25  # Hessians that are inverted for that, of one class; for the trainings, LEVELS of each class
+LEVELS = 2
+PLACE = 4e-6  # seconds of a digest of an id
+TREE = 1e-3  # seconds of a tree that are not its rows
+FOLDS = 5  # trainings for suggested labels
+PROCESSES = 15.0  # seconds from which on other processes help
+
+
+def ame(data: Dataset, rates: Rates) -> list[Cost]:
+    """1000 trainings, and two ridge regressions on their masks: of the effects, and with knockoffs."""
+    cost = _cost(data, rates, 1000 + FOLDS, asked=_val(data), more=3 * _regression(data, rates))
+    return [cost._replace(memory=cost.memory + 8.0 * 1000 * len(data) * 10)]  # masks beside their knockoffs, in a few copies
+
+
+def shapley(data: Dataset, rates: Rates) -> list[Cost]:
+    """1000 trainings, and a ridge regression on their masks."""
+    cost = _cost(data, rates, 1000 + FOLDS, asked=_val(data), more=_regression(data, rates))
+    return [cost._replace(memory=cost.memory + 8.0 * 1000 * len(data) * 5)]
+
+
+def beta_shapley(data: Dataset, rates: Rates) -> list[Cost]:
+    """The same; subsets are smaller by default."""
+    return [_cost(data, rates, 1000 + FOLDS, share=0.2, asked=_val(data), more=_regression(data, rates))]
+
+
+def banzhaf(data: Dataset, rates: Rates) -> list[Cost]:
+    """The same as Shapley's."""
+    return shapley(data, rates)
+
+
+def leave_one_out(data: Dataset, rates: Rates) -> list[Cost]:
+    """A training on all other rows for each row, to a fine tolerance; ridge regression: one fit."""
+    trainings = 1 if data.task == "regression" else len(data)
+    return [_cost(data, rates, trainings + FOLDS, share=1.0, asked=_val(data))]
+
+
+def datamodels(data: Dataset, rates: Rates) -> list[Cost]:
+    """1000 trainings, and for each validation row the paths of a LASSO in five folds."""
+    n = len(data)
+    paths = _val(data) * (5 + 1) * (0.01 + 60.0 * n * min(n, 1000) * 8 / rates.product64)
+    grams = 6 * 2.0 * 1000 * n**2 / rates.product64
+    return [_cost(data, rates, 1000 + FOLDS, asked=_val(data), more=paths + grams)]
+
+
+def data_oob(data: Dataset, rates: Rates) -> list[Cost]:
+    """500 trees: at each level of a tree all its rows, in each of a few columns."""
+    n, d = data.X.shape
+    columns = d if data.task == "regression" else math.sqrt(d)
+    tree = TREE + n * (8e-9 * columns * math.log2(n) + 8e-7)
+    return [Cost({}, 0.5 + _spread(500 * tree, rates), _memory(data, 500, n), 0.0, 500)]
+
+
+def c_score(data: Dataset, rates: Rates) -> list[Cost]:
+    """450 trainings on half of the rows, on average."""
+    return [_cost(data, rates, 450, asked=len(data))]
+
+
+def self_confidence(data: Dataset, rates: Rates) -> list[Cost]:
+    """Five folds."""
+    return [_cost(data, rates, 5, share=0.8, asked=len(data))]
+
+
+def confident_learning(data: Dataset, rates: Rates) -> list[Cost]:
+    """Five folds, and for each pair of classes an order of the rows of one."""
+    cost = _cost(data, rates, 5, share=0.8, asked=len(data))
+    return [cost._replace(seconds=cost.seconds + len(data) * max(1, len(data.classes)) / rates.sort)]
+
+
+def random(data: Dataset, rates: Rates) -> list[Cost]:
+    """A digest of each id."""
+    return [Cost({}, PLACE * len(data), 300.0 * len(data), 0.0, 0)]
+
+
+def _cost(data: Dataset, rates: Rates, trainings: int, *, share: float = 0.5, asked: int, more: float = 0.0) -> Cost:
+    """Trainings of the default linear model on a share of the rows, each asked about so many; and ``more`` seconds."""
+    (n, d), c = data.X.shape, max(1, len(data.classes))
+    rate = SKINNY * rates.product64 / rates.threads
+
+    def seconds(rows: float, columns: int) -> float:
+        if data.task == "regression":
+            return EACH + 2.0 * rows * columns**2 / rate
+        return EACH + 4.0 * ITERATIONS * rows * columns * c / rate
+
+    def inverse(rows: float, columns: int) -> float:
+        return 0.0 if data.task == "regression" or columns > BLOCK else columns**2 * (rows + 2.0 * columns) / rates.product64
+
+    some, inside = min(n, 1000), min(n, d)  # more columns than rows are turned into the space of the rows
+    each = seconds(share * n, inside) + 2.0 * asked * d * c / rate + asked * c * rates.threads / rates.values
+    chosen = CHOICE * seconds(some, min(some, d)) + METRICS * inverse(some, min(some, d)) + LEVELS * c * inverse(n, inside)
+    return Cost(
+        {},
+        0.1 + PLACE * n + chosen + _spread(trainings * each, rates) + more,
+        _memory(data, trainings, asked),
+        0.0,
+        trainings,
+    )
+
+
+def _regression(data: Dataset, rates: Rates) -> float:
+    """Seconds of an eigendecomposition of the smaller of 1000 trainings and n rows, on masks of both."""
+    small, large = min(len(data), 1000), max(len(data), 1000)
+    return rates.choice * (small / 1000) ** 3 + 4.0 * small**2 * large / rates.product64
+
+
+def _val(data: Dataset) -> int:
+    return len(data) // 4 if data.codes_val is None else len(data.codes_val)
+
+
+def _memory(data: Dataset, trainings: int, asked: int) -> float:
+    """Of what trainings say, of some copies of the rows, of numbers that are held while it is read."""
+    c = max(1, len(data.classes))
+    return 4.0 * trainings * asked * c + 24.0 * math.prod(data.X.shape) + 150.0 * len(data) * c + 200e6
+
+
+def _spread(seconds: float, rates: Rates) -> float:
+    """Time on all cores, if it is worth other processes."""
+    return seconds if seconds < PROCESSES else 2.0 + seconds / rates.threads

@@ -1,0 +1,1 @@
+"""Rows at the door: read from files or memory, checked, encoded once."""

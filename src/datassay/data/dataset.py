@@ -1,0 +1,392 @@
+"""Dataset: rows that keep their ids, checked once at the door.
+
+Everything behind this door may rely on: X is a finite 2-D array of real numbers (or scipy CSR), y has one label a row, ids
+are unique, every class has at least two rows. X is float64 or the smaller type in which it came, and it may lie in a file:
+what calculates with it turns blocks of rows into floats.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Hashable
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from datassay.checks import DataError
+from datassay.data.encoding import Encoder, Missing, plain
+from datassay.data.out_of_core import Table, blocks, taken
+
+Task = Literal["classification", "regression"]
+
+
+class Dataset:
+    """Training rows, and optionally the validation rows their value is measured against.
+
+    Parameters
+    ----------
+    X
+        (n, d) numbers: numpy, torch, scipy sparse; or (n, height, width[, channels]) images; or a pandas or polars frame,
+        whose numeric columns are standardised and whose text, boolean and categorical columns become one-hot columns
+        (``encoding`` records how). Arrays of float32, float16 and integers of at most two bytes keep their type, memory
+        maps any, and both are used where they lie: don't change them afterwards. All else becomes float64; only uint8
+        images become float32, divided by 255.
+    y
+        (n,) labels of any hashable kind, or numbers for regression.
+    X_val, y_val
+        (m, d) and (m,), the validation rows, encoded as the training rows were.
+    ids
+        (n,) unique names of the rows; default 0 ... n-1.
+    task
+        "classification" or "regression"; default: regression if y holds a number that is not whole.
+    missing
+        What to do with NaN and infinity: "error", "drop" the row, or fill in the column's "mean" (text: the commonest).
+    standardise
+        Bring numeric columns to mean 0 and standard deviation 1; default: frames yes, arrays no.
+
+    Raises
+    ------
+    DataError
+        With the first row and column that is wrong.
+
+    Examples
+    --------
+    >>> import datassay as da
+    >>> X = [[0., 1.], [1., 0.], [1., .1], [.1, 1.]]
+    >>> data = da.Dataset(X, ["cat", "dog", "dog", "cat"], ids=["a", "b", "c", "d"])
+    >>> data
+    Dataset: 4 rows x 2 columns, classification, 2 classes ('cat' 2, 'dog' 2), no validation rows
+    >>> data.classes
+    ['cat', 'dog']
+    """
+
+    X: Any  #: (n, d) real array or CSR array; float64, or the smaller type in which it came
+    y: np.ndarray  #: (n,) the labels as they came
+    ids: np.ndarray  #: (n,) unique
+    codes: np.ndarray  #: (n,) int64 index into ``classes``; regression: float64 targets
+    classes: list[Hashable]  #: the original labels, sorted where they can be; regression: empty
+    X_val: Any  #: (m, d) or None
+    y_val: np.ndarray | None  #: (m,) or None
+    codes_val: np.ndarray | None  #: (m,) or None
+    task: Task  #: classification or regression
+    columns: list[str]  #: names of the columns of X
+    encoding: dict[str, str]  #: for each column of the frame, what was done to it
+    shown: pd.DataFrame | np.ndarray  #: what a person looks at: (n, ...) original frame, images, or numbers
+    shown_val: pd.DataFrame | np.ndarray | None  #: the same for the validation rows
+    dropped: np.ndarray  #: ids of rows that ``missing="drop"`` left out
+    kept: np.ndarray  #: mask over the rows that came: which stayed
+    kept_val: np.ndarray | None  #: the same for the validation rows
+    source: dict[str, Any]  #: how `read` was called, so that a report can find the rows again
+
+    def __init__(
+        self,
+        X: Any,
+        y: Any,
+        X_val: Any = None,
+        y_val: Any = None,
+        ids: Any = None,
+        task: Task | None = None,
+        *,
+        missing: Missing = "error",
+        standardise: bool | None = None,
+    ) -> None:
+        if task not in (None, "classification", "regression"):
+            raise DataError(f"task must be 'classification' or 'regression', got {task!r}.")
+        if missing not in ("error", "drop", "mean"):
+            raise DataError(f"missing must be 'error', 'drop' or 'mean', got {missing!r}.")
+        shown, labels = _rows(X, "X"), _labels(y, "y")
+        n = shown.shape[0]
+        if n == 0:
+            raise DataError("X has no rows: at least four are needed, two in each of two classes.")
+        if len(labels) != n:
+            raise DataError(f"X has {n} rows but y has {len(labels)} labels: they must be of one length.")
+        names = np.arange(n) if ids is None else _labels(ids, "ids")
+        if len(names) != n:
+            raise DataError(f"X has {n} rows but ids has {len(names)} entries: they must be of one length.")
+        _unique(names)
+        if (X_val is None) != (y_val is None):
+            raise DataError("X_val and y_val go together, but only one of them was given.")
+        shown_val = None if X_val is None else _rows(X_val, "X_val")
+        labels_val = None if y_val is None else _labels(y_val, "y_val")
+        if shown_val is not None and labels_val is not None and shown_val.shape[0] != len(labels_val):
+            raise DataError(f"X_val has {shown_val.shape[0]} rows but y_val has {len(labels_val)} labels.")
+
+        if shown_val is not None and shown_val.shape[0] == 0:
+            raise DataError("X_val has no rows: leave the validation rows out, or give some.")
+        encoder = Encoder(shown, names, missing, standardise, X.columns if isinstance(X, Table) else None)
+        matrix, keep = encoder.fit()
+        self.dropped, self.kept, self.kept_val = names[~keep], keep, None
+        self.X, self.columns, self.encoding = _read_only(matrix), encoder.columns, encoder.encoding
+        self.shown = self.X if encoder.shows(matrix) else _chosen(shown, keep)
+        if not keep.all():
+            labels, names = labels[keep], names[keep]
+        self.ids, self.source = names, {}
+        self.X_val = self.shown_val = self.y_val = self.codes_val = None
+        self._set_labels(labels, task)
+        if shown_val is not None and labels_val is not None:
+            matrix_val, keep_val = encoder.transform(shown_val)
+            self.X_val, self.shown_val = _read_only(matrix_val), _chosen(shown_val, keep_val)
+            self.y_val, self.kept_val = labels_val[keep_val], keep_val
+            self.codes_val = self._codes_of(self.y_val)
+
+    def _set_labels(self, labels: np.ndarray, task: Task | None) -> None:
+        """Check the labels and number them."""
+        if len(blank := np.flatnonzero(pd.isna(labels))):
+            raise DataError(f"row {blank[0]} (id {plain(self.ids[blank[0]])!r}) has no label: give it one or drop the row.")
+        self.y, self.task = labels, task or infer_task(labels)
+        if self.task == "regression":
+            try:
+                self.codes = labels.astype(np.float64)
+            except (TypeError, ValueError):
+                raise DataError(f"regression needs numbers as labels, got {plain(labels[0])!r} in row 0.") from None
+            if len(bad := np.flatnonzero(~np.isfinite(self.codes))):
+                raise DataError(
+                    f"the label of row {bad[0]} (id {plain(self.ids[bad[0]])!r}) is {labels[bad[0]]}, not a number."
+                )
+            if np.ptp(self.codes) == 0:
+                raise DataError(
+                    f"all {len(labels)} labels are {plain(labels[0])!r}: there is nothing to value rows against."
+                )
+            self.classes = []
+            return
+        self.codes, self.classes = _number(labels)
+        counts = np.bincount(self.codes)
+        if len(counts) == 1:
+            raise DataError(
+                f"all {len(labels)} rows are of one class, {self.classes[0]!r}: at least two classes are needed."
+            )
+        if (lonely := int(counts.argmin())) >= 0 and counts[lonely] == 1:
+            row = int(np.flatnonzero(self.codes == lonely)[0])
+            hint = " If the labels are amounts, pass task='regression'." if len(counts) > len(labels) / 5 else ""
+            raise DataError(
+                f"class {self.classes[lonely]!r} has one row only (row {row}, id {plain(self.ids[row])!r}): "
+                f"a class needs two rows, so that one can vouch for the other; drop the row or merge the class.{hint}"
+            )
+
+    def _codes_of(self, labels: np.ndarray) -> np.ndarray:
+        """Validation labels in the training classes' numbers."""
+        if self.task == "regression":
+            try:
+                values = labels.astype(np.float64)
+            except (TypeError, ValueError):
+                raise DataError(
+                    f"regression needs numbers as validation labels, got {plain(labels[0])!r} in row 0."
+                ) from None
+            if len(bad := np.flatnonzero(~np.isfinite(values))):
+                raise DataError(f"the label of validation row {bad[0]} is {labels[bad[0]]}, not a number.")
+            return values
+        index = {label: code for code, label in enumerate(self.classes)}
+        for row, label in enumerate(labels):
+            if label not in index:
+                known = ", ".join(repr(c) for c in self.classes[:10])
+                raise DataError(
+                    f"validation row {row} has label {plain(label)!r}, which no training row has (they have {known})."
+                )
+        return np.array([index[label] for label in labels], dtype=np.int64)
+
+    def labels_of(self, codes: np.ndarray) -> np.ndarray:
+        """Class numbers back to the original labels, in the dtype in which they came."""
+        names = np.empty(len(self.classes), dtype=object)
+        names[:] = self.classes
+        return names[codes] if self.y.dtype == object else names[codes].astype(self.y.dtype)
+
+    # -- variations: each returns a new Dataset that shares the arrays it does not change
+
+    def take(self, rows: Any) -> Dataset:
+        """The rows chosen by position or mask, ids kept; validation rows stay."""
+        rows = np.asarray(rows)
+        if rows.dtype == bool and len(rows) != len(self):
+            raise DataError(f"take needs a mask of {len(self)} entries, one a row, got {len(rows)}.")
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        if len(rows) == 0 or rows.dtype.kind not in "iu" or rows.max() >= len(self) or rows.min() < -len(self):
+            raise DataError(f"take needs positions from 0 to {len(self) - 1}, at least one, got {rows.tolist()[:10]}.")
+        _unique(self.ids[rows])
+        new = copy.copy(self)
+        new.X, new.ids = _read_only(self.X[rows]), self.ids[rows]
+        if self.shown is self.X:
+            new.shown = new.X
+        else:
+            new.shown = self.shown.iloc[rows] if isinstance(self.shown, pd.DataFrame) else self.shown[rows]
+        new._set_labels(self.y[rows], self.task)
+        if self.y_val is not None:
+            new.codes_val = new._codes_of(self.y_val)
+        return new
+
+    def with_labels(self, y: Any) -> Dataset:
+        """The same rows with other labels (corrected, or planted wrong)."""
+        labels = _labels(y, "y")
+        if len(labels) != len(self):
+            raise DataError(f"with_labels needs {len(self)} labels, one a row, got {len(labels)}.")
+        new = copy.copy(self)
+        new._set_labels(labels, self.task)
+        if self.y_val is not None:
+            new.codes_val = new._codes_of(self.y_val)
+        return new
+
+    def with_features(self, F: Any, F_val: Any = None) -> Dataset:
+        """Value the rows on the features F (n, p), an embedding say, and go on showing the originals.
+
+        Where there are validation rows, F_val (m, p) must come with F.
+        """
+        if (self.X_val is None) != (F_val is None):
+            need = "F_val" if F_val is None else "no F_val"
+            have = "has validation rows" if F_val is None else "has none"
+            raise DataError(f"with_features needs {need} here, since the data set {have}.")
+        if (came := _rows(F, "F").shape[0]) != len(self):
+            raise DataError(f"with_features needs {len(self)} rows of features, one for each row of the data, got {came}.")
+        try:
+            features = Dataset(F, self.y, F_val, self.y_val, ids=self.ids, task=self.task)
+        except DataError as error:
+            raise DataError(f"in the features: {error}") from None
+        new = copy.copy(self)
+        new.X, new.X_val, new.columns, new.encoding = features.X, features.X_val, features.columns, features.encoding
+        return new
+
+    def without_validation(self) -> Dataset:
+        """The same training rows alone."""
+        new = copy.copy(self)
+        new.X_val = new.y_val = new.codes_val = new.shown_val = None
+        return new
+
+    @property
+    def hash(self) -> str:
+        """16 bytes in hex over features, labels and ids: the same data, the same hash."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (self.X, self.X_val):
+            arrays = [part.data, part.indices, part.indptr] if sp.issparse(part) else [part]
+            for array in arrays:
+                if array is not None:
+                    digest.update(f"{array.shape}{array.dtype}".encode())
+                    for rows in blocks(array):
+                        digest.update(np.ascontiguousarray(array[rows]).view(np.uint8).data)
+        for labels in (self.y, self.y_val, self.ids):
+            if labels is not None:
+                digest.update(repr(labels.tolist()).encode())
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        if self.task == "regression":
+            what = f"regression, labels {self.codes.min():g} to {self.codes.max():g}"
+        else:
+            counts = np.bincount(self.codes, minlength=len(self.classes))
+            some = ", ".join(f"{c!r} {k}" for c, k in zip(self.classes[:5], counts, strict=False))
+            what = f"classification, {len(self.classes)} classes ({some}{', ...' if len(self.classes) > 5 else ''})"
+        val = "no validation rows" if self.X_val is None else f"{self.X_val.shape[0]} validation rows"
+        return f"Dataset: {len(self)} rows x {self.X.shape[1]} columns, {what}, {val}"
+
+
+def infer_task(labels: np.ndarray) -> Task:
+    """Regression if the labels are numbers and one of them is not whole.
+
+    >>> infer_task(np.array([0.0, 1.0, 2.0])), infer_task(np.array([0.5, 1.0]))
+    ('classification', 'regression')
+    """
+    if labels.dtype.kind == "f" and np.any(labels != np.round(labels)):
+        return "regression"
+    return "classification"
+
+
+def is_images(shown: Any) -> bool:
+    """Whether what is shown are pictures: (n, height, width) or (n, height, width, channels)."""
+    return isinstance(shown, np.ndarray) and shown.ndim in (3, 4)
+
+
+def _rows(X: Any, name: str) -> Any:
+    """What came, as a frame, a CSR array, or a numpy array with at least two axes."""
+    if isinstance(X, Table):
+        return X.values
+    if hasattr(X, "detach"):  # torch, without importing it
+        X = X.detach().cpu()
+        X = (X.float() if "bfloat16" in str(X.dtype) else X).numpy()
+    if sp.issparse(X):
+        return sp.csr_array(X)
+    if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas") and hasattr(X, "columns"):  # polars
+        X = X.to_pandas()
+    if isinstance(X, pd.DataFrame):
+        if X.shape[1] == 0:
+            raise DataError(f"{name} has no columns.")
+        if X.columns.duplicated().any():
+            raise DataError(f"{name} has two columns named {X.columns[X.columns.duplicated()][0]!r}: rename one.")
+        return X.reset_index(drop=True)
+    try:
+        X = X if isinstance(X, np.memmap) else np.asarray(X)
+    except ValueError:
+        raise DataError(f"the rows of {name} are not all of one length: a table with equal rows is needed.") from None
+    if X.ndim == 1:
+        raise DataError(f"{name} must have one row an example, (n, d); it came with shape {X.shape}: reshape it.")
+    if X.ndim == 4 and X.shape[-1] not in (1, 3, 4) and X.shape[1] in (1, 3, 4):
+        X = np.moveaxis(X, 1, -1)  # torch keeps the channels first
+    if X.ndim > 4:
+        raise DataError(f"{name} has {X.ndim} axes; rows, or images with at most (n, height, width, channels), are needed.")
+    if X.ndim == 0 or (len(X) and X[0].size == 0):
+        raise DataError(f"{name} has shape {X.shape}: there is nothing in a row.")
+    return X
+
+
+def _labels(y: Any, name: str) -> np.ndarray:
+    """(n,) labels as they came; tuples and mixed kinds in an object array."""
+    if hasattr(y, "detach"):
+        y = y.detach().cpu().numpy()
+    if hasattr(y, "to_numpy"):
+        y = y.to_numpy()
+    if not isinstance(y, np.ndarray):
+        y = list(y)
+        kinds = {type(v) for v in y}
+        array = np.empty(len(y), dtype=object)
+        array[:] = y
+        y = np.asarray(y) if len(kinds) == 1 and kinds <= {int, float, str, bool} else array
+        if kinds == {int, float} and all(v == float(v) for v in array):
+            y = array.astype(np.float64)
+    if y.dtype == object and len(y) and {type(v) for v in y.ravel()} == {float}:
+        y = y.astype(np.float64)  # as pandas hands out its nullable floats
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise DataError(f"{name} must have one entry a row, (n,); it came with shape {y.shape}.")
+    return y
+
+
+def _unique(ids: np.ndarray) -> None:
+    if len(blank := np.flatnonzero(pd.isna(ids))):
+        raise DataError(f"row {blank[0]} has no id: give it one, or leave the ids out to use the row number.")
+    doubled = pd.Series(ids).duplicated().to_numpy()
+    if doubled.any():
+        second = int(np.flatnonzero(doubled)[0])
+        first = next(i for i, value in enumerate(ids) if value == ids[second])
+        raise DataError(f"rows {first} and {second} have the same id, {plain(ids[second])!r}: ids must be unique.")
+
+
+def _number(labels: np.ndarray) -> tuple[np.ndarray, list[Hashable]]:
+    """Codes 0 ... k-1 and the original labels, sorted where Python can sort them."""
+    try:
+        codes, distinct = pd.factorize(labels)
+    except TypeError as error:
+        raise DataError(f"labels must be hashable: {error}.") from None
+    classes = list(distinct.tolist() if isinstance(distinct, np.ndarray) else distinct)
+    try:
+        order = sorted(range(len(classes)), key=lambda c: classes[c])
+    except TypeError:
+        order = list(range(len(classes)))
+    rank = np.empty(len(classes), np.int64)
+    rank[order] = np.arange(len(classes))
+    return rank[codes], [classes[c] for c in order]
+
+
+def _chosen(shown: Any, keep: np.ndarray) -> Any:
+    """The rows in the mask, without a copy where that is all of them."""
+    if keep.all():
+        return shown
+    return taken(shown, keep) if isinstance(shown, np.ndarray) else shown[keep]
+
+
+def _read_only(X: Any) -> Any:
+    if isinstance(X, np.ndarray):
+        X = X.view()
+        X.flags.writeable = False
+    return X

@@ -1,0 +1,352 @@
+"""Encoder: from what is shown, frames, images, numbers, to the matrix that is valued."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from datassay.checks import DataError
+from datassay.data.out_of_core import SMALL, blocks, is_large, is_mapped, room, taken
+
+Missing = Literal["error", "drop", "mean"]
+
+
+class Encoder:
+    """From what is shown to the matrix that is valued; learned on the training rows, used again on validation rows."""
+
+    def __init__(
+        self,
+        shown: Any,
+        ids: np.ndarray,
+        missing: Missing,
+        standardise: bool | None,
+        columns: Sequence[str] | None = None,
+    ) -> None:
+        self.shown, self.ids, self.missing = shown, ids, missing
+        self.frame = isinstance(shown, pd.DataFrame)
+        self.standardise = (self.frame or columns is not None) if standardise is None else standardise
+        self.named = columns is not None
+        self.columns: list[str] = list(columns or [])
+        self.encoding: dict[str, str] = {}
+
+    def fit(self) -> tuple[Any, np.ndarray]:
+        if sp.issparse(self.shown):
+            return self._sparse(self.shown, "X", self.ids)
+        if self.frame:
+            return self._fit_frame(self.shown)
+        flat = _numbers(self.shown, "X")
+        self.columns = self.columns or [f"x{j}" for j in range(flat.shape[1])]
+        self.mean, self.scale = np.zeros(flat.shape[1]), np.ones(flat.shape[1])
+        flat, keep = self._finite(flat, self.columns, "X", self.ids, fill=None)
+        if self.standardise:
+            self.mean, self.scale = self._moments(flat)
+            flat = self._standardised(flat)
+        elif self.missing == "mean":
+            self.mean, _ = self._moments(flat)
+        if self.named:
+            for c, mean, scale in zip(self.columns, self.mean, self.scale, strict=True):
+                self.encoding[c] = _how(mean, scale) if self.standardise else "number, as it is"
+        return flat, keep
+
+    def shows(self, matrix: Any) -> bool:
+        """Whether the matrix holds what is shown, cell by cell, so that it need not be kept beside it."""
+        came = self.shown
+        return (
+            isinstance(came, np.ndarray)
+            and came.ndim == 2
+            and came.dtype == matrix.dtype
+            and not self.standardise
+            and self.missing != "mean"
+        )
+
+    def transform(self, shown: Any) -> tuple[Any, np.ndarray]:
+        """Validation rows; the same columns are needed."""
+        names = np.arange(len(shown) if not sp.issparse(shown) else shown.shape[0])
+        if self.frame != isinstance(shown, pd.DataFrame) or sp.issparse(self.shown) != sp.issparse(shown):
+            raise DataError("X_val must be of the same kind as X: a frame, a sparse matrix or an array as X is.")
+        if self.frame:
+            if absent := [c for c in self.shown.columns if c not in shown.columns]:
+                raise DataError(f"the validation rows have no column {absent[0]!r}; they have {list(shown.columns)[:10]}.")
+            return self._transform_frame(shown[list(self.shown.columns)], "X_val", names)
+        if shown.shape[1:] != self.shown.shape[1:]:
+            raise DataError(
+                f"a row of X_val has shape {shown.shape[1:]}, a row of X {self.shown.shape[1:]}: they must agree."
+            )
+        if sp.issparse(shown):
+            return self._sparse(shown, "X_val", names)
+        flat, keep = self._finite(_numbers(shown, "X_val"), self.columns, "X_val", names, fill=self.mean)
+        return (self._standardised(flat) if self.standardise else flat), keep
+
+    def _moments(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each column; 1 where a column holds one number."""
+        if not _blockwise(X):
+            mean, scale = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
+            scale[scale == 0] = 1.0
+            return mean, scale
+        mean, squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            for rows in blocks(X):
+                mean += X[rows].sum(axis=0, dtype=np.float64)
+            mean /= len(X)
+            for rows in blocks(X):
+                away = X[rows] - mean
+                squares += np.einsum("nd,nd->d", away, away)
+            scale = np.sqrt(squares / len(X))
+        if len(bad := np.flatnonzero(~np.isfinite(scale))):
+            largest = max(float(abs(X[rows, bad[0]]).max()) for rows in blocks(X))
+            raise DataError(f"column {self.columns[bad[0]]!r} holds numbers too large to standardise, up to {largest:g}.")
+        scale[scale <= len(X) * np.finfo(np.float64).eps * abs(mean)] = 1.0  # what rounding the mean leaves of one number
+        return mean, scale
+
+    def _standardised(self, X: np.ndarray) -> np.ndarray:
+        if not _blockwise(X):
+            return (X - self.mean) / self.scale
+        out = room(X.shape, np.float32)
+        for rows in blocks(X):
+            out[rows] = (X[rows] - self.mean) / self.scale
+        return out
+
+    def _sparse(self, X: Any, name: str, ids: np.ndarray) -> tuple[Any, np.ndarray]:
+        X = sp.csr_array(X, dtype=np.float64)
+        self.columns = [f"x{j}" for j in range(X.shape[1])]
+        if len(bad := np.flatnonzero(~np.isfinite(X.data))):
+            row = int(np.searchsorted(X.indptr, bad[0], side="right") - 1)
+            raise DataError(
+                f"{name} has {X.data[bad[0]]} in row {row} (id {plain(ids[row])!r}), column {X.indices[bad[0]]}."
+            )
+        return X, np.ones(X.shape[0], bool)
+
+    def _finite(
+        self, X: np.ndarray, columns: Sequence[str], name: str, ids: np.ndarray, fill: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """X without NaN and infinity, and which rows stayed."""
+        keep = np.ones(len(X), bool)
+        if X.dtype.kind != "f":
+            return X, keep
+        gaps, first = 0, (0, 0)
+        for rows in blocks(X):
+            good = np.isfinite(X[rows])
+            if not good.all():
+                if gaps == 0:
+                    row, column = (int(i) for i in np.argwhere(~good)[0])
+                    first = (rows.start + row, column)
+                gaps += int(good.size - good.sum())
+                keep[rows] = good.all(axis=1)
+        if gaps == 0:
+            return X, keep
+        if self.missing == "error":
+            raise DataError(
+                f"{name} has {X[first]} in row {first[0]} (id {plain(ids[first[0]])!r}), column {columns[first[1]]!r} "
+                f"({gaps} such cells): pass missing='drop' or missing='mean', or mend them."
+            )
+        if self.missing == "drop":
+            if not keep.any():
+                raise DataError(
+                    f"every row of {name} has a missing cell, so missing='drop' leaves none: use missing='mean'."
+                )
+            return taken(X, keep), keep
+        if fill is None:
+            fill = _present_mean(X)
+            if len(empty := np.flatnonzero(np.isnan(fill))):
+                raise DataError(f"column {columns[empty[0]]!r} of {name} has no value at all: drop the column.")
+        out = room(X.shape, X.dtype)
+        for rows in blocks(X):
+            out[rows] = np.where(np.isfinite(X[rows]), X[rows], fill)
+        return out, np.ones(len(X), bool)
+
+    def _fit_frame(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        from sklearn.compose import ColumnTransformer
+        from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+        # inside, columns are c0, c1, ...: their own names can be numbers, dates or tuples, and scikit-learn wants text
+        self.names = {f"c{j}": str(c) for j, c in enumerate(frame.columns)}
+        frame = frame.set_axis(list(self.names), axis=1)
+        kinds = {c: _is_numeric(frame[c], self.names[c]) for c in frame}
+        self.numeric, self.text = [c for c in kinds if kinds[c]], [c for c in kinds if not kinds[c]]
+        ready, absent = self._typed(frame)
+        if self.missing == "mean":
+            self.fill = {c: self._usual(ready[c][~absent[:, j]], c) for j, c in enumerate(ready)}
+        ready, keep = self._filled(ready, absent, "X", self.ids)
+        self.transformer = ColumnTransformer(
+            [
+                ("number", StandardScaler() if self.standardise else "passthrough", self.numeric),
+                ("text", OneHotEncoder(handle_unknown="ignore", sparse_output=False), self.text),
+            ]
+        )
+        matrix = self._encoded(ready, fit=True)
+        self.columns = [self.names[c] for c in self.numeric]
+        for j, c in enumerate(self.numeric):
+            how = "number, as it is"
+            if self.standardise:
+                scaler = self.transformer.named_transformers_["number"]
+                how = _how(scaler.mean_[j], scaler.scale_[j])
+            self.encoding[self.names[c]] = how
+        for j, c in enumerate(self.text):
+            values = self.transformer.named_transformers_["text"].categories_[j]
+            self.columns += [f"{self.names[c]}={v}" for v in values]
+            self.encoding[self.names[c]] = f"text, one-hot, {len(values)} values"
+        return matrix, keep
+
+    def _transform_frame(self, frame: pd.DataFrame, name: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        frame = frame.set_axis(list(self.names), axis=1)
+        for c in self.numeric:
+            if not _is_numeric(frame[c], self.names[c]):
+                raise DataError(f"column {self.names[c]!r} is text in the validation rows and numbers in the training rows.")
+        ready, keep = self._filled(*self._typed(frame), name, ids)
+        return self._encoded(ready, fit=False), keep
+
+    def _typed(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+        """Numbers as float64, text as it is; and which cells have neither."""
+        out = {c: _to_float(frame[c]) for c in self.numeric}
+        out |= {c: frame[c].astype(object).where(frame[c].notna(), None) for c in self.text}
+        ready = pd.DataFrame(out, index=frame.index, columns=list(frame.columns))
+        absent = {c: ~np.isfinite(ready[c]) if c in self.numeric else ready[c].isna() for c in ready}
+        return ready, pd.DataFrame(absent).to_numpy(bool)
+
+    def _usual(self, present: pd.Series, c: str) -> Any:
+        if present.empty:
+            raise DataError(f"column {self.names[c]!r} has no value at all: drop the column.")
+        return present.mean() if c in self.numeric else present.astype(str).mode().iloc[0]
+
+    def _filled(
+        self, ready: pd.DataFrame, absent: np.ndarray, name: str, ids: np.ndarray
+    ) -> tuple[pd.DataFrame, np.ndarray]:
+        """Missing cells treated as asked; which rows stayed."""
+        keep: Any = np.ones(len(ready), bool)
+        if absent.any() and self.missing == "error":
+            row, j = (int(i) for i in np.argwhere(absent)[0])
+            came = str(ready.iloc[row, j]) if ready.columns[j] in self.numeric else "nothing"
+            raise DataError(
+                f"{name} has {came} in row {row} (id {plain(ids[row])!r}), column {self.names[ready.columns[j]]!r} "
+                f"({int(absent.sum())} such cells): pass missing='drop' or missing='mean', or mend them."
+            )
+        if absent.any() and self.missing == "drop":
+            keep = ~absent.any(axis=1)
+            if not keep.any():
+                raise DataError(
+                    f"every row of {name} has a missing cell, so missing='drop' leaves none: use missing='mean'."
+                )
+            ready = ready[keep]
+        elif absent.any():
+            for j, c in enumerate(ready):
+                ready[c] = ready[c].mask(absent[:, j], self.fill[c])
+        return ready.astype(dict.fromkeys(self.text, str)), keep
+
+    def _encoded(self, ready: pd.DataFrame, *, fit: bool) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            matrix = self.transformer.fit_transform(ready) if fit else self.transformer.transform(ready)
+        matrix = np.ascontiguousarray(matrix, dtype=np.float64)
+        # n standardised numbers are at most sqrt(n - 1) large, unless their squares overflowed
+        bound = 2 * np.sqrt(len(matrix)) if fit and self.standardise else np.inf
+        if len(bad := np.flatnonzero(~(abs(matrix) <= bound).all(axis=0))):
+            c = self.numeric[int(bad[0])]
+            raise DataError(
+                f"column {self.names[c]!r} holds numbers too large to standardise, up to {ready[c].abs().max():g}."
+            )
+        return matrix
+
+
+def _to_float(column: pd.Series) -> pd.Series:
+    """Numbers, and dates as days, in float64."""
+    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) == "date":
+        column = pd.to_datetime(column)
+    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+        start = (
+            column.dropna().iloc[0] * 0 if pd.api.types.is_timedelta64_dtype(column) else pd.Timestamp(0, tz=column.dt.tz)
+        )
+        return (column - start) / pd.Timedelta(days=1)
+    if column.dtype == object or pd.api.types.is_string_dtype(column):
+        return pd.to_numeric(column, errors="coerce").astype(np.float64)
+    return column.astype("Float64").astype(np.float64) if column.isna().any() else column.astype(np.float64)
+
+
+def _is_numeric(column: pd.Series, name: str) -> bool:
+    """Numbers are a column's if nine in ten of its cells are numbers; then the tenth is an error, not a category."""
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column):
+        return False
+    if pd.api.types.is_complex_dtype(column):
+        raise DataError(f"column {name!r} holds complex numbers: give real ones.")
+    if not (column.dtype == object or pd.api.types.is_string_dtype(column)):
+        return True
+    present = column.dropna()
+    if present.empty or pd.api.types.infer_dtype(present) == "date":
+        return True
+    as_number = pd.to_numeric(present, errors="coerce")
+    share = float(as_number.notna().mean())
+    if share == 1:
+        return True
+    text = present.astype(str)
+    distinct = text.nunique()
+    without_separators = float(pd.to_numeric(text.str.replace(r"[,\s']", "", regex=True), errors="coerce").notna().mean())
+    # a few values, some of them numbers, are kinds ("1", "2", "3 or more"); many are numbers with something wrong among them
+    if share >= 0.9 or (max(share, without_separators) >= 0.2 and distinct > 20):
+        row = int(np.flatnonzero(as_number.isna())[0])
+        position = int(np.flatnonzero(column.notna())[row])
+        marks = " without thousands separators" if without_separators > share else ""
+        raise DataError(
+            f"column {name!r} needs numbers, but row {position} has {plain(present.iloc[row])!r} ({share:.1%} of the column "
+            f"are numbers): write them{marks} with a decimal point, empty where they are missing, or leave the column out."
+        )
+    if distinct > max(50, len(present) // 5) or distinct == len(present) >= 10:
+        raise DataError(
+            f"column {name!r} is text with {distinct} different values in {len(present)} rows, such as "
+            f"{plain(present.iloc[0])!r}: leave it out (drop), or turn it into features; if it names the rows, make it the id."
+        )
+    return False
+
+
+def _how(mean: float, scale: float) -> str:
+    return f"number, mean {mean:.6g}, standard deviation {scale:.6g}"
+
+
+def _blockwise(X: np.ndarray) -> bool:
+    """Whether X is worked on in blocks; what fits the memory in float64 already is not, nor is what is small."""
+    return is_large(X.shape) and (is_mapped(X) or X.dtype != np.float64)
+
+
+def _present_mean(X: np.ndarray) -> np.ndarray:
+    """Means of the finite numbers of the columns; NaN where there are none."""
+    total, present = np.zeros(X.shape[1]), np.zeros(X.shape[1], np.int64)
+    for rows in blocks(X) if _blockwise(X) else [slice(None)]:
+        good = np.isfinite(X[rows])
+        total += np.where(good, X[rows], 0).sum(axis=0, dtype=np.float64)
+        present += good.sum(axis=0)
+    return np.divide(total, present, out=np.full(X.shape[1], np.nan), where=present > 0)
+
+
+def _numbers(X: np.ndarray, name: str) -> np.ndarray:
+    """(n, d) numbers; small types and what lies in a file stay as they are, 8-bit images become float32 in 0 ... 1."""
+    if X.dtype.kind in "OUS":
+        flat = X.reshape(len(X), -1)
+        for row, column in np.ndindex(*flat.shape):
+            try:
+                float(flat[row, column])
+            except (TypeError, ValueError):
+                raise DataError(
+                    f"{name} needs numbers, but row {row}, column {column} has {plain(flat[row, column])!r}: "
+                    "pass a pandas frame, whose text columns are encoded, or turn it into numbers."
+                ) from None
+        return flat.astype(np.float64)
+    if X.dtype.kind not in "fiub":
+        raise DataError(f"{name} needs real numbers, but came with dtype {X.dtype}.")
+    flat = X.reshape(len(X), -1)
+    if X.dtype == np.uint8 and X.ndim > 2:
+        out = room(flat.shape, np.float32)
+        for rows in blocks(flat):
+            np.divide(flat[rows], np.float32(255), out=out[rows])
+        return out
+    if is_mapped(flat) and X.dtype.isnative and X.dtype.itemsize <= 8:
+        return flat.view(np.uint8) if X.dtype == bool else flat
+    if X.dtype in SMALL and flat.flags.c_contiguous:
+        return flat
+    # a copy, so that the data does not change when the caller's array does
+    return np.array(flat, dtype=X.dtype if X.dtype in SMALL else np.float64, order="C")
+
+
+def plain(value: Any) -> Any:
+    """A numpy scalar as Python shows it: 'a', not np.str_('a')."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,436 @@
+"""`read`: a file, a folder or a data set in memory becomes a Dataset.
+
+CSV, Parquet, npy, npz, a folder of images with a sub-folder a class; data sets of torch and Hugging Face.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import compute as pc
+from pyarrow import csv
+
+from datassay.checks import DataError
+from datassay.data import in_memory, parquet
+from datassay.data.dataset import Dataset, Task
+from datassay.data.encoding import Missing
+from datassay.data.out_of_core import LARGE, Table
+
+_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+_TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".npy", ".npz"}
+
+
+def read(
+    path: str | Path | Any,
+    *,
+    label: str | None = None,
+    id: str | None = None,
+    val: str | Path | Any = None,
+    features: str | Path | None = None,
+    val_features: str | Path | None = None,
+    drop: Sequence[str] = (),
+    missing: Missing = "error",
+    task: Task | None = None,
+    image_size: int | None = None,
+    encoding: str = "utf-8",
+) -> Dataset:
+    """Read training rows, and optionally validation rows, from files or from data sets of torch and Hugging Face.
+
+    A torch Dataset gives pairs (x, label): row i is its item i, also where a DataLoader that shuffles is given. A Hugging
+    Face Dataset has columns as a file has; a column of classes gives the names of the classes. The rows are read into one
+    array. They must be the same at every reading, so random augmentation is refused.
+
+    Parameters
+    ----------
+    path
+        CSV (also .tsv, .csv.gz; the separator is found), Parquet (also with a column of encoded images, or of lists of
+        numbers), npz with arrays X and y (and optionally X_val, y_val, ids), npy with X alone, or a folder with a
+        sub-folder of images for each class. Or a torch Dataset or DataLoader, anything else with ``len`` and ``[i]`` that
+        gives pairs (x, label), or a Hugging Face Dataset.
+    label
+        The column of labels; for npy the file of labels, another npy; not for npz, folders and pairs.
+    id
+        The column of ids; default: the row number (folders: the path below the folder). For npy another npy file.
+    val
+        A file or data set of the same form with the validation rows; not for npy.
+    features, val_features
+        .npy or .parquet with one row of numbers for each row: value the rows on these, show the originals.
+    drop
+        Columns to leave out.
+    missing
+        "error", "drop" or "mean", as in `Dataset`.
+    task
+        "classification" or "regression"; default: as `Dataset` finds.
+    image_size
+        Bring all images to this many pixels a side; default: they must be of one size.
+    encoding
+        Of CSV files.
+
+    Raises
+    ------
+    DataError
+        One sentence: what is needed, what came (file, row, column), what to do.
+    ImportError
+        If there are images and pillow is not installed.
+
+    Examples
+    --------
+    >>> import datassay as da, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "pets.csv")
+    >>> _ = path.write_text("name,weight,kind\\nrex,30,dog\\ntom,4,cat\\nace,25,dog\\nmia,3,cat\\n")
+    >>> da.read(path, label="kind", id="name")
+    Dataset: 4 rows x 1 columns, classification, 2 classes ('cat' 2, 'dog' 2), no validation rows
+    >>> da.read([([30.0, 1.0], "dog"), ([4.0, 0.0], "cat"), ([25.0, 1.0], "dog"), ([3.0, 0.0], "cat")])
+    Dataset: 4 rows x 2 columns, classification, 2 classes ('cat' 2, 'dog' 2), no validation rows
+    """
+    for column in (id, *drop):
+        if column is not None and column == label:
+            raise DataError(f"column {column!r} is the label: it can't be the id or be left out as well.")
+    if id in drop and id is not None:
+        raise DataError(f"column {id!r} is the id: it can't be left out as well.")
+    if val_features is not None and features is None:
+        raise DataError("val_features (--val-features) goes with features (--features), which was not given.")
+    held = not _is_path(path)
+    if val is not None and held == _is_path(val):
+        raise DataError("the rows and the validation rows (val) must both be files, or both be data sets in memory.")
+    if held:
+        path, val = in_memory.unwrapped(path), None if val is None else in_memory.unwrapped(val)
+        if val is not None and in_memory.is_table(path) != in_memory.is_table(val):
+            raise DataError(
+                f"the training rows are a {in_memory.named(path)}, the validation rows (val) a {in_memory.named(val)}: "
+                "give two data sets of pairs (x, label), or two of Hugging Face."
+            )
+    elif _is_npy(path):
+        label, id = _beside(path, label), _beside(path, id)
+        if val is not None:
+            raise DataError(f"validation rows have no place beside {path}: use npz (X, y, X_val, y_val), or da.Dataset.")
+    elif val is not None and _is_npy(val):
+        raise DataError(f"{val} has no labels, which validation rows need: use npz (X, y), or da.Dataset.")
+    X, y, ids, inner = _parts(path, label, id, tuple(drop), image_size, encoding)
+    X_val, y_val = inner
+    name, name_val = (in_memory.named(path), f"{in_memory.named(val)} (val)") if held else (path, val)
+    if val is not None:
+        X_val, y_val, _, _ = _parts(val, label, id, tuple(drop), image_size, encoding, like=X)
+        if isinstance(X, Table) and isinstance(X_val, pd.DataFrame):
+            X_val = _as_table(X_val, X.columns, val)
+    if isinstance(X, np.ndarray) and isinstance(X_val, np.ndarray) and X.shape[1:] != X_val.shape[1:] and val is not None:
+        raise DataError(
+            f"a row of {name_val} has shape {X_val.shape[1:]}, a row of {name} has {X.shape[1:]}: they must agree."
+        )
+    try:
+        data = Dataset(X, y, X_val, y_val, ids=ids, task=task, missing=missing)
+    except DataError as error:
+        at = name_val if val is not None and ("X_val" in str(error) or "validation" in str(error)) else name
+        raise DataError(f"{at}: {error}") from None
+    if features is not None:
+        F = _features(Path(features), data.kept)
+        F_val = None if val_features is None else _features(Path(val_features), data.kept_val)
+        data = data.with_features(F, F_val)
+    if in_memory:  # there is no file in which a report could find the rows again
+        return data
+    data.source = {
+        "path": str(Path(path).resolve()),
+        "label": label,
+        "id": id,
+        "val": None if val is None else str(Path(val).resolve()),
+        "features": None if features is None else str(Path(features).resolve()),
+        "val_features": None if val_features is None else str(Path(val_features).resolve()),
+        "drop": list(drop),
+        "missing": missing,
+        "task": task,
+        "image_size": image_size,
+        "encoding": encoding,
+    }
+    return data
+
+
+def _parts(
+    path: str | Path | Any,
+    label: str | None,
+    id: str | None,
+    drop: tuple[str, ...],
+    size: int | None,
+    encoding: str,
+    like: Any = None,
+) -> tuple[Any, Any, Any, tuple[Any, Any]]:
+    """X, y, ids and (X_val, y_val) of one source; ``like`` is the X of the training rows where these are validation rows."""
+    if not _is_path(path):
+        return *_held(path, label, id, drop, size, like), (None, None)
+    path = Path(path)
+    if path.is_dir():
+        return *_folder(path, size), (None, None)
+    if not path.exists():
+        near = _near(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
+        raise DataError(f"there is no file or folder {str(path)!r}{near}")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty: rows under a line of column names are needed.")
+    kind = "".join(s for s in path.suffixes[-2:] if s != ".gz").lower().split(".")[-1]
+    if kind == "npz":
+        return _npz(path)
+    if kind == "npy":
+        return _npy(path, label, id, drop)
+    if kind in ("parquet", "pq"):
+        names = parquet.names_of(path)
+        _check_columns(path, names, label, id, drop, like)
+        if (X := parquet.read_numbers(path, [label, id, *drop], like)) is not None:
+            beside = parquet.read_columns(path, [c for c in (label, id) if c is not None and c in names])
+            return X, beside[label], beside[id].to_numpy() if id in beside else None, (None, None)
+        table = parquet.read_all(path)
+    elif kind in ("csv", "tsv", "txt"):
+        table = _csv(path, label, id, encoding)
+    else:
+        raise DataError(f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))} or a folder of images.")
+    frame = table.to_pandas()
+    if len(frame) == 0:
+        raise DataError(f"{path} has column names but no rows.")
+    names = [str(c) for c in frame.columns]
+    frame.columns = names
+    _check_columns(path, names, label, id, drop, like)
+    return *_of_frame(frame, path, label, id, drop, size), (None, None)
+
+
+def _held(
+    source: Any, label: str | None, id: str | None, drop: tuple[str, ...], size: int | None, like: Any
+) -> tuple[Any, Any, Any]:
+    """X, y and ids of a data set in memory; ``like`` as in `_parts`."""
+    name = in_memory.named(source) if like is None else f"{in_memory.named(source)} (val)"
+    if not in_memory.is_table(source):
+        for what, column in [("label", label), ("id", id)] + [("drop", d) for d in drop]:
+            if column is not None:
+                raise DataError(f"{name} gives pairs (x, label), which have no column {column!r}: leave {what} out.")
+        return *in_memory.read_pairs(source, name, size), None
+    names = source.column_names
+    _check_columns(name, names, label, id, drop, like)
+    beside = [c for c in names if c in (label, id)]
+    others = [c for c in names if c not in (label, id, *drop)]
+    if (X := in_memory.read_array(source, others, name, size)) is not None:
+        table = in_memory.frame(source, beside)
+        return X, table[label], table[id].to_numpy() if id in beside else None
+    return _of_frame(in_memory.frame(source, beside + others), name, label, id, drop, size)
+
+
+def _of_frame(
+    frame: pd.DataFrame, path: str | Path, label: str | None, id: str | None, drop: tuple[str, ...], size: int | None
+) -> tuple[Any, Any, Any]:
+    """X, y and ids of a table, whose first column of encoded images makes the rows if it has one."""
+    y = frame.pop(label)
+    ids = frame.pop(id).to_numpy() if id is not None and id in frame else None
+    frame = frame.drop(columns=[d for d in drop if d in frame])
+    if frame.shape[1] == 0:
+        raise DataError(f"{path} has no column left beside {label!r} to value the rows on.")
+    firsts = {c: _first(frame[c]) for c in frame}
+    for c, cell in firsts.items():
+        if isinstance(cell, dict) and "bytes" not in cell:
+            raise DataError(f"column {c!r} of {path} holds records: leave it out (drop), or give its fields as columns.")
+        if isinstance(cell, list | np.ndarray) and not any(isinstance(other, bytes | dict) for other in firsts.values()):
+            others = [name for name in firsts if name != c]
+            beside = f" beside other columns ({_listed(others)})" if others else ", but not of numbers"
+            raise DataError(
+                f"column {c!r} of {path} holds lists{beside}: lists of numbers make the rows where they are the only column, "
+                "so leave out (drop) it or the others."
+            )
+    pictures = [c for c, cell in firsts.items() if isinstance(cell, (bytes, dict))]
+    if pictures:
+        images = (cell["bytes"] if isinstance(cell, dict) else cell for cell in frame[pictures[0]])
+        return in_memory.decoded(images, len(frame), lambda i: f"{path}, row {i}, column {pictures[0]!r}", size), y, ids
+    return frame, y, ids
+
+
+def _as_table(frame: pd.DataFrame, columns: list[str], path: str | Path) -> Table:
+    """Validation rows from a small file for training rows from a large one."""
+    for c in columns:
+        if c not in frame:
+            raise DataError(f"the validation rows in {path} have no column {c!r}; they have {_listed(list(frame))}.")
+        if not pd.api.types.is_numeric_dtype(frame[c]):
+            raise DataError(f"column {c!r} is numbers in the training rows, but not in {path}.")
+    return Table(frame[columns].to_numpy(np.float64, na_value=np.nan), columns)
+
+
+def _check_columns(
+    path: str | Path, names: list[str], label: str | None, id: str | None, drop: tuple[str, ...], like: Any
+) -> None:
+    """What was named is there; validation rows need the label alone."""
+    if label is None:
+        raise DataError(f"{path} needs the name of its label column (label=..., or --label); it has {_listed(names)}.")
+    for what, column in [("label", label), ("id", id)] + [("drop", d) for d in drop]:
+        if column is not None and column not in names and (like is None or what == "label"):
+            raise DataError(f"{path} has no column {column!r} ({what}); it has {_listed(names)}{_near(column, names)}")
+
+
+def _csv(path: Path, label: str | None, id: str | None, encoding: str) -> pa.Table:
+    """Strict: every row has as many fields as the header. Labels and ids stay as they are written."""
+    ragged: list[Any] = []
+
+    def remember(row: Any) -> str:
+        ragged.append(row)
+        return "skip"
+
+    def parsed(only: Sequence[str], null_values: list[str], column_types: dict[str, Any] | None = None) -> pa.Table:
+        return csv.read_csv(
+            pa.BufferReader(content),
+            # one block: the row numbers of errors count from the top, and a column's type is settled by all its cells
+            read_options=csv.ReadOptions(block_size=len(content) + 1, use_threads=False),
+            parse_options=csv.ParseOptions(delimiter=separator, invalid_row_handler=remember, newlines_in_values=True),
+            convert_options=csv.ConvertOptions(
+                include_columns=list(only), strings_can_be_null=True, null_values=null_values, column_types=column_types
+            ),
+        )
+
+    try:
+        with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
+            content = stream.read()
+        text = content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+        content = text.encode()
+        separator = max([",", ";", "\t", "|"], key=text.split("\n", 1)[0].count)
+        table = parsed([], null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"])
+        as_written = [c for c in (label, id) if c is not None and table.column_names.count(c) == 1]
+        if as_written and not ragged:
+            plain = parsed(as_written, null_values=[""], column_types=dict.fromkeys(as_written, pa.string()))
+            for c in as_written:
+                table = table.set_column(table.column_names.index(c), c, _as_number(plain.column(c), whole=c == id))
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path} is not {encoding} text (line {line}): pass its encoding, such as latin-1 or utf-16."
+        ) from None
+    except LookupError:
+        raise DataError(f"there is no encoding {encoding!r}; utf-8, latin-1 and utf-16 are common.") from None
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path} can't be read as CSV: {str(error).splitlines()[0]}.") from None
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error}.") from None
+    if ragged:
+        row = ragged[0]
+        where = f"line {row.number}" if row.number is not None else "a line"
+        raise DataError(
+            f"{path} is ragged: {where} has {row.actual_columns} fields, the header {row.expected_columns} "
+            f"({len(ragged)} such lines): {row.text[:80]!r}; quote fields that hold the separator {separator!r}, or mend them."
+        )
+    return table
+
+
+def _as_number(column: pa.ChunkedArray, whole: bool) -> pa.ChunkedArray:
+    """Text of whole numbers alone, or unless ``whole`` of decimals alone, becomes numbers; where "007" is among it, all stays text."""
+    kinds = [(r"^-?(0|[1-9]\d{0,17})$", pa.int64()), (r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$", pa.float64())]
+    for pattern, kind in kinds[:1] if whole else kinds:
+        if pc.all(pc.match_substring_regex(column, pattern)).as_py():
+            return pc.cast(column, kind)
+    return column
+
+
+def _is_path(source: Any) -> bool:
+    return isinstance(source, str | os.PathLike)
+
+
+def _is_npy(path: str | Path) -> bool:
+    return Path(path).suffix.lower() == ".npy"
+
+
+def _beside(path: str | Path, name: str | None) -> str | None:
+    """Where the file with the labels or ids of an npy file is: as it is named, else in the same folder."""
+    if name is None:
+        return None
+    near = Path(path).parent / name
+    return str((near if near.is_file() and not Path(name).is_file() else Path(name)).resolve())
+
+
+def _npy(
+    path: Path, label: str | None, id: str | None, drop: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, Any, tuple[None, None]]:
+    """The rows where they lie, read when needed; labels and ids from files of their own."""
+    if label is None:
+        raise DataError(f"{path} has no labels: name the .npy file that has them (label='y.npy', or --label y.npy).")
+    if drop:
+        raise DataError(f"{path} has no column {drop[0]!r} to leave out: the columns of an array have no names.")
+    for name, holds in ((label, "labels"), (id, "ids")):
+        if name is not None and not (_is_npy(name) and Path(name).is_file()):
+            raise DataError(f"{path} needs its {holds} in another .npy file, and {name!r} is none.")
+    return _array(path, mapped=True), _array(Path(label)), None if id is None else _array(Path(id)), (None, None)
+
+
+def _array(path: Path, mapped: bool = False) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        if "Python objects" in str(error) or "Object arrays" in str(error):
+            raise DataError(f"{path} holds Python objects, which can run code when opened: save numbers or text.") from None
+        raise DataError(f"{path} can't be read as npy: it is no array.") from None
+
+
+def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in held.files}
+    except ValueError as error:
+        if "Object arrays" not in str(error):
+            raise DataError(f"{path} can't be read as npz: it is no archive of arrays.") from None
+        raise DataError(f"{path} holds Python objects, which can run code when opened: save y as numbers or text.") from None
+    except Exception as error:  # a broken zip shows in many ways
+        raise DataError(f"{path} can't be read as npz: {error}.") from None
+    for name in ("X", "y"):
+        if name not in arrays:
+            raise DataError(f"{path} needs the arrays X and y, and has {_listed(list(arrays))}{_near(name, arrays)}")
+    return arrays["X"], arrays["y"], arrays.get("ids"), (arrays.get("X_val"), arrays.get("y_val"))
+
+
+def _folder(path: Path, size: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    files = sorted(
+        f
+        for f in path.glob("*/**/*")
+        if f.suffix.lower() in _IMAGES and f.is_file() and not f.relative_to(path).parts[0].startswith(".")
+    )
+    if not files:
+        raise DataError(f"the folder {str(path)!r} has no images in sub-folders: one sub-folder for each class is needed.")
+    names = [f.relative_to(path) for f in files]
+    X = in_memory.decoded((f.read_bytes() for f in files), len(files), lambda i: str(files[i]), size)
+    return X, np.array([n.parts[0] for n in names]), np.array([n.as_posix() for n in names])
+
+
+def _features(path: Path, kept: np.ndarray | None) -> Any:
+    """Numbers for the rows that stayed."""
+    F = _feature_file(path)
+    if kept is not None and len(F) != len(kept):
+        raise DataError(f"{path} has {len(F)} rows of features, and the data {len(kept)} rows: there must be one for each.")
+    return F if kept is None or kept.all() else F[kept]
+
+
+def _feature_file(path: Path) -> Any:
+    if not path.is_file():
+        raise DataError(f"there is no features file {str(path)!r}.")
+    if path.suffix == ".npy":
+        try:
+            return np.load(path, mmap_mode="r" if path.stat().st_size > LARGE else None, allow_pickle=False)
+        except (ValueError, OSError, EOFError):
+            raise DataError(f"{path} can't be read as an array of numbers.") from None
+    if path.suffix in (".parquet", ".pq"):
+        if (numbers := parquet.read_numbers(path, [])) is not None:
+            return numbers.values if isinstance(numbers, Table) else numbers
+        frame = parquet.read_all(path).to_pandas()
+        text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
+        if text:
+            raise DataError(f"{path} must hold numbers only, and column {text[0]!r} does not.")
+        return frame.to_numpy(np.float64)
+    raise DataError(f"{path} must be .npy or .parquet, with one row of numbers for each row of the data.")
+
+
+def _first(column: pd.Series) -> Any:
+    present = column.dropna()
+    return present.iloc[0] if len(present) else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:20])
+    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown or "none"
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    lower = {k.lower(): k for k in known}
+    found = difflib.get_close_matches(word.lower(), list(lower), n=1)
+    return f"; did you mean {lower[found[0]]!r}?" if found else "."

@@ -1,0 +1,205 @@
+"""Plant errors that are known, and see where they stand among the suspects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from numpy import ndarray
+from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from datassay.checks import DataError
+from datassay.data.dataset import Dataset
+from datassay.engines.two_means import lower_group
+
+LABELS = ("uniform", "pair-flip", "human")
+KINDS = (*LABELS, "features", "mixed")
+
+
+def plant(
+    data: Dataset, kind: str, rate: float, *, seed: int = 0, sigma: float = 1.0, human: Any = None
+) -> tuple[Dataset, ndarray]:
+    """Make round(rate * n) rows wrong in a way that is known.
+
+    Parameters
+    ----------
+    data
+        The rows; validation rows are left as they are.
+    kind
+        "uniform": a label drawn uniformly from the other classes. "pair-flip": the label of the next class, the last class's rows
+        that of the first. Of amounts both are the label of another row. "features": normal noise of ``sigma`` standard deviations of
+        all entries of X is added to every column. "mixed": half of the rows "uniform", half "features". "human": the labels in
+        ``human``, which disagree with the data's own in some rows; of ``rate`` 0 all of these are taken, else so many are drawn.
+    rate
+        Share of the rows, above 0 and below 1; "human": 0 too.
+    seed
+        Which rows, and what they get.
+    sigma
+        Size of the noise in features.
+    human
+        (n,) labels that people gave.
+
+    Returns
+    -------
+    tuple
+        The data with errors, and the (n,) mask of the rows that have one.
+
+    Raises
+    ------
+    DataError
+        No such kind, a rate that can't be (every class keeps two rows), human labels that are missing or too few of which are wrong.
+
+    Examples
+    --------
+    >>> import numpy as np, datassay as da
+    >>> data = da.Dataset(np.eye(10), ["a", "b"] * 5)
+    >>> spoilt, wrong = plant(data, "mixed", 0.4)
+    >>> int(wrong.sum()), int((spoilt.y != data.y).sum()), int((spoilt.X != data.X).any(1).sum())
+    (4, 2, 2)
+    """
+    if kind not in KINDS:
+        raise DataError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
+    if not (0 < rate < 1 or (kind == "human" and rate == 0)):
+        raise DataError(f"rate must be between 0 and 1, got {rate}.")
+    rng = np.random.default_rng(seed)
+    if kind == "human":
+        return _human(data, rate, human, rng)
+    n = len(data)
+    k = round(rate * n)
+    if k == 0:
+        raise DataError(f"a share of {rate:g} of {n} rows is no row: take a higher rate.")
+    half = {"features": 0, "mixed": (k + 1) // 2}.get(kind, k)
+    rows = _spared(data, rng.permutation(n), half)[:k]
+    labels, noisy = rows[:half], rows[half:]
+    wrong = np.isin(np.arange(n), rows)
+    if len(labels):
+        mask = np.isin(np.arange(n), labels)
+        data = data.with_labels(_other_labels(data, mask, rng, kind))
+    if len(noisy):
+        data = _noisy(data, noisy, sigma, rng)
+    return data, wrong
+
+
+def plant_wrong_labels(data: Dataset, rate: float, *, seed: int = 0) -> tuple[Dataset, ndarray]:
+    """Give round(rate * n) rows, drawn without replacement, a label drawn uniformly from the other classes.
+
+    Returns the data with the wrong labels and the (n,) mask of the rows that have one; validation rows keep theirs.
+
+    Examples
+    --------
+    >>> import numpy as np, datassay as da
+    >>> data = da.Dataset(np.eye(10), ["a", "b"] * 5)
+    >>> planted, wrong = plant_wrong_labels(data, 0.2)
+    >>> int(wrong.sum()), bool(np.all((planted.y != data.y) == wrong))
+    (2, True)
+    """
+    if data.task != "classification":
+        raise DataError("wrong labels can be planted in classification only, and this is regression.")
+    return plant(data, "uniform", rate, seed=seed)
+
+
+def _other_labels(data: Dataset, wrong: ndarray, rng: np.random.Generator, kind: str) -> ndarray:
+    """The labels, in these rows others."""
+    if data.task == "regression":
+        y = data.codes.copy()
+        for row in np.flatnonzero(wrong):
+            others = np.flatnonzero(data.codes != data.codes[row])
+            y[row] = data.codes[rng.choice(others)]
+        return y
+    k = len(data.classes)
+    codes = data.codes.copy()
+    codes[wrong] = (codes[wrong] + (1 if kind == "pair-flip" else rng.integers(1, k, wrong.sum()))) % k
+    return data.labels_of(codes)
+
+
+def _spared(data: Dataset, order: ndarray, k: int) -> ndarray:
+    """The same order of rows, but those without which a class would have fewer than two come after the first k."""
+    if data.task == "regression" or k == 0:
+        return order
+    codes = data.codes[order]
+    nth = np.zeros(len(order), np.int64)  # how many of its class come before
+    for c in range(len(data.classes)):
+        mine = np.flatnonzero(codes == c)
+        nth[mine] = np.arange(len(mine))
+    free = nth < np.bincount(data.codes, minlength=len(data.classes))[codes] - 2
+    if free.sum() < k:
+        raise DataError(f"{k} wrong labels can't be planted so that every class keeps two rows: take a lower rate.")
+    return np.concatenate([order[free][:k], order[~np.isin(order, order[free][:k])]])
+
+
+def _noisy(data: Dataset, rows: ndarray, sigma: float, rng: np.random.Generator) -> Dataset:
+    """These rows with noise in every column. What is shown becomes the numbers: pictures of noise are seen as such."""
+    if sp.issparse(data.X):
+        raise DataError("noise in features makes sparse columns dense: pass a dense X.")
+    X = np.array(data.X, np.float64 if data.X.dtype == np.float64 else np.float32)
+    X[rows] += sigma * X.std() * rng.standard_normal((len(rows), X.shape[1]))
+    names = [f"x{j}" for j in range(X.shape[1])]  # as frames of columns that are ready: nothing standardises them again
+    val = None if data.X_val is None else pd.DataFrame(np.asarray(data.X_val), columns=names)
+    return Dataset(pd.DataFrame(X, columns=names), data.y, val, data.y_val, ids=data.ids, task=data.task, standardise=False)
+
+
+def _human(data: Dataset, rate: float, human: Any, rng: np.random.Generator) -> tuple[Dataset, ndarray]:
+    if human is None or len(human) != len(data):
+        came = "none" if human is None else f"{len(human)}"
+        raise DataError(f"kind 'human' needs the {len(data)} labels that people gave, one a row, got {came}.")
+    human = np.asarray(human)
+    differs = human != data.y
+    share = differs.mean()
+    if not differs.any() or rate > share:
+        raise DataError(f"{share:.1%} of the human labels differ from the data's own: a rate of {rate:g} can't be had.")
+    rows = rng.permutation(np.flatnonzero(differs))
+    chosen = rows[: round(rate * len(data))] if rate else rows
+    wrong = np.isin(np.arange(len(data)), chosen)
+    return data.with_labels(np.where(wrong, human, data.y)), wrong
+
+
+def detection(scores: ndarray, wrong: ndarray) -> dict[str, float]:
+    """How well low scores find the wrong rows: ROC AUC, average precision, and precision among the first sum(wrong) suspects.
+
+    >>> detection(np.array([3.0, 1.0, 2.0]), np.array([False, True, False]))
+    {'auc': 1.0, 'average_precision': 1.0, 'precision': 1.0}
+    """
+    first = np.argsort(scores, kind="stable")[: int(wrong.sum())]
+    ranks = -rankdata(scores)  # equal scores stay equal, and what is infinite has a rank too
+    return {
+        "auc": float(roc_auc_score(wrong, ranks)),
+        "average_precision": float(average_precision_score(wrong, ranks)),
+        "precision": float(wrong[first].mean()),
+    }
+
+
+def two_groups(scores: ndarray, wrong: ndarray) -> float:
+    """F1 of the lower of two groups of scores, by exact 2-means in one dimension, as the wrong rows.
+
+    >>> two_groups(np.array([3.0, 1.0, 3.1, 2.9]), np.array([False, True, False, False]))
+    1.0
+    """
+    inside = scores[np.isfinite(scores)]
+    low = lower_group(np.clip(scores, inside.min(), inside.max()) if len(inside) else np.zeros(len(scores)))
+    return float(2 * (low & wrong).sum() / (low.sum() + wrong.sum()))
+
+
+def found(scores: ndarray, wrong: ndarray, points: int = 51) -> tuple[ndarray, ndarray]:
+    """Share of the wrong rows among the first suspects, against the share of rows that were looked at.
+
+    >>> x, y = found(np.array([3.0, 1.0, 2.0, 4.0]), np.array([False, True, False, False]), points=5)
+    >>> x.tolist(), y.tolist()
+    ([0.0, 0.25, 0.5, 0.75, 1.0], [0.0, 1.0, 1.0, 1.0, 1.0])
+    """
+    n = len(scores)
+    hits = np.concatenate([[0], np.cumsum(wrong[np.argsort(scores, kind="stable")])]) / wrong.sum()
+    x = np.linspace(0, 1, points)
+    return x, np.interp(x * n, np.arange(n + 1), hits)
+
+
+def found_area(scores: ndarray, wrong: ndarray) -> float:
+    """Area under that curve, over all rows: 1 - rate / 2 if the wrong rows come first, 1/2 by chance.
+
+    >>> found_area(np.array([3.0, 1.0, 2.0, 4.0]), np.array([False, True, False, False]))
+    0.875
+    """
+    hits = np.concatenate([[0], np.cumsum(wrong[np.argsort(scores, kind="stable")])]) / wrong.sum()
+    return float((hits[1:] + hits[:-1]).mean() / 2)

@@ -1,0 +1,1 @@
+"""What methods that read gradients share: a network for a problem, its trainings, its features."""

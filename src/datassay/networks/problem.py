@@ -1,0 +1,251 @@
+"""What methods that read gradients ask of a network: one for each seed, rows in its form, a loss for each row.
+
+A network is an `nn.Module`, or a function from a seed to one; without any it is a perceptron for tables and a small ResNet for
+images. Normalisation within a row (LayerNorm, GroupNorm) is used in both: with batch normalisation a row has no gradient of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from numpy import ndarray
+from torch import Tensor, nn
+
+from datassay.checks import DataError
+from datassay.data.dataset import Dataset, is_images
+from datassay.engines.machine import pick_device
+from datassay.engines.training import in_batches, spawned
+from datassay.networks.defaults import autoencoder, mlp, resnet
+
+WHOLE = 2**31  # bytes up to which all rows are held as one tensor on the device; more are turned into floats batch by batch
+
+Model = nn.Module | Callable[[int], nn.Module]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Rows of a matrix as float32 tensors of the network's input shape, where and when they are asked for."""
+
+    X: Any  #: (n, d) numpy, memory map or CSR
+    shape: tuple[int, ...]  #: of an image: (height, width[, channels]); of a row of a table: (d,)
+    device: str
+
+    def __len__(self) -> int:
+        return int(self.X.shape[0])
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        rows = rows.cpu().numpy() if isinstance(rows, Tensor) else rows
+        block = self.X[rows]
+        block = block.toarray() if sp.issparse(block) else block
+        x = torch.from_numpy(np.array(block, np.float32)).reshape(-1, *self.shape)
+        if len(self.shape) == 2:
+            x = x[:, None]
+        elif len(self.shape) == 3:
+            x = x.permute(0, 3, 1, 2).contiguous()
+        return x.to(self.device)
+
+    def whole(self) -> Tensor | Inputs:
+        """All rows at once, if that is not too much."""
+        return self[:] if 4 * math.prod(self.X.shape) <= WHOLE else self
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What a network has to learn, in its own terms."""
+
+    method: str  #: for errors
+    data: Dataset
+    model: Model | None
+    device: str
+    outputs: int  #: numbers the network says about a row: a logit a class, or one
+    shape: tuple[int, ...]  #: of a row
+    itself: bool = False  #: the network has to give back its inputs: labels don't count
+    more: str = ""  #: what outputs beyond the classes are for, for errors
+
+    @property
+    def x(self) -> Tensor | Inputs:
+        """(n, ...) training rows; images are (n, channels, height, width)."""
+        return Inputs(self.data.X, self.shape, self.device).whole()
+
+    @property
+    def x_val(self) -> Tensor | Inputs:
+        """(m, ...) validation rows."""
+        return Inputs(self.data.X_val, self.shape, self.device).whole()
+
+    @property
+    def y(self) -> Tensor:
+        """(n,) classes, or targets in standard deviations from their mean; or the inputs."""
+        return self.x[:] if self.itself else self.targets(self.data.codes)
+
+    @property
+    def y_val(self) -> Tensor:
+        """(m,) the same for the validation rows."""
+        return self.x_val[:] if self.itself else self.targets(cast(ndarray, self.data.codes_val))
+
+    def targets(self, codes: ndarray) -> Tensor:
+        """Class numbers or amounts as the loss takes them."""
+        if self.data.task == "regression":
+            codes = ((codes - self.data.codes.mean()) / self.data.codes.std()).astype(np.float32)
+        return torch.from_numpy(codes).to(self.device)
+
+    @property
+    def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Cross-entropy, or squared error."""
+        if self.itself:
+            return reconstruction_error
+        return cross_entropy if self.data.task == "classification" else squared_error
+
+    def make(self, run: int, seed: int) -> nn.Module:
+        """The network of this run, freshly drawn."""
+        start = spawned(seed, run)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(start)
+            if self.model is None:
+                net = self._default()
+            elif isinstance(self.model, nn.Module):
+                net = copy.deepcopy(self.model)
+                for module in net.modules():
+                    if callable(reset := getattr(module, "reset_parameters", None)):
+                        reset()
+            else:
+                net = self.model(start)
+        if not isinstance(net, nn.Module):
+            raise DataError(
+                f"{self.method}: the function given as model must return an nn.Module, got {type(net).__name__}."
+            )
+        net = net.to(self.device)
+        self._check(net)
+        return net
+
+    def some(self) -> Tensor:
+        """At most 10,000 rows, by which a network standardises its inputs."""
+        rows = np.linspace(0, len(self.data) - 1, min(len(self.data), 10_000)).astype(int)
+        return Inputs(self.data.X, self.shape, "cpu")[rows]
+
+    def says(self, outputs: Tensor) -> Tensor:
+        """(n, classes) probabilities, or (n, 1) amounts."""
+        return outputs.softmax(1) if self.data.task == "classification" else outputs
+
+    def suggested(self, said: ndarray) -> ndarray:
+        """(n,) labels from the mean of what networks said of each row."""
+        if self.data.task == "classification":
+            return self.data.labels_of(said.argmax(1))
+        return said[:, 0] * self.data.codes.std() + self.data.codes.mean()
+
+    def _default(self) -> nn.Module:
+        some = self.some()
+        if self.itself:
+            return autoencoder(some)
+        if len(self.shape) == 1:
+            # a frame's columns are standardised already, and the one-hot ones must not be: rare categories would be large
+            return mlp(some, self.outputs, standardise=not self.data.encoding)
+        return resnet(some, self.outputs)
+
+    def _check(self, net: nn.Module) -> None:
+        """Two rows go through: a sentence here is worth a traceback later."""
+        came = Inputs(self.data.X, self.shape, self.device)[:2]
+        net.eval()
+        try:
+            with torch.no_grad():
+                out = net(came)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise DataError(
+                f"{self.method}: the model can't take a batch of shape {tuple(came.shape)}, as rows of this data come "
+                f"({str(error).splitlines()[0]}): put a layer before it that brings them into its form, nn.Flatten() or nn.Unflatten say."
+            ) from error
+        if self.itself and out.shape != came.shape:
+            raise DataError(
+                f"{self.method}: an autoencoder must give back the shape that it gets, {tuple(came.shape)}; it gave {tuple(out.shape)}."
+            )
+        if not self.itself and tuple(out.shape) != (2, self.outputs):
+            what = f"{self.outputs} logits, one a class{self.more}" if self.data.task == "classification" else "one number"
+            raise DataError(
+                f"{self.method}: the model must give {what}, for each row; for two rows it gave shape {tuple(out.shape)}."
+            )
+        if not any(p.requires_grad for p in net.parameters()):
+            raise DataError(
+                f"{self.method}: nothing in the model is trained; set requires_grad_(True) where it is to learn."
+            )
+
+
+def problem(
+    data: Dataset,
+    model: Model | None,
+    device: str,
+    method: str,
+    *,
+    validation: bool = False,
+    regression: bool = True,
+    itself: bool = False,
+) -> Problem:
+    """Check what a method was given.
+
+    Raises
+    ------
+    DataError
+        A model that is no torch module, missing validation rows, regression where there must be classes.
+    """
+    if model is not None and not isinstance(model, nn.Module) and (not callable(model) or hasattr(model, "fit")):
+        raise DataError(
+            f"{method} reads gradients: model must be a torch nn.Module or a function from a seed to one, got {type(model).__name__}."
+        )
+    if validation and data.X_val is None:
+        raise DataError(
+            f"{method} needs validation rows, X_val and y_val (file: --val), whose loss tells what a row is worth."
+        )
+    if not regression and data.task == "regression":
+        raise DataError(
+            f"{method} is about classes, and this is regression: dvgs, tracin, grand and in-run-shapley take amounts."
+        )
+    shape = (data.X.shape[1],)
+    if is_images(data.shown) and math.prod(data.shown.shape[1:]) == data.X.shape[1]:
+        shape = tuple(data.shown.shape[1:])
+    try:
+        device = pick_device(device)
+    except ValueError as error:
+        raise DataError(f"{method}: {error}") from None
+    return Problem(method, data, model, device, max(1, len(data.classes)), shape, itself)
+
+
+def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
+    """(n,) -log softmax(outputs)_y"""
+    return F.cross_entropy(outputs, y, reduction="none")
+
+
+def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
+    """(n,) (output - y)^2 / 2, so that the gradient in the output is the residual."""
+    return (outputs[:, 0] - y) ** 2 / 2
+
+
+def reconstruction_error(outputs: Tensor, x: Tensor) -> Tensor:
+    """(n,) mean of (output - x)^2 over the numbers of a row."""
+    return ((outputs - x) ** 2).flatten(1).mean(1)
+
+
+def last_module(net: nn.Module) -> tuple[str, nn.Module]:
+    """The last module that has trained parameters of its own, and its name."""
+    return [(n, m) for n, m in net.named_modules() if any(p.requires_grad for p in m.parameters(recurse=False))][-1]
+
+
+def last_layer(net: nn.Module) -> list[str]:
+    """Names of the parameters of the last module that has any of its own."""
+    name, module = last_module(net)
+    return [f"{name}.{part}" if name else part for part, p in module.named_parameters(recurse=False) if p.requires_grad]
+
+
+def mean_over(rows: int, size: int, work: Callable[[slice], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean over so many rows, from the means that ``work`` finds over some at a time."""
+    total: dict[str, Tensor] = {}
+    for part in in_batches(rows, size):
+        share = (part.stop - part.start) / rows
+        for name, mean in work(part).items():
+            total[name] = total[name] + share * mean if name in total else share * mean
+    return total

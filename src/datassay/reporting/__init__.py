@@ -1,0 +1,59 @@
+"""The report: one page that says which rows look wrong and shows why, and the same as plain JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from datassay.checks import DataError
+from datassay.data.dataset import Dataset
+from datassay.reporting.html import to_html
+from datassay.reporting.summary import summarize
+from datassay.values import Values
+
+__all__ = ["report", "summarize", "to_html"]
+
+
+def report(values: Values, data: Dataset, path: str | Path = "report.html", *, top: int = 100, evidence: int = 3) -> Path:
+    """Write one self-contained page, and the same content beside it as ``<stem>.json``.
+
+    Parameters
+    ----------
+    values, data
+        What a method found, and the data set it was given.
+    path
+        The page to write; its folder must exist.
+    top
+        How many of the most suspicious rows to show.
+    evidence
+        How many nearest rows of the given and of the suggested label to show beside each of them.
+
+    Raises
+    ------
+    DataError
+        If the values were computed on other data, or the page can't be written there.
+    """
+    path = Path(path)
+    beside = path.with_suffix(".json")
+    if not path.parent.is_dir():
+        raise DataError(f"the folder {str(path.parent)!r} does not exist: make it first.")
+    if path == beside:
+        raise DataError(f"{str(path)!r} names the JSON file that goes beside the page: give a name that ends in .html.")
+    if beside.exists() and not path.exists():
+        raise DataError(f"{str(beside)!r} is there and would be overwritten by the page's JSON: give the page another name.")
+    for target in (path, beside):
+        if target.is_dir():
+            raise DataError(f"{str(target)!r} is a folder: give the name of a file.")
+    summary = summarize(values, data, top=top, evidence=evidence)
+    content = {path: to_html(summary), beside: json.dumps(summary, allow_nan=False)}
+    parts = {target: target.with_name(f".{target.name}.{os.getpid()}.part") for target in content}
+    try:
+        for target, text in content.items():
+            parts[target].write_text(text, encoding="utf-8", errors="backslashreplace")
+        for target, part in parts.items():
+            os.replace(part, target)
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    return path

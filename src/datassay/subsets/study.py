@@ -1,0 +1,420 @@
+"""What all methods that retrain on subsets have in common: a model, a store, when to stop, a bar that shows how well it is known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy import ndarray
+from tqdm import tqdm
+
+from datassay.checks import DataError, jobs, one_of, whole
+from datassay.data.dataset import Dataset
+from datassay.data.encoding import plain
+from datassay.engines import designs, semivalues
+from datassay.engines.designs import Draw, Inclusion, Subsets
+from datassay.engines.machine import pick_device
+from datassay.engines.submodels import Store, Trainer, keys_of, train, utilities
+from datassay.subsets.trainers import trainable
+from datassay.units import in_seconds
+
+FEWEST = 20  # trainings without which nothing is said
+FIRST_LOOK = 200
+GROWTH = 1.5  # from look to look
+TOL = 1e-4  # of logistic regressions: their log-probabilities are right to a few thousandths, far below what trainings differ by
+SUSPECTS = 0.1  # share of the rows that a look compares
+
+Utility = Callable[[ndarray], ndarray]
+
+
+@dataclass
+class Study:
+    """The trainings of one model on subsets of one data set."""
+
+    method: str  #: for errors
+    data: Dataset
+    trainer: Trainer
+    store: Store
+    key: bytes
+    seed: int
+    place: ndarray  #: (n,) of each row among the columns of a design, by its id
+    n_jobs: int | None
+    progress: bool
+    text: str  #: the model, in words
+    same_seed: bool = False  #: all trainings have the same seed, so that they differ by their rows alone
+    start: float = field(default_factory=time.perf_counter)
+
+    def drawn(self, draw: Draw) -> Draw:
+        """A design's subsets, of rows that are found by their ids: sorting the rows makes no difference."""
+        return designs.in_places(draw, self.place)
+
+    def train(self, subsets: Subsets, *, rows: bool = False, bar: Any = None) -> None:
+        """Train these, whatever the time; only what the store lacks."""
+        for done in self._train(subsets, rows):
+            if bar is not None:
+                bar.update(done.new)
+
+    def _train(self, subsets: Subsets, rows: bool) -> Any:
+        return train(
+            self.store,
+            self.key,
+            subsets,
+            self.trainer,
+            seed=self.seed,
+            same_seed=self.same_seed,
+            val=not rows,
+            rows=rows,
+            n_jobs=self.n_jobs,
+        )
+
+    def keys(self, subsets: Subsets) -> list[bytes]:
+        """By which the store knows them."""
+        return keys_of(subsets, self.trainer, self.seed, self.same_seed)
+
+    def worth(self, subsets: Subsets, utility: Utility, *, rows: bool = False) -> ndarray:
+        """(m,) or (m, t) utilities of subsets that were trained."""
+        found = utilities(self.store, self.key, self.keys(subsets), utility, rows=rows)
+        if not rows and not np.isfinite(found).all():
+            raise DataError(
+                f"{self.method}: the utility of a training is {found[~np.isfinite(found)][0]}: take another utility."
+            )
+        return found
+
+    def stored(self, utility: Utility, law: Inclusion | None = None) -> tuple[Collected, ndarray]:
+        """All trainings of this study whose rows were drawn one by one, by whatever method, and what they are worth; of a grid only
+        those with its p."""
+        keys, subsets = self.store.drawn(self.key, len(self.data))
+        if law is not None:
+            fits = np.isclose(subsets.p[:, None], law.parameters).any(axis=1)
+            keys, subsets = (
+                [k for k, fit in zip(keys, fits, strict=True) if fit],
+                Subsets(subsets.counts[fits], subsets.p[fits]),
+            )
+        if len(keys) < FEWEST:
+            raise DataError(
+                f"{self.method}: the store has {len(keys)} trainings of this model on random subsets of these rows, {FEWEST} are "
+                "needed: run without reuse first."
+            )
+        return Collected(subsets, "all that the store has", []), utilities(self.store, self.key, keys, utility)
+
+    def out_of_fold(self, folds: int = 5, repeats: int = 1) -> ndarray:
+        """(n, c) what models say of rows that they were not trained on: log-probabilities (of the mean over repeats), or amounts."""
+        n = len(self.data)
+        if n < folds:
+            raise DataError(f"{self.method} needs {folds} rows for {folds} folds, got {n}.")
+        fold = np.empty((repeats, n), np.int64)
+        strata = self.data.codes if self.data.classes else np.zeros(n, np.int64)
+        for r in range(repeats):  # each class is dealt out to the folds in turn
+            drawn = np.argsort(designs.permutation(n, self.seed, r), kind="stable")[self.place]
+            fold[r, np.lexsort((drawn, strata))] = np.arange(n) % folds
+        counts = (fold[:, None, :] != np.arange(folds)[None, :, None]).reshape(-1, n).astype(np.uint8)
+        subsets = Subsets(counts, np.full(len(counts), np.nan))
+        self.train(subsets, rows=True)
+        total = np.zeros((n, max(1, len(self.data.classes))))
+        keys = self.keys(subsets)
+        at = 0
+        for part in self.store.read(self.key, keys, val=False, rows=True):
+            for said in part:
+                assert said.rows is not None
+                out = counts[at] == 0
+                total[out] += np.exp(said.rows[out]) if self.data.classes else said.rows[out]
+                at += 1
+        return np.log(total / repeats) if self.data.classes else total / repeats
+
+    def suggested(self) -> ndarray:
+        """(n,) the label of each row by models that were trained without it, five folds."""
+        said = self.out_of_fold(min(5, len(self.data)))
+        return self.data.labels_of(said.argmax(1)) if self.data.classes else said[:, 0]
+
+    def ends(self, utility: Utility) -> tuple[float, float]:
+        """What no rows are worth, and all of them."""
+        n = len(self.data)
+        both = Subsets(np.stack([np.zeros(n, np.uint8), np.ones(n, np.uint8)]), np.full(2, np.nan))
+        self.train(both)
+        none, everything = self.worth(both, utility)
+        return float(none), float(everything)
+
+    def collect(
+        self,
+        draw: Draw,
+        stop: Stop,
+        *,
+        rows: bool = False,
+        look: Callable[[Subsets], tuple[ndarray, ndarray]] | None = None,
+    ) -> Collected:
+        """Train one subset of the design after the other, until it is time to stop.
+
+        ``look`` gives scores and their standard errors from so many. Interrupted (Ctrl-C), it is as if so many had been asked for.
+        """
+        block = self.trainer.block
+        subsets = draw(0, 0)
+        looks: list[dict[str, float]] = []
+        last: ndarray | None = None
+        done, reason, spent_looking = 0, "as many trainings as were asked for", 0.0
+        bar = tqdm(
+            total=stop.n_models,
+            desc=f"{self.method}, {len(self.data)} rows, {stop.n_models} trainings",
+            bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} to go{postfix}",
+            disable=None if self.progress else True,
+            leave=False,
+        )
+        with bar:
+            for upto in _looks(stop.n_models, block):
+                try:
+                    more = draw(len(subsets.p), upto)
+                    subsets = Subsets(np.concatenate([subsets.counts, more.counts]), np.concatenate([subsets.p, more.p]))
+                    with closing(self._train(subsets, rows)) as parts:
+                        for part in parts:
+                            done = max(done, min(part.done, stop.n_models))
+                            bar.update(done - bar.n)
+                            if self.elapsed > stop.seconds and done < stop.n_models:
+                                reason = "the time was up"
+                                break
+                except KeyboardInterrupt:
+                    if done < FEWEST:
+                        raise
+                    reason = "interrupted"
+                if reason in ("the time was up", "interrupted"):
+                    break
+                if look is None or done < FEWEST:
+                    continue
+                worthwhile = stop.wants_looks or (not bar.disable and spent_looking < 0.05 * self.elapsed)
+                if done == stop.n_models or not worthwhile:
+                    continue
+                begun = time.perf_counter()
+                try:
+                    scores, stderr = look(_first(subsets, done))
+                except KeyboardInterrupt:
+                    reason = "interrupted"
+                    break
+                spent_looking += time.perf_counter() - begun
+                seen = {"trainings": float(done), "stderr": float(np.median(stderr) / max(scores.std(), 1e-300))}
+                seen["same_suspects"] = _shared(scores, last)
+                last = scores
+                looks.append(seen)
+                bar.set_postfix_str(
+                    f", standard error {seen['stderr']:.2f} of the spread, suspects {seen['same_suspects']:.0%} as before"
+                )
+                if stop.stderr is not None and seen["stderr"] <= stop.stderr:
+                    reason = f"the standard error was below {stop.stderr:g} of the scores' standard deviation"
+                    break
+                if stop.settled is not None and seen["same_suspects"] >= stop.settled:
+                    reason = f"the worst tenth of the rows was {stop.settled:.0%} the same as at the look before"
+                    break
+        if done < min(FEWEST, stop.n_models):
+            raise DataError(
+                f"{self.method}: the time was up after {done} trainings, and {FEWEST} are needed: give a larger budget."
+            )
+        return Collected(_first(subsets, done), reason, looks)
+
+    @property
+    def elapsed(self) -> float:
+        return time.perf_counter() - self.start
+
+
+class Collected(NamedTuple):
+    """Trainings that are there."""
+
+    subsets: Subsets
+    stopped: str  #: why there are no more
+    looks: list[dict[str, float]]
+
+
+class Stop(NamedTuple):
+    """When there are enough trainings."""
+
+    n_models: int
+    seconds: float
+    stderr: float | None
+    settled: float | None
+
+    @property
+    def wants_looks(self) -> bool:
+        return self.stderr is not None or self.settled is not None
+
+
+def stop_when(
+    method: str,
+    n_models: int,
+    budget: str | float | None = None,
+    stderr: float | None = None,
+    settled: float | None = None,
+    *,
+    least: int = FEWEST,
+) -> Stop:
+    """Checked: when there are enough trainings."""
+    whole(method, least, n_models=n_models)
+    for name, number, most in (("stderr", stderr, np.inf), ("settled", settled, 1.0)):
+        if number is not None and (
+            isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number <= most
+        ):
+            raise DataError(
+                f"{method}: {name} must be a number above 0{', 1 at most' if most == 1 else ''}, got {number!r}."
+            )
+    return Stop(int(n_models), np.inf if budget is None else in_seconds(budget, "budget"), stderr, settled)
+
+
+def study(
+    method: str,
+    data: Dataset,
+    model: Any,
+    *,
+    training: Any,
+    device: str,
+    store: str | Path | None,
+    seed: int,
+    n_jobs: int | None,
+    progress: bool,
+    validation: bool = True,
+    classes: bool = False,
+    tol: float = TOL,
+    same_seed: bool = False,
+) -> Study:
+    """Check what a method was given, and open the store.
+
+    Raises
+    ------
+    DataError
+        A model that is none, missing validation rows, a store that is something else.
+    """
+    if validation and data.X_val is None:
+        raise DataError(
+            f"{method} needs validation rows, X_val and y_val (file: --val), by which a trained model is judged."
+        )
+    if classes and data.task == "regression":
+        raise DataError(f"{method} is about classes, and this is regression.")
+    whole(method, 0, seed=seed)
+    if seed >= 2**62:
+        raise DataError(f"{method}: seed must be below 2^62, got {seed}.")
+    seed = int(seed)
+    if store is not None and (not isinstance(store, (str, Path)) or str(store) == ""):
+        raise DataError(f"{method}: store must be the name of a file, got {store!r}.")
+    try:
+        pick_device(device, worthwhile=False)
+    except ValueError as error:
+        raise DataError(f"{method}: {error}") from None
+    one_of(method, (True, False), progress=progress)
+    jobs(method, n_jobs)
+    made = trainable(data, model, method, training=training, device=device, tol=tol)
+    try:
+        where = Store(store)
+    except (ValueError, OSError) as error:
+        raise DataError(f"{method}: {error}") from None
+    about = {"data": data.hash, "model": made.text, "rows": len(data), "tol": tol, "datassay": version("datassay")}
+    place = designs.places(data.ids.tolist())
+    return Study(method, data, made.trainer, where, where.study(about), seed, place, n_jobs, progress, made.text, same_seed)
+
+
+def symmetric(method: str, law: Inclusion) -> None:
+    """What antithetic subsets need: else their probabilities would be other ones."""
+    if not law.symmetric:
+        raise DataError(
+            f"{method}: antithetic=True leaves out what the subset before had, so that rows are in with probability 1 - p, too: it "
+            f"needs probabilities that are symmetric about 1/2, got {law.parameters}."
+        )
+
+
+def options_of(given: dict[str, Any]) -> dict[str, Any]:
+    """What `Values.options` keeps: no data, nothing about how fast it goes."""
+    left_out = ("data", "n_jobs", "progress", "store")
+    options = {name: plain(value) for name, value in given.items() if name not in left_out}
+    for name in ("model", "utility", "groups"):
+        thing = given.get(name)
+        if thing is not None and not isinstance(thing, str):
+            named = getattr(thing, "__qualname__", type(thing).__name__)
+            options[name] = repr(thing) if hasattr(thing, "get_params") else named
+    if (recipe := given.get("training")) is not None:
+        options["training"] = {k: plain(v) for k, v in vars(recipe).items() if k != "augment"}
+    return options
+
+
+def _first(subsets: Subsets, m: int) -> Subsets:
+    return Subsets(subsets.counts[:m], subsets.p[:m])
+
+
+def _looks(n_models: int, block: int) -> list[int]:
+    """After how many trainings it is looked how well the scores are known, in whole blocks: with more models to come they hold the
+    same subsets. The last is all of them."""
+    at, m = [], float(FIRST_LOOK)
+    while m < n_models:
+        at.append(-(-int(m) // block) * block)
+        m *= GROWTH
+    return [*dict.fromkeys(a for a in at if a < n_models), -(-n_models // block) * block]
+
+
+def _shared(scores: ndarray, last: ndarray | None) -> float:
+    """Share of the worst tenth that was there at the look before."""
+    if last is None:
+        return 0.0
+    k = max(1, round(SUSPECTS * len(scores)))
+    first, before = (set(np.argsort(s, kind="stable")[:k].tolist()) for s in (scores, last))
+    return len(first & before) / k
+
+
+# -------------------------------------------------------------------------------------------- semivalues by drawn subsets
+
+
+class Found(NamedTuple):
+    """Semivalues and what is to be said of them."""
+
+    value: ndarray
+    stderr: ndarray
+    stats: dict[str, Any]
+
+
+def semivalue(
+    study: Study,
+    inclusion: Inclusion,
+    law: Callable[[int], ndarray],
+    utility: Utility,
+    stop: Stop,
+    *,
+    by: str,
+    standardise: bool,
+    reuse: bool,
+    antithetic: bool = False,
+) -> Found:
+    """Semivalues of a law, from subsets that were drawn row by row: those of the design, or all that the store has.
+
+    Of few rows all subsets are trained, if there are no more than trainings asked for, and the values are exact.
+    """
+    n = len(study.data)
+    if antithetic:
+        symmetric(study.method, inclusion)
+    if reuse and study.store.path is None:
+        raise DataError(f"{study.method}: reuse=True takes trainings from a store: name one, store='trainings.sqlite'.")
+    if n <= 20 and 2**n <= stop.n_models and not reuse and stop.seconds == np.inf:
+        every = designs.all_subsets(n)
+        study.train(every)
+        value = semivalues.exact(study.worth(every, utility), law(n))
+        return Found(value, np.zeros(n), {"trainings": 2**n, "stopped": "all subsets: exact"})
+    ends = study.ends(utility)
+
+    def estimated(subsets: Subsets, v: ndarray) -> semivalues.Estimate:
+        keep, drawn = subsets.counts.astype(bool), semivalues.mixture(n, subsets.p)
+        return semivalues.estimate(keep, v, drawn, law(n), ends=ends, by=by, standardise=standardise)
+
+    if reuse:
+        got, v = study.stored(utility)
+    else:
+        draw = study.drawn(lambda a, b: inclusion.draw(n, study.seed, a, b, antithetic=antithetic))
+        got = study.collect(draw, stop, look=lambda s: estimated(s, study.worth(s, utility))[:2])
+        v = study.worth(got.subsets, utility)
+    found = estimated(got.subsets, v)
+    stats = {
+        "trainings": len(got.subsets.p),
+        "model": study.text,
+        "effective_trainings": round(found.effective, 1),
+        "shrinkage": found.shrinkage,
+        "stopped": got.stopped,
+        "looks": got.looks,
+        "utility_of_none": ends[0],
+        "utility_of_all": ends[1],
+    }
+    return Found(found.value, found.stderr, stats)

@@ -1,0 +1,241 @@
+"""What methods that retrain on subsets ask of a model: trained on these rows, what does it say of those?
+
+A scikit-learn estimator, a torch module or a function from a seed to one; without any, logistic regression or ridge regression on
+scaled columns, which `engines.linear` fits many at a time and exactly. Answers are log-probabilities of the classes, or
+predictions; classes that a subset lacks get `LOWEST`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+from sklearn import __version__ as sklearn_version
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
+
+from datassay.checks import DataError
+from datassay.data.dataset import Dataset
+from datassay.engines import linear
+from datassay.engines.submodels import Said, Trainer
+from datassay.subsets.default_model import _chosen, _dense, scaled
+from datassay.subsets.identity import _named
+from datassay.subsets.utilities import LOWEST
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """A trainer, and the text by which its trainings are known."""
+
+    trainer: Trainer
+    text: str
+
+
+def trainable(
+    data: Dataset, model: Any, method: str, *, training: Any = None, device: str = "auto", tol: float = 1e-4
+) -> Trainable:
+    """The trainer for what was given as model; ``tol`` is the precision of logistic regressions.
+
+    Raises
+    ------
+    DataError
+        It is no model, or one for another task.
+    ImportError
+        It is a torch module, and torch is not installed.
+    """
+    classification = data.task == "classification"
+    if model is None:
+        if training is not None:
+            raise DataError(f"{method}: training says how a network is trained; pass one as model.")
+        if classification:
+            C, together = _chosen(data)
+            X, Q = scaled(data, together=together)
+            fit = linear.Logistic(X, data.codes, len(data.classes), C=C)
+            what = "columns of a frame" if data.encoding else "columns in one scale" if together else "scaled columns"
+            return Trainable(LogisticTrainer(fit, X, Q, tol), f"logistic regression, C={C:.3g}, {what}")
+        X, Q = scaled(data)
+        alpha = float(RidgeCV(len(X) * np.geomspace(1e-5, 10, 13)).fit(X, data.codes).alpha_)
+        return Trainable(
+            RidgeTrainer(X, data.codes, Q, alpha),
+            f"ridge regression, alpha={alpha:.6g}, {'columns of a frame' if data.encoding else 'scaled columns'}",
+        )
+    if isinstance(model, type):
+        raise DataError(f"{method}: model must be an instance, {model.__name__}() say, not the class.")
+    if hasattr(model, "fit") and hasattr(model, "predict"):
+        if training is not None:
+            raise DataError(f"{method}: training says how a network is trained, and the model is a {type(model).__name__}.")
+        if not hasattr(model, "get_params"):
+            raise DataError(
+                f"{method}: the model must be a scikit-learn estimator, with get_params, got {type(model).__name__}."
+            )
+        if is_regressor(model) if classification else is_classifier(model):
+            raise DataError(f"{method}: this is {data.task}, and {type(model).__name__} is a model for the other task.")
+        text = f"scikit-learn {sklearn_version} {_named(model)}"
+        dense = _dense(data)
+        if dense is not None and classification and (given := _logistic_C(model)):
+            return Trainable(
+                LogisticTrainer(linear.Logistic(dense[0], data.codes, len(data.classes), C=given), *dense, tol),
+                f"{text} (exactly)",
+            )
+        if dense is not None and type(model) is Ridge and not classification and _plain_ridge(model):
+            return Trainable(RidgeTrainer(dense[0], data.codes, dense[1], float(model.alpha)), f"{text} (exactly)")
+        y, classes = data.y, tuple(data.classes)
+        if y.dtype == object and not all(isinstance(label, str) for label in classes):  # scikit-learn can't sort them
+            y, classes = data.codes, tuple(range(len(classes)))
+        return Trainable(EstimatorTrainer(model, data.X, y, data.X_val, classes), text)
+    if not callable(model):
+        raise DataError(
+            f"{method}: model must be a scikit-learn estimator, a torch nn.Module, or a function from a seed to one, "
+            f"got {type(model).__name__}."
+        )
+    from datassay.subsets.torch_trainer import network  # torch is imported where it is needed
+
+    trainer, text = network(data, model, method, training=training, device=device)
+    return Trainable(trainer, text)
+
+
+def _logistic_C(model: Any) -> float | None:
+    """C, where it is the logistic regression that `engines.linear` fits."""
+    if type(model) is not LogisticRegression:
+        return None
+    given = model.get_params()
+    plain = (
+        given.get("penalty", "l2") in ("l2", "deprecated")
+        and given.get("l1_ratio", 0) in (0, None)
+        and not given.get("dual", False)
+        and given["fit_intercept"]
+        and given["class_weight"] is None
+        and not given["warm_start"]
+        and given["solver"] != "liblinear"  # it shrinks the intercept, too
+        and given.get("multi_class", "auto") in ("auto", "deprecated", "multinomial")
+        and 0 < given["C"] < np.inf
+    )
+    return float(given["C"]) if plain else None
+
+
+def _plain_ridge(model: Ridge) -> bool:
+    return isinstance(model.alpha, (int, float)) and model.alpha > 0 and model.fit_intercept and not model.positive
+
+
+@dataclass(frozen=True)
+class LogisticTrainer:
+    fit: linear.Logistic
+    X: ndarray
+    Q: ndarray | None
+    tol: float
+    block: int = 25
+    random: bool = False
+
+    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
+        W = self.fit(counts, tol=self.tol)
+        asked = self.Q if val else None, self.X if rows else None
+        each = [None if Z is None else np.maximum(linear.log_probabilities(Z, W), LOWEST) for Z in asked]
+        return _split(each, len(counts))
+
+
+@dataclass(frozen=True)
+class RidgeTrainer:
+    X: ndarray
+    y: ndarray
+    Q: ndarray | None
+    alpha: float
+    block: int = 16
+    random: bool = False
+
+    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
+        mean = self.y.mean()  # what a model of no rows says
+        W = linear.ridge(self.X, self.y - mean, counts, alpha=self.alpha)
+        asked = self.Q if val else None, self.X if rows else None
+        return _split([None if Z is None else mean + linear.predictions(Z, W)[..., None] for Z in asked], len(counts))
+
+
+def _split(each: list[ndarray | None], b: int) -> list[Said]:
+    said = [None if found is None else found.astype(np.float32 if found.shape[-1] > 1 else np.float64) for found in each]
+    return [Said(*(None if found is None else found[i] for found in said)) for i in range(b)]
+
+
+@dataclass(frozen=True)
+class EstimatorTrainer:
+    """A scikit-learn estimator, cloned and fitted for each subset."""
+
+    model: Any
+    X: Any
+    y: ndarray
+    Q: Any
+    classes: tuple[Any, ...]
+    block: int = 1
+
+    @property
+    def random(self) -> bool:
+        return any(k.split("__")[-1] == "random_state" and v is None for k, v in self.model.get_params(deep=True).items())
+
+    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
+        asked = [Z for Z, wanted in ((self.Q, val), (self.X, rows)) if wanted]
+        said = []
+        for c, seed in zip(counts, seeds, strict=True):
+            found = iter(self._ask(np.repeat(np.arange(len(c)), c), seed, asked))
+            said.append(Said(next(found) if val else None, next(found) if rows else None))
+        return said
+
+    def _ask(self, rows: ndarray, seed: int, asked: list[Any]) -> list[ndarray]:
+        """What the model says of each matrix, trained on these rows."""
+        labels = self.y[rows]
+        if not self.classes:
+            if len(rows) == 0:
+                return [np.full((Z.shape[0], 1), self.y.astype(float).mean()) for Z in asked]
+            model = self._fitted(rows, labels, seed)
+            return [self._says(model.predict, Z, len(rows)).astype(np.float64).reshape(-1, 1) for Z in asked]
+        code = {label: i for i, label in enumerate(self.classes)}
+        present = sorted({code[label] for label in labels.tolist()})
+        if len(present) < 2:  # no estimator can do anything with that
+            p = np.full(len(self.classes), 1 / len(self.classes) if not present else 0.0)
+            p[present] = 1.0
+            return [np.tile(_log(p), (Z.shape[0], 1)) for Z in asked]
+        model = self._fitted(rows, labels, seed)
+        columns = [code[label] for label in model.classes_.tolist()]
+        answers = []
+        for Z in asked:
+            p = np.zeros((Z.shape[0], len(self.classes)))
+            if hasattr(model, "predict_proba"):
+                p[:, columns] = self._says(model.predict_proba, Z, len(rows))
+            else:
+                p[np.arange(len(p)), [code[label] for label in self._says(model.predict, Z, len(rows)).tolist()]] = 1
+            answers.append(_log(p))
+        return answers
+
+    def _says(self, ask: Callable[[Any], Any], Z: Any, rows: int) -> ndarray:
+        name = type(self.model).__name__
+        try:
+            answer = np.asarray(ask(Z))
+        except ValueError as error:
+            raise DataError(
+                f"{name} could not say anything after a subset of {rows} rows ({str(error).splitlines()[0]}): pass a model that can, "
+                "or draw larger subsets."
+            ) from error
+        if answer.dtype.kind == "f" and not np.isfinite(answer).all():
+            raise DataError(f"{name} said NaN or infinity after a subset of {rows} rows: pass a model that does not.")
+        return answer
+
+    def _fitted(self, rows: ndarray, labels: ndarray, seed: int) -> Any:
+        model = clone(self.model)
+        free = {k: seed for k, v in model.get_params(deep=True).items() if k.split("__")[-1] == "random_state" and v is None}
+        model.set_params(**free)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            try:
+                return model.fit(self.X[rows], labels)
+            except ValueError as error:
+                raise DataError(
+                    f"{type(model).__name__} could not be fitted on a subset of {len(rows)} rows ({str(error).splitlines()[0]}): "
+                    "pass a model that can, or draw larger subsets."
+                ) from error
+
+
+def _log(p: ndarray) -> ndarray:
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(p), LOWEST).astype(np.float32)
