@@ -91,7 +91,7 @@ def methods_table() -> Iterator[str]:
     yield "| method | a low score says | needs | cost | the paper's sign | paper |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for name, method in METHODS.items():
-        page = f"{method.function.replace('_', '-')}.md"
+        page = f"{name}.md"
         if not (DOCS / "methods" / page).is_file():
             logging.getLogger(__name__).warning("the method %s has no page docs/methods/%s", name, page)
         cells = (method.says, method.needs, method.cost, method.sign, method.paper)

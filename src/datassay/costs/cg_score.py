@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from datassay.checks import DataError
+from datassay.costs import Cost
 from datassay.data.dataset import Dataset
 from datassay.engines import machine
 from datassay.engines.panels import WHOLE, width
-from datassay.methods import Cost
 
 EXACT = 30_000  # rows up to which "auto" is exact: two cores need about two minutes
 DOUBLE = 20_000  # rows up to which "auto" is float64

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from datassay.costs import Cost
 from datassay.data.dataset import Dataset
 from datassay.engines.machine import Rates
-from datassay.methods import Cost
 
 
 def costs(data: Dataset, rates: Rates) -> list[Cost]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from datassay.costs import Cost
 from datassay.data.dataset import Dataset
 from datassay.engines.machine import Rates
 from datassay.engines.transport import HELD
-from datassay.methods import Cost
 
 STEPS = 250  # a product for each side
 EXACT = 3e-7  # seconds of exact transport for each pair of rows

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from datassay.costs import Cost
 from datassay.data.dataset import Dataset, is_images
 from datassay.engines.machine import Rates
-from datassay.methods import Cost
 
 STEP = 1.2e-3  # seconds of a step of a small network that are no arithmetic
 START = 1.5  # seconds: torch is imported

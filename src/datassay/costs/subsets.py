@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from datassay.costs import Cost
 from datassay.data.dataset import Dataset
 from datassay.engines.linear import BLOCK
 from datassay.engines.machine import Rates
-from datassay.methods import Cost
 
 ITERATIONS = 12  # of a logistic regression that begins near where others ended
 SKINNY = 0.3  # of the speed of large products

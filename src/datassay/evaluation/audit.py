@@ -18,7 +18,6 @@ doubtful rows. People's errors do: then there are more of them than e says.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import math
 import time
@@ -38,7 +37,7 @@ from datassay.data.dataset import Dataset
 from datassay.engines import machine
 from datassay.evaluation.detection import KINDS, LABELS, detection, plant
 from datassay.evaluation.tasks import stream
-from datassay.methods import METHODS, value
+from datassay.methods import EXTRAS, METHODS, value
 from datassay.methods.spec import method_of
 from datassay.planning import probed
 from datassay.subsets.study import study
@@ -47,8 +46,6 @@ from datassay.values import Values
 
 WORSE = 0.03  # of AUC on the first copy: who is so far behind is not tried again
 SURE = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # shares of the rows, those whose class is surest, among which labels are compared
-TORCH = ("network_size",)  # where the costs of methods that need torch are reckoned
-EXTRAS = {"lava": "ot"}  # what else a method imports
 
 
 class Expected(NamedTuple):
@@ -289,13 +286,13 @@ def _candidates(data: Dataset, some: Dataset, methods: Any) -> tuple[list[Asked]
             continue
         if m.validation and data.X_val is None:
             left_out[name] = "needs validation rows"
-        elif "classes only" in m.needs and data.task == "regression":
+        elif "classes" in m.requires and data.task == "regression":
             left_out[name] = "is about classes"
-        elif m.size.split(".")[0] in TORCH and importlib.util.find_spec("torch") is None:
-            left_out[name] = "needs torch: pip install 'datassay[torch]'"
-        elif name in EXTRAS and importlib.util.find_spec("ot") is None:
-            left_out[name] = f"needs POT: pip install 'datassay[{EXTRAS[name]}]'"
-        elif min(cost.memory for cost in m.costs(data, rates)) > room:
+        elif extra := m.missing():
+            left_out[name] = f"needs {EXTRAS[extra][1]}: pip install 'datassay[{extra}]'"
+        elif not (ways := m.costs(data, rates)):
+            left_out[name] = "says nothing of its costs: name it to try it"
+        elif min(cost.memory for cost in ways) > room:
             left_out[name] = "needs more memory than is free for all rows"
         else:
             found.append((name, name, {}, min(cost.seconds for cost in m.costs(some, rates))))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datassay.checks import DataError
-from datassay.methods import METHODS, meant
+from datassay.methods import find
 
 
 def options_of(pairs: Sequence[str], where: str = "--set ") -> dict[str, Any]:
@@ -49,6 +49,5 @@ def method_of(asked: str | Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]
         raise DataError(
             f'a method is a text such as "cg-score ridge=0", or a table with method and its options, got {asked!r}.'
         )
-    if name not in METHODS:
-        raise DataError(f"there is no method {name!r}{meant(name, METHODS)} There are: {', '.join(METHODS)}.")
+    find(name)
     return title, name, options
