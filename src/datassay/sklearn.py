@@ -6,6 +6,8 @@ scikit-learn's own pipelines have no step that drops rows.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -265,7 +267,6 @@ def _valued(estimator: Any, X: Any, y: np.ndarray, X_val: Any, y_val: Any) -> Va
 
 
 def _check_drop(drop: Any, *, weigh: bool) -> None:
-
     if isinstance(drop, str):
         right = drop == "flagged" or (weigh and drop == "weigh")
     elif isinstance(drop, (bool, np.bool_)) or not isinstance(drop, (int, float, np.integer, np.floating)):
