@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.optimize import isotonic_regression
 
 from datassay.checks import DataError
 
@@ -80,6 +81,43 @@ class Values:
         if k < 0:
             raise DataError(f"suspects needs k >= 0, got {k}.")
         return self.to_frame().sort_values("rank").head(k)
+
+    def to_sample_weight(self, least: float = 0.01) -> np.ndarray:
+        """(n,) weights for the ``sample_weight`` of any estimator: how likely a row of such a score is right.
+
+        The weight is the isotonic regression on the scores of what is known of each row: 1 less ``probability_wrong``, where
+        there is such a column (an audit adds it), else 1 for rows that are not flagged and 0 for those that are. So a higher
+        score never has a lower weight, equal scores have equal weights, and the weights depend on the order of the scores
+        only. Where all flagged rows score below the others, they get ``least`` and the others 1; where flagged rows
+        lie among others, all of them get the share that is not flagged. Nothing is divided by the mean: a row that is
+        trusted counts as one row, as if the others had been dropped.
+
+        Parameters
+        ----------
+        least
+            No weight is less, so that no class vanishes; from 0 to 1.
+
+        Raises
+        ------
+        DataError
+            If ``least`` is not such a number.
+
+        Examples
+        --------
+        >>> v = Values(
+        ...     ids=np.arange(5), scores=np.array([.2, -3., .5, .1, .9]), columns={}, method="cg-score",
+        ...     flagged=np.array([True, True, False, False, False]),
+        ... )
+        >>> v.to_sample_weight()
+        array([0.5 , 0.01, 1.  , 0.5 , 1.  ])
+        """
+        if not isinstance(least, (int, float)) or not 0 <= least <= 1:
+            raise DataError(f"to_sample_weight: least must be a number from 0 to 1, got {least!r}.")
+        wrong = np.asarray(self.columns.get("probability_wrong", self.flagged), np.float64)
+        _, level, count = np.unique(self.scores, return_inverse=True, return_counts=True)
+        right = 1 - np.bincount(level, weights=wrong) / count
+        fitted: np.ndarray = isotonic_regression(right, weights=count).x[level]
+        return np.clip(fitted, least, 1)
 
     def save(self, path: str | Path) -> Path:
         """Write one Parquet file with everything inside; written beside and renamed, never half there.
