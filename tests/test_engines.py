@@ -176,12 +176,13 @@ def test_memory_is_told():
 @pytest.mark.parametrize(
     ("folder", "may_know"),
     [
-        ("engines", {"datassay.engines"}),
+        ("engines", {"datassay.engines", "datassay.files"}),
         (
             "methods",
             {
                 "datassay.engines",
                 "datassay.checks",
+                "datassay.files",
                 "datassay.data",
                 "datassay.values",
                 "datassay.networks.problem",
@@ -197,6 +198,7 @@ def test_memory_is_told():
                 "datassay.units",
                 "datassay.methods.spec",
                 "datassay.checks",
+                "datassay.files",
                 "datassay.data",
                 "datassay.engines",
                 "datassay.evaluate",
@@ -215,6 +217,7 @@ def test_memory_is_told():
             "report",
             {
                 "datassay.checks",
+                "datassay.files",
                 "datassay.data",
                 "datassay.data.out_of_core",
                 "datassay.values",

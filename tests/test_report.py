@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 import json
+import os
 import re
 import struct
 import sys
@@ -607,8 +609,8 @@ def test_nothing_half_written(tmp_path: Path, monkeypatch, breaks) -> None:
     def fail(*args, **kwargs) -> None:
         raise RuntimeError("no")
 
-    module = sys.modules["datassay.report"]  # `datassay.report` itself is the function
-    owner = module if breaks == "to_html" else getattr(module, breaks.split(".")[0])
+    module = importlib.import_module("datassay.reporting")
+    owner = {"to_html": module, "json.dumps": json, "os.replace": os}[breaks]
     monkeypatch.setattr(owner, breaks.split(".")[-1], fail)
     with pytest.raises(RuntimeError, match="no"):
         da.report(values, data, tmp_path / "out.html")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -170,6 +171,28 @@ def test_two_stores_merge(tmp_path):
     three.close()
     one.merge(tmp_path / "three.sqlite")
     assert len(one.present(study, keys_of(subsets, trainer, 0), val=True, rows=True)) == 4
+
+
+def test_a_file_says_its_format(tmp_path):
+    path = tmp_path / "s.sqlite"
+
+    def version(new=None):
+        with closing(sqlite3.connect(path)) as file:
+            if new is not None:
+                file.execute(f"PRAGMA user_version = {new}")
+            return file.execute("PRAGMA user_version").fetchone()[0]
+
+    Store(path).close()
+    assert version() == 1
+    assert version(0) == 0  # as files were before they had a number
+    Store(path).close()
+    assert version() == 1
+    version(2)
+    with pytest.raises(
+        ValueError, match=r"a store of format 2, and this version of datassay reads formats up to 1: install"
+    ):
+        Store(path)
+    assert version() == 2
 
 
 def test_a_store_is_closed_by_whatever_thread(tmp_path, recwarn):

@@ -17,13 +17,13 @@ from torch import nn
 import datassay as da
 from datassay.checks import DataError
 from datassay.engines import training
+from datassay.engines.robust import far, top
 from datassay.engines.training import Recipe, Run, spawned
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods import aum as aum_module
 from datassay.methods.aum import threshold_set
 from datassay.methods.el2n import distance
-from datassay.methods.forgetting import counts, events, most_predicted
-from datassay.methods.grand import far
+from datassay.methods.forgetting import counts, events
 
 METHODS = ("el2n", "grand", "forgetting", "aum")
 SHORT = Recipe(epochs=3, batch_size=16, lr=0.1, momentum=0.9, weight_decay=0.01)
@@ -118,7 +118,7 @@ def test_the_class_predicted_most_often():
     predicted = np.array([[0, 2, 1], [1, 2, 1], [1, 0, 2], [0, 0, 2]])
     said = counts(predicted, 3)
     assert said.tolist() == [[2, 2, 0], [2, 0, 2], [0, 2, 2]]
-    assert most_predicted(said, np.array([1, 1, 2])).tolist() == [
+    assert top(said, np.array([1, 1, 2])).tolist() == [
         1,
         0,
         2,
@@ -236,7 +236,7 @@ def test_forgetting_by_hand():
     first = [[int(np.argmax(one[:, i])) for one in right if one[:, i].any()] for i in range(60)]
     np.testing.assert_allclose(values.columns["learned_at"], [np.mean(f) if f else -1 for f in first])
     said = np.array([[(np.array(logits)[:, :, i].argmax(2) == k).sum() for k in range(3)] for i in range(60)])
-    np.testing.assert_array_equal(values.suggested_label, most_predicted(said, data.codes))
+    np.testing.assert_array_equal(values.suggested_label, top(said, data.codes))
 
 
 def test_confidence_breaks_ties_and_no_more():
@@ -274,7 +274,7 @@ def test_aum_by_hand(runs):
     np.testing.assert_array_equal(values.columns["aum"], values.scores)
     np.testing.assert_array_equal(values.flagged, np.nanmean(above, 0) < 0)
     assert 0 < values.flagged.mean() < 1
-    np.testing.assert_array_equal(values.suggested_label, most_predicted(said, data.codes))
+    np.testing.assert_array_equal(values.suggested_label, top(said, data.codes))
 
 
 def test_threshold_samples(monkeypatch):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import html
 import json
-import os
 import platform
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 from scipy.optimize import isotonic_regression
 
 from datassay.checks import DataError
+from datassay.files import replacing
 
 _KEY = b"datassay"
 _OWN = ("id", "score", "rank", "flagged", "given_label", "suggested_label")
@@ -151,12 +151,8 @@ class Values:
             "versions": self.versions,
         }
         arrow = pa.table(table).replace_schema_metadata({_KEY: json.dumps(meta, default=_plain).encode()})
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
+        with replacing(path) as beside:
             pq.write_table(arrow, beside, compression="zstd")
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
         return path
 
     @classmethod

@@ -12,7 +12,6 @@ square goes on holding K.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from numpy import ndarray
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
 from datassay.engines.gram import blocks
+from datassay.files import replacing
 
 PANEL = 1024  # wide enough that the products run at BLAS's full rate, narrow enough for a bar that moves
 WHOLE = 4096  # up to here one panel, which is LAPACK's potrf and trtri; above, OpenBLAS's threaded potrf has crashed
@@ -74,7 +74,8 @@ class Panels:
             elif any(not path.name.startswith(".") for path in folder.iterdir()):
                 raise OtherRunError(f"{folder} holds other files")
             else:
-                _replace(about, lambda path: path.write_text(json.dumps(mine)))
+                with replacing(about) as beside:
+                    beside.write_text(json.dumps(mine))
             for path in folder.glob(".panel-*"):  # of a run that was killed while it wrote
                 path.unlink()
             while len(self.held) < len(self.starts) and self._path(len(self.held)).exists():
@@ -91,7 +92,8 @@ class Panels:
         """The next finished panel."""
         if self.folder is not None:
             path = self._path(len(self.held))
-            _replace(path, lambda beside: _save(beside, P))
+            with replacing(path) as beside, beside.open("wb") as file:
+                np.save(file, P)
             if not self.in_memory:
                 P = np.load(path, mmap_mode="r")
         self.held.append(P)
@@ -99,7 +101,8 @@ class Panels:
     def keep(self, name: str, **arrays: Any) -> None:
         """Intermediate results beside the panels, where there is a folder."""
         if self.folder is not None:
-            _replace(self.folder / f"{name}.npz", lambda beside: _savez(beside, arrays))
+            with replacing(self.folder / f"{name}.npz") as beside, beside.open("wb") as file:
+                np.savez(file, **arrays)
 
     def kept(self, name: str) -> dict[str, ndarray] | None:
         """What `keep` was given, of this run or the one before it; None if nothing was."""
@@ -271,22 +274,3 @@ def inverse_diagonal(L: Panels, first: int = 0, report: Report | None = None) ->
 def _same(result: ndarray, given: ndarray) -> None:
     """BLAS worked in place: a silent copy by the wrapper would lose the result."""
     assert result.ctypes.data == given.ctypes.data
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _save(path: Path, array: ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, array)
-
-
-def _savez(path: Path, arrays: dict[str, Any]) -> None:
-    with path.open("wb") as file:
-        np.savez(file, **arrays)

@@ -27,6 +27,7 @@ from datassay.engines.designs import Subsets
 
 WORTH_PROCESSES = 15.0  # seconds of work left from which on other processes are started
 TASK = 0.3  # seconds that a task should take, so that sending it costs little
+FORMAT = 1  # of a file; 0: written before files had a number, and the same
 READ = 256  # trainings that are read at a time
 
 
@@ -68,7 +69,7 @@ class Store:
     Raises
     ------
     ValueError
-        The file is something else.
+        The file is something else, or of a later format.
 
     Examples
     --------
@@ -93,6 +94,12 @@ class Store:
             tables = {name for (name,) in self._file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if tables and not {"study", "training"} <= tables:
                 raise ValueError(f"{path} is a database of another kind, with tables {', '.join(sorted(tables))}.")
+            (version,) = self._file.execute("PRAGMA user_version").fetchone()
+            if version > FORMAT:
+                raise ValueError(
+                    f"{path} is a store of format {version}, and this version of datassay reads formats up to {FORMAT}: install a "
+                    "newer one, or give another file."
+                )
             if path is not None:
                 self._file.execute("PRAGMA journal_mode = WAL")  # a writer that is killed leaves whole trainings only
                 self._file.execute("PRAGMA synchronous = NORMAL")
@@ -101,6 +108,8 @@ class Store:
                 "CREATE TABLE IF NOT EXISTS training (study BLOB, key BLOB, counts BLOB NOT NULL, p REAL, "
                 "val BLOB, rows BLOB, shape TEXT, seconds REAL, PRIMARY KEY (study, key))"
             )
+            if version < FORMAT:
+                self._file.execute(f"PRAGMA user_version = {FORMAT}")
         except sqlite3.DatabaseError as error:
             self._file.close()
             raise ValueError(

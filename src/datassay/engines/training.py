@@ -7,7 +7,6 @@ written down between epochs only, and what is killed later than that is done aga
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from datassay.engines import machine
 from datassay.engines.gradients import Loss
+from datassay.files import replacing
 
 SAVE_EVERY = 5.0  # seconds between checkpoints: an epoch of a small network takes milliseconds
 WORTH_PROCESSES = 15.0  # seconds of work left from which on other processes are started
@@ -275,12 +275,8 @@ class Run:
 
 def keep(content: dict[str, Any], path: Path, key: str = "") -> None:
     """Tensors and numbers in a file, written beside and renamed; ``key`` says of what run."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as beside:
         torch.save({"key": key, **content} if key else content, beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def kept(path: Path, key: str, device: torch.device | str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy import ndarray
+from scipy.optimize import isotonic_regression
 from scipy.stats import beta as binomial
 from scipy.stats import t as student
 from tqdm import tqdm
@@ -427,18 +428,10 @@ def majorant(places: ndarray) -> tuple[ndarray, ndarray]:
     >>> majorant(np.array([0.1, 0.1, 0.1, 0.5]))
     (array([0. , 0.1, 0.5, 1. ]), array([0.  , 0.75, 1.  , 1.  ]))
     """
-    u, counts = np.unique(places, return_counts=True)
-    x, y = np.concatenate([[0.0], u, [1.0]]), np.concatenate([[0.0], np.cumsum(counts) / len(places), [1.0]])
-    corners: list[int] = []
-    for i in range(len(x)):
-        while len(corners) > 1 and (y[corners[-1]] - y[corners[-2]]) * (x[i] - x[corners[-1]]) <= (y[i] - y[corners[-1]]) * (
-            x[corners[-1]] - x[corners[-2]]
-        ):
-            corners.pop()
-        if corners and x[i] == x[corners[-1]]:
-            corners[-1] = i if y[i] > y[corners[-1]] else corners[-1]
-            continue
-        corners.append(i)
+    x = np.unique(np.concatenate([[0.0], places, [1.0]]))
+    y = np.searchsorted(np.sort(places), x, "right") / len(places)
+    widths = np.diff(x)
+    corners = isotonic_regression(np.diff(y) / widths, weights=widths, increasing=False).blocks
     return x[corners], y[corners]
 
 

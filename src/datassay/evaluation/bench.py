@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import os
 import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from datassay.checks import jobs as check_jobs
 from datassay.data.dataset import Dataset
 from datassay.evaluation.cells import Cell, Found, Sizes, forget, kept, key, sources, work
 from datassay.evaluation.tasks import LOWER, TASKS, Learner
+from datassay.files import replacing
 from datassay.methods import METHODS, meant
 from datassay.methods.spec import method_of
 from datassay.units import in_seconds
@@ -68,12 +68,8 @@ class Evaluation:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("results", "curves", "agreement"):
-            beside = folder / f".{name}.{os.getpid()}.part"
-            try:
+            with replacing(folder / f"{name}.parquet") as beside:
                 getattr(self, name).to_parquet(beside, index=False)
-                os.replace(beside, folder / f"{name}.parquet")
-            finally:
-                beside.unlink(missing_ok=True)
         return folder
 
     def page(self, path: str | Path, *, title: str = "Methods side by side", notes: Sequence[str] = ()) -> Path:

@@ -7,7 +7,6 @@ import importlib.util
 import inspect
 import io
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from datassay.data.encoding import plain
 from datassay.engines import machine
 from datassay.evaluation.datasets import Split, divided, drawn, files
 from datassay.evaluation.tasks import TASKS, Case, Curve, Learner
+from datassay.files import replacing
 from datassay.methods import METHODS, value
 
 DIGEST = 16  # bytes
@@ -201,12 +201,8 @@ def keep(found: Found, path: Path) -> None:
     arrays: dict[str, Any] = {f"curve {name}": np.stack(xy) for name, xy in found.curves.items()}
     content = io.BytesIO()
     np.savez_compressed(content, about=np.frombuffer(json.dumps(about).encode(), np.uint8), scores=found.scores, **arrays)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as beside:
         beside.write_bytes(_digest(content.getvalue()) + content.getvalue())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def kept(path: Path, cell: Cell) -> Found | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +18,7 @@ from scipy import stats
 
 from datassay.checks import DataError
 from datassay.evaluation import statistics as st
+from datassay.files import replacing
 from datassay.reporting.html import count, digest, number
 
 RESULTS = [*st.CELL, "seed", "metric", "value", "error"]
@@ -89,12 +89,8 @@ def page(
     if path.is_dir():
         raise DataError(f"{str(path)!r} is a folder: give the name of a file.")
     html = to_html(results, curves, title=title, notes=notes, metric=metric, lower=lower, agreement=agreement)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as beside:
         beside.write_text(html, encoding="utf-8", errors="backslashreplace")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
     return path
 
 

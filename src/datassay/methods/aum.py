@@ -26,8 +26,9 @@ from numpy import ndarray
 
 from datassay.checks import DataError, one_of, whole
 from datassay.data.dataset import Dataset
+from datassay.engines.robust import top
 from datassay.engines.training import Recipe, Run, Tick, spawned
-from datassay.methods.forgetting import DEFAULT, counts, most_predicted
+from datassay.methods.forgetting import DEFAULT, counts
 from datassay.networks.problem import Model, Problem, problem
 from datassay.networks.runs import Place, do, options_of, recipe
 from datassay.values import Values
@@ -136,7 +137,7 @@ def aum(
         "seconds": time.perf_counter() - start,
         "device": p.device,
     }
-    suggested = data.labels_of(most_predicted(np.sum([r.said for r in found], axis=0), data.codes))
+    suggested = data.labels_of(top(np.sum([r.said for r in found], axis=0), data.codes))
     return Values(data.ids, value, below, {"aum": value.copy()}, "aum", options, stats, data.y, suggested, data.hash)
 
 

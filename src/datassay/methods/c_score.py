@@ -21,8 +21,8 @@ from numpy import ndarray
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion, Subsets
+from datassay.engines.robust import top
 from datassay.methods.data_oob import Without, utility_of_rows, without
-from datassay.methods.self_confidence import top
 from datassay.subsets.study import options_of, stop_when, study
 from datassay.values import Values
 

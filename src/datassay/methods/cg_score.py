@@ -32,6 +32,7 @@ from datassay.engines import gram, machine
 from datassay.engines.class_draws import draw, over_draws
 from datassay.engines.gp_loo import Choice, SingularGramError, Trusted, Work, choose, energy_terms, leave_one_out
 from datassay.engines.panels import OtherRunError
+from datassay.engines.robust import limit
 from datassay.methods.cg_score_approx import approximate
 from datassay.values import Values
 
@@ -253,7 +254,7 @@ def cg_score(
         suggested = f[:, 0] * scale + centre
         columns |= {"loo_prediction": suggested, "loo_residual": data.codes - suggested}
         r = np.sqrt(columns["cg_score"])
-        flagged, rule = r > 3 * 1.4826 * np.median(r), "leave-one-out residual beyond 3 robust standard deviations"
+        flagged, rule = r > limit(r), "leave-one-out residual beyond 3 robust standard deviations"
     else:
         columns["loo_margin"], guess = _margin(f, own)
         suggested = data.labels_of(guess)

@@ -31,7 +31,8 @@ from numpy import ndarray
 from datassay.checks import DataError, one_of, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
-from datassay.methods.self_confidence import RANKS, TOL, ranks, said_without, top
+from datassay.engines.robust import top
+from datassay.methods.self_confidence import RANKS, TOL, ranks, said_without
 from datassay.subsets.study import options_of, study
 from datassay.values import Values
 

@@ -24,7 +24,7 @@ from datassay.checks import DataError, one_of
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
-from datassay.methods.self_confidence import FAR, off, top
+from datassay.engines.robust import FAR, off, top
 from datassay.subsets.study import Study, options_of, stop_when, study
 from datassay.subsets.utilities import accuracy, log_odds, of_labels
 from datassay.values import Values

@@ -12,7 +12,6 @@ logit margin; hundreds of trainings, not hundreds of thousands.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -23,6 +22,7 @@ from datassay.checks import DataError, one_of, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import effects
 from datassay.engines.designs import Inclusion
+from datassay.files import replacing
 from datassay.subsets.study import options_of, stop_when, study
 from datassay.subsets.utilities import log_odds, of_labels, query_utility
 from datassay.values import Values
@@ -169,10 +169,5 @@ def datamodels(
 
 
 def _write(path: Path, theta: ndarray) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(beside, "wb") as file:
-            np.save(file, theta)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as beside, beside.open("wb") as file:
+        np.save(file, theta)

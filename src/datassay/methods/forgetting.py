@@ -23,6 +23,7 @@ from numpy import ndarray
 
 from datassay.checks import whole
 from datassay.data.dataset import Dataset
+from datassay.engines.robust import top
 from datassay.engines.training import Recipe, Run, Tick, spawned
 from datassay.networks.problem import Model, Problem, problem
 from datassay.networks.runs import Place, do, options_of, recipe
@@ -111,7 +112,7 @@ def forgetting(
         "seconds": time.perf_counter() - start,
         "device": p.device,
     }
-    suggested = data.labels_of(most_predicted(np.sum([r.said for r in found], axis=0), data.codes))
+    suggested = data.labels_of(top(np.sum([r.said for r in found], axis=0), data.codes))
     scores = -(lost + 1 - confidence)
     return Values(data.ids, scores, accuracy < 0.5, columns, "forgetting", options, stats, data.y, suggested, data.hash)
 
@@ -132,16 +133,6 @@ def counts(predicted: ndarray, classes: int) -> ndarray:
     for epoch in predicted:
         result[np.arange(n), epoch] += 1
     return result
-
-
-def most_predicted(said: ndarray, codes: ndarray) -> ndarray:
-    """(n,) the class with the largest count (n, classes), the given one among equals.
-
-    >>> most_predicted(np.array([[2, 2], [3, 1], [0, 0]]), np.array([1, 1, 1])).tolist()
-    [1, 0, 1]
-    """
-    given = said[np.arange(len(codes)), codes]
-    return np.where(given == said.max(1), codes, said.argmax(1))
 
 
 class _Run(NamedTuple):

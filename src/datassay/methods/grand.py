@@ -22,6 +22,7 @@ import torch
 from datassay.checks import one_of, whole
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients
+from datassay.engines.robust import FAR, far
 from datassay.engines.training import Recipe, Run, Tick, in_batches, spawned
 from datassay.methods.el2n import early
 from datassay.networks.problem import Model, Problem, last_layer, problem
@@ -29,7 +30,6 @@ from datassay.networks.runs import Place, do, options_of, recipe
 from datassay.values import Values
 
 AT_ONCE = 512  # rows in one pass
-FAR = 3.0  # robust standard deviations of the residuals from which an amount is flagged
 
 
 def grand(
@@ -120,16 +120,6 @@ def grand(
     if runs > 1:
         stats["stderr"] = each.std(0, ddof=1) / np.sqrt(runs)
     return Values(data.ids, -value, flagged, {"grand": value}, "grand", options, stats, data.y, suggested, data.hash)
-
-
-def far(residuals: np.ndarray) -> np.ndarray:
-    """Which are far from their median, in units of a standard deviation that a few large ones don't move.
-
-    >>> far(np.array([0.1, -0.2, 0.0, 0.2, -0.1, 5.0])).tolist()
-    [False, False, False, False, False, True]
-    """
-    off = np.abs(residuals - np.median(residuals))
-    return (off > 0) & (off >= FAR * 1.4826 * np.median(off))
 
 
 class _Run(NamedTuple):

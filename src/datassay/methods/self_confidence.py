@@ -22,11 +22,11 @@ from numpy import ndarray
 from datassay.checks import DataError, one_of, whole
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Subsets
+from datassay.engines.robust import FAR, off, top
 from datassay.subsets.study import Study, options_of, study
 from datassay.values import Values
 
 NAME = "self-confidence"
-FAR = 3.0  # standard deviations
 TOL = 1e-6  # of logistic regressions, which begin at a model of all rows: of that nothing may be left
 RANKS = ("self_confidence", "normalized_margin")
 
@@ -146,26 +146,6 @@ def ranks(p: ndarray, codes: ndarray) -> dict[str, ndarray]:
     own, others = p[rows, codes], p.copy()
     others[rows, codes] = -np.inf
     return {"self_confidence": own, "normalized_margin": (own - others.max(1) + 1) / 2}
-
-
-def top(p: ndarray, codes: ndarray) -> ndarray:
-    """(n,) the likeliest class, the given one among equals.
-
-    >>> top(np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.2, 0.5, 0.3]]), np.array([0, 1, 2])).tolist()
-    [0, 1, 1]
-    """
-    return np.where(p[np.arange(len(codes)), codes] == p.max(1), codes, p.argmax(1))
-
-
-def off(residual: ndarray) -> ndarray:
-    """(n,) distance from the median in standard deviations that a few large residuals don't move; 0 where there is no other number.
-
-    >>> off(np.array([0.1, -0.2, 0.0, 0.2, -0.1, 5.0])).round(1).tolist()
-    [0.2, 1.1, 0.2, 0.7, 0.7, 22.3]
-    """
-    distance = np.abs(residual - np.median(residual))
-    unit = 1.4826 * np.median(distance)
-    return distance / (unit or distance.max() or 1.0)
 
 
 def _judged(data: Dataset) -> Dataset:

@@ -24,8 +24,8 @@ import torch
 from datassay.checks import DataError, one_of, whole
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients, mean_gradient
+from datassay.engines.robust import FAR, far
 from datassay.engines.training import Recipe, Run, Tick, in_batches, set_mode, spawned
-from datassay.methods.grand import FAR, far
 from datassay.networks.problem import Model, Problem, last_layer, mean_over, problem
 from datassay.networks.runs import Place, do, options_of, recipe
 from datassay.values import Values

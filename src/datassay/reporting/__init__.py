@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset
+from datassay.files import replacing
 from datassay.reporting.html import to_html
 from datassay.reporting.summary import summarize
 from datassay.values import Values
@@ -46,14 +46,8 @@ def report(values: Values, data: Dataset, path: str | Path = "report.html", *, t
         if target.is_dir():
             raise DataError(f"{str(target)!r} is a folder: give the name of a file.")
     summary = summarize(values, data, top=top, evidence=evidence)
-    content = {path: to_html(summary), beside: json.dumps(summary, allow_nan=False)}
-    parts = {target: target.with_name(f".{target.name}.{os.getpid()}.part") for target in content}
-    try:
-        for target, text in content.items():
-            parts[target].write_text(text, encoding="utf-8", errors="backslashreplace")
-        for target, part in parts.items():
-            os.replace(part, target)
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
+    html, content = to_html(summary), json.dumps(summary, allow_nan=False)
+    with replacing(beside) as part, replacing(path) as page:
+        page.write_text(html, encoding="utf-8", errors="backslashreplace")
+        part.write_text(content, encoding="utf-8", errors="backslashreplace")
     return path
