@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from sklearn.datasets import load_iris
 
 from datassay.values import Values
+
+ROOT = Path(__file__).parents[1]
 
 
 def run(*arguments, cwd=None):
@@ -136,23 +139,40 @@ def test_methods_and_help_name_what_there_is():
         assert run(command, "--help").returncode == 0
 
 
-def test_the_readme_names_every_command_and_method():
-    from datassay.methods import METHODS
-
-    readme = Path(__file__).parents[1].joinpath("README.md").read_text()
+def test_the_readme_names_every_command():
+    readme = ROOT.joinpath("README.md").read_text()
     assert all(
         f"datassay {command}" in readme for command in ("demo", "value", "audit", "plan", "bench", "report", "methods")
     )
-    assert all(name in readme for name in METHODS)
 
 
-def test_the_readme_s_three_lines_run(iris, monkeypatch):
-    readme = Path(__file__).parents[1].joinpath("README.md").read_text()
-    frame = pd.read_csv(iris).drop(columns="plant")
-    frame.to_csv(iris.parent / "train.csv", index=False)
-    monkeypatch.chdir(iris.parent)
-    exec(readme.split("```python\n")[1].split("```")[0], {})
-    assert (iris.parent / "report.html").exists()
+def test_the_pages_list_every_method():
+    from datassay.methods import METHODS
+
+    listed = ROOT.joinpath("docs/methods/index.md").read_text().split("```{toctree}")[1].splitlines()
+    pages = {method.function.replace("_", "-") for method in METHODS.values()}
+    assert pages <= set(listed)
+    assert all(ROOT.joinpath("docs/methods", f"{page}.md").is_file() for page in pages)
+    assert f"{len(METHODS)} methods, called in the same way" in ROOT.joinpath("README.md").read_text()
+
+
+def test_the_links_of_the_front_pages_lead_somewhere():
+    for page in ("README.md", "CONTRIBUTING.md", "SECURITY.md"):
+        for link in re.findall(r"\]\(([^)#:]+)", ROOT.joinpath(page).read_text()):
+            assert ROOT.joinpath(link).exists(), f"{page}: {link}"
+
+
+def test_the_readme_s_three_lines_print_what_it_says(tmp_path, monkeypatch, capsys):
+    code, printed = re.search(
+        r"```python\n(.*?)```\n\n```\n(.*?)```", ROOT.joinpath("README.md").read_text(), re.DOTALL
+    ).groups()
+    bunch = load_iris(as_frame=True)
+    bunch.data.assign(species=bunch.target_names[bunch.target]).to_csv(tmp_path / "train.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    for came, said in zip(capsys.readouterr().out.split(), printed.split(), strict=True):
+        assert float(came) == pytest.approx(float(said), rel=0.01) if "." in said else came == said
+    assert (tmp_path / "report.html").exists()
 
 
 def test_torch_is_not_imported_for_small_work(iris):
