@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from datassay.checks import DataError, OptionError
+from datassay.checks import DataError, OptionError, needing_torch
 from datassay.data.dataset import Dataset
 from datassay.engines.machine import Rates
 from datassay.values import Values
@@ -39,8 +39,15 @@ class Method:
     paper: str
 
     def load(self) -> Callable[..., Values]:
-        """The function itself."""
-        found: Callable[..., Values] = getattr(import_module(f"{__name__}.{self.function}"), self.function)
+        """The function itself.
+
+        Raises
+        ------
+        ImportError
+            It needs torch, and that is not installed.
+        """
+        with needing_torch(self.function):
+            found: Callable[..., Values] = getattr(import_module(f"{__name__}.{self.function}"), self.function)
         return found
 
     def costs(self, data: Dataset, rates: Rates) -> list[Cost]:
@@ -308,6 +315,11 @@ def value(data: Dataset, method: str = "cg-score", *, seed: int = 0, **options: 
     **options
         The method's own keywords.
 
+    Returns
+    -------
+    Values
+        Of rows from `read`, ``stats["source"]`` says how they were read.
+
     Raises
     ------
     DataError
@@ -338,7 +350,8 @@ def value(data: Dataset, method: str = "cg-score", *, seed: int = 0, **options: 
     for name in options:
         if name not in known:
             raise OptionError(f"{method} has no option {name!r}{meant(name, known)} It takes: {', '.join(known)}.")
-    return function(data, seed=seed, **options)
+    values = function(data, seed=seed, **options)
+    return replace(values, stats=values.stats | {"source": data.source}) if data.source else values
 
 
 def meant(word: str, known: Any) -> str:
