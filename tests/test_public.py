@@ -15,6 +15,17 @@ HEAVY = ("scipy.stats", "pandas", "pyarrow", "torch", "sklearn")
 FUNCTIONS = {m.function for m in da.methods.METHODS.values()}
 
 
+NO_TORCH = """
+import sys
+from importlib.abc import MetaPathFinder
+class Finder(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, Finder())
+"""
+
+
 def fresh(program):
     """What a program says in an interpreter of its own."""
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
@@ -72,21 +83,18 @@ def test_no_name_is_that_of_a_module():
 
 
 def test_star_brings_what_needs_no_extra():
-    done = fresh("import sys; sys.modules['torch'] = None\nfrom datassay import *\nprint(value.__name__, Dataset.__name__)")
+    done = fresh(f"{NO_TORCH}from datassay import *\nprint(value.__name__, Dataset.__name__)")
     assert done.stdout.strip() == "value Dataset", done.stderr
 
 
 @pytest.mark.parametrize("name", ["dvgs", "el2n", "lossval", "dvrl", "Recipe", "network_features"])
 def test_a_missing_torch_is_said(name):
-    done = fresh(f"import sys; sys.modules['torch'] = None\nimport datassay as da\nda.{name}")
+    done = fresh(f"{NO_TORCH}import datassay as da\nda.{name}")
     assert done.stderr.strip().split("\n")[-1] == f"ImportError: {name} needs torch: pip install 'datassay[torch]'"
 
 
 def test_a_missing_torch_is_said_by_value_too():
-    done = fresh(
-        "import sys; sys.modules['torch'] = None\nimport datassay as da\n"
-        "da.value(da.Dataset([[0.], [1.], [0.], [1.]], [0, 1, 0, 1]), 'dvgs')"
-    )
+    done = fresh(f"{NO_TORCH}import datassay as da\nda.value(da.Dataset([[0.], [1.], [0.], [1.]], [0, 1, 0, 1]), 'dvgs')")
     assert done.stderr.strip().split("\n")[-1] == "ImportError: dvgs needs torch: pip install 'datassay[torch]'"
 
 

@@ -41,7 +41,8 @@ def whole(method: str, least: int, **numbers: Any) -> None:
 def number(method: str, least: float, *, above: bool = False, below: float = math.inf, **numbers: Any) -> None:
     """Each must be a number from ``least`` on, or above it, and below ``below``."""
     for name, value in numbers.items():
-        right = isinstance(value, Real) and not isinstance(value, bool) and least <= value < below
+        real = isinstance(value, Real) and not isinstance(value, bool)
+        right = real and least <= value < below
         if not right or (above and value == least):
             what = f"{'above' if above else 'from'} {least:g}" + ("" if above else " on")
             what += "" if below == math.inf else f" and below {below:g}"
