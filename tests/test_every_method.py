@@ -93,6 +93,8 @@ def test_the_contract(method, planted, valued):
     assert values.stats["seconds"] > 0
     assert values.stats["flag_rule"]
     assert values.options["seed"] == 0
+    assert not any(getattr(values, name).flags.writeable for name in ("ids", "scores", "flagged", "suggested_label"))
+    assert not any(column.flags.writeable for column in values.columns.values())
     assert set(values.suggested_label) <= set(data.classes)
     assert all(column.shape == (400,) for column in values.columns.values())
     np.testing.assert_array_equal(values.given_label, data.y)

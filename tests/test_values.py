@@ -1,7 +1,11 @@
+import copy
 import json
+import pickle
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 import datassay as da
@@ -88,6 +92,81 @@ def test_what_can_t_be_loaded_is_said(tmp_path):
         Values.load(tmp_path / "v.parquet")
 
 
+def rewritten(path, change, drop=()):
+    """The same file with other words beside the table."""
+    table = pq.read_table(path)
+    meta = json.loads(table.schema.metadata[b"datassay"])
+    change(meta)
+    pq.write_table(table.drop_columns(list(drop)).replace_schema_metadata({b"datassay": json.dumps(meta).encode()}), path)
+    return path
+
+
+@pytest.mark.parametrize("column", ["id", "score", "flagged"])
+def test_a_file_without_a_column_is_said(tmp_path, column):
+    path = rewritten(small().save(tmp_path / "v.parquet"), lambda meta: None, drop=[column])
+    with pytest.raises(DataError, match=rf"v\.parquet' is not whole \(KeyError: .*{column}.*\): write it again"):
+        Values.load(path)
+
+
+@pytest.mark.parametrize("key", ["format", "kinds", "method", "stats", "versions"])
+def test_a_file_without_its_words_is_said(tmp_path, key):
+    path = rewritten(small().save(tmp_path / "v.parquet"), lambda meta: meta.pop(key))
+    with pytest.raises(DataError, match=f"not whole .*{key}"):
+        Values.load(path)
+    with pytest.raises(DataError, match="not whole"):
+        Values.load(rewritten_raw(path, b"no JSON"))
+    with pytest.raises(DataError, match="not whole"):
+        Values.load(rewritten_raw(path, b"[]"))
+
+
+def rewritten_raw(path, words):
+    pq.write_table(pq.read_table(path).replace_schema_metadata({b"datassay": words}), path)
+    return path
+
+
+def test_a_newer_file_is_said(tmp_path):
+    path = rewritten(small().save(tmp_path / "v.parquet"), lambda meta: meta.update(format=2))
+    with pytest.raises(DataError, match="newer datassay, in format 2"):
+        Values.load(path)
+
+
+def arrays(values):
+    named = [getattr(values, name) for name in ("ids", "scores", "flagged", "given_label", "suggested_label")]
+    return named + list(values.columns.values())
+
+
+def test_values_are_frozen_and_what_was_given_is_not(tmp_path):
+    scores, column = np.array([0.5, -1.0, 2.0, -1.0]), np.zeros(4)
+    columns = {"cg_score": column}
+    values = small(scores=scores, columns=columns)
+    loaded = Values.load(values.save(tmp_path / "v.parquet"))
+    for one in (values, loaded, copy.deepcopy(values), pickle.loads(pickle.dumps(values)), replace(values, method="x")):
+        for array in arrays(one):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = array[1]
+        assert isinstance(one.columns, dict)
+    assert scores.flags.writeable
+    assert column.flags.writeable
+    assert columns["cg_score"] is column
+    with pytest.raises(FrozenInstanceError):
+        values.scores = scores
+    bare = small(given_label=None, suggested_label=None)
+    assert bare.given_label is None
+    frame = values.to_frame()
+    frame.loc[0, "score"] = 9.0  # a table is the caller's own
+    assert values.scores[0] == 0.5
+
+
+def test_values_say_where_the_rows_came_from(tmp_path):
+    pd.DataFrame({"a": np.arange(8.0), "kind": list("xyxyxyxy")}).to_csv(tmp_path / "rows.csv", index=False)
+    data = da.read(tmp_path / "rows.csv", label="kind")
+    values = da.value(data, "random")
+    assert values.stats["source"] == data.source
+    assert values.stats["source"]["label"] == "kind"
+    assert Values.load(values.save(tmp_path / "v.parquet")).stats["source"] == data.source
+    assert "source" not in da.value(da.Dataset(data.X, data.y), "random").stats
+
+
 def test_a_failing_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = small().save(tmp_path / "v.parquet")
     before = path.read_bytes()
@@ -105,8 +184,6 @@ def test_a_failing_write_keeps_the_old_file(tmp_path, monkeypatch):
 
 
 def test_the_target_is_never_written_to(tmp_path, monkeypatch):
-    import pyarrow.parquet as pq
-
     written, write = [], pq.write_table
     monkeypatch.setattr(
         "datassay.values.pq.write_table", lambda t, where, **o: (written.append(where), write(t, where, **o))

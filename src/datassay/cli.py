@@ -7,7 +7,7 @@ import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,7 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from datassay.checks import DataError, OptionError
-from datassay.data.dataset import Dataset
+
+if TYPE_CHECKING:
+    from datassay.data.dataset import Dataset
 
 app = typer.Typer(
     help="What each training row is worth, and which rows are wrong.",
@@ -72,6 +74,7 @@ def demo(
     import numpy as np
     from sklearn.datasets import load_digits
 
+    from datassay.data.dataset import Dataset
     from datassay.evaluation import detection, plant_wrong_labels
     from datassay.methods import value as value_rows
     from datassay.reporting import report as write_report
@@ -172,7 +175,6 @@ def value(
         values = value_rows(rows, method=method or "cg-score", seed=seed, **options)
     if audited is not None:
         values = audited.calibrate(values)
-    values.stats["source"] = rows.source
     if doubled := values.stats.get("equal_rows"):
         groups = len(values.stats["conflicting_rows"])
         out.print(

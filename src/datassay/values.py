@@ -29,6 +29,9 @@ _OWN = ("id", "score", "rank", "flagged", "given_label", "suggested_label")
 class Values:
     """The values of n rows by one method.
 
+    The arrays can't be written to: they are read-only views of those given, which stay as they are. To change one, copy it and
+    make new values with `dataclasses.replace`.
+
     Examples
     --------
     >>> import numpy as np
@@ -56,6 +59,18 @@ class Values:
     def __post_init__(self) -> None:
         if not self.versions:
             object.__setattr__(self, "versions", _versions())
+        self._freeze()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy, or what came from another process, is frozen too."""
+        self.__dict__.update(state)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        for name in ("ids", "scores", "flagged", "given_label", "suggested_label"):
+            if (array := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _read_only(array))
+        object.__setattr__(self, "columns", {name: _read_only(column) for name, column in self.columns.items()})
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -176,32 +191,16 @@ class Values:
             raise DataError(
                 f"{str(path)!r} holds no values: a file written by `datassay value -o` or Values.save is needed."
             )
-        meta = json.loads(table.schema.metadata[_KEY])
-        if meta["format"] != 1:
-            raise DataError(f"{str(path)!r} was written by a newer datassay, in format {meta['format']}: update datassay.")
-        column = {name: table.column(name) for name in table.column_names}
-
-        def rows(prefix: str) -> dict[str, np.ndarray]:
-            return {name[len(prefix) :]: c.to_numpy() for name, c in column.items() if name.startswith(prefix)}
-
-        def labels(name: str, attribute: str) -> np.ndarray | None:
-            return _from_column(column[name], meta["kinds"][attribute]) if name in column else None
-
-        ids = labels("id", "ids")
-        assert ids is not None
-        return cls(
-            ids=ids,
-            scores=column["score"].to_numpy(),
-            flagged=column["flagged"].to_numpy(),
-            columns=rows("column."),
-            method=meta["method"],
-            options=meta["options"],
-            stats=meta["stats"] | rows("stats."),
-            given_label=labels("given_label", "given_label"),
-            suggested_label=labels("suggested_label", "suggested_label"),
-            data_hash=meta["data_hash"],
-            versions=meta["versions"],
-        )
+        try:
+            meta = json.loads(table.schema.metadata[_KEY])
+            if meta["format"] == 1:
+                return cls(**_parts(table, meta))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"{str(path)!r} is not whole ({type(error).__name__}: {error}): write it again with `datassay value -o` or "
+                "Values.save."
+            ) from error
+        raise DataError(f"{str(path)!r} was written by a newer datassay, in format {meta['format']}: update datassay.")
 
     def __repr__(self) -> str:
         rule = f" ({self.stats['flag_rule']})" if "flag_rule" in self.stats else ""
@@ -215,10 +214,41 @@ class Values:
         return f"<p>{head}; the most suspicious:</p>{self.suspects(10).to_html(index=False, escape=True)}"
 
 
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
 @functools.cache
 def _versions() -> dict[str, str]:
     names = ("datassay", "numpy", "scipy", "scikit-learn")
     return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def _parts(table: pa.Table, meta: dict[str, Any]) -> dict[str, Any]:
+    """What `Values` is made of, from a table and what stands beside it."""
+    column = {name: table.column(name) for name in table.column_names}
+
+    def rows(prefix: str) -> dict[str, np.ndarray]:
+        return {name[len(prefix) :]: c.to_numpy() for name, c in column.items() if name.startswith(prefix)}
+
+    def labels(name: str, attribute: str) -> np.ndarray | None:
+        return _from_column(column[name], meta["kinds"][attribute]) if name in column else None
+
+    return {
+        "ids": _from_column(column["id"], meta["kinds"]["ids"]),
+        "scores": column["score"].to_numpy(),
+        "flagged": column["flagged"].to_numpy(),
+        "columns": rows("column."),
+        "method": meta["method"],
+        "options": meta["options"],
+        "stats": meta["stats"] | rows("stats."),
+        "given_label": labels("given_label", "given_label"),
+        "suggested_label": labels("suggested_label", "suggested_label"),
+        "data_hash": meta["data_hash"],
+        "versions": meta["versions"],
+    }
 
 
 def _to_column(values: np.ndarray, name: str) -> tuple[Any, str]:

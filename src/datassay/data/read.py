@@ -133,7 +133,7 @@ def read(
         F = _features(Path(features), data.kept)
         F_val = None if val_features is None else _features(Path(val_features), data.kept_val)
         data = data.with_features(F, F_val)
-    if in_memory:  # there is no file in which a report could find the rows again
+    if held:  # there is no file in which a report could find the rows again
         return data
     data.source = {
         "path": str(Path(path).resolve()),

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datassay.checks import DataError, OptionError
+from datassay.checks import DataError, OptionError, needing_torch
 from datassay.costs import Cost
 from datassay.costs import cg_score as cg_score_costs
 from datassay.costs import knn_shapley as knn_shapley_costs
@@ -88,13 +88,12 @@ class Method:
         Raises
         ------
         ImportError
-            An extra that it needs is not installed; the sentence has the pip line.
+            It needs torch, and that is not installed.
         """
         if callable(self.function):
             return self.function
-        if extra := self.missing():
-            raise ImportError(f"{self.function} needs {EXTRAS[extra][1]}: pip install 'datassay[{extra}]'.")
-        found: Callable[..., Any] = getattr(import_module(f"{__name__}.{self.function}"), self.function)
+        with needing_torch(self.function):
+            found: Callable[..., Any] = getattr(import_module(f"{__name__}.{self.function}"), self.function)
         return found
 
 
@@ -459,8 +458,12 @@ def value(data: Dataset, method: str | Callable[..., Any] = "cg-score", *, seed:
             if option not in known:
                 raise OptionError(f"{name} has no option {option!r}{meant(option, known)} It takes: {', '.join(known)}.")
     if isinstance(entry.function, str):
-        return function(data, seed=seed, **options)
-    return _checked(function, name, data, seed, options)
+        values = function(data, seed=seed, **options)
+    else:
+        values = _checked(function, name, data, seed, options)
+    if not data.source:
+        return values
+    return replace(values, stats=values.stats | {"source": data.source})
 
 
 def _checked(function: Callable[..., Any], name: str, data: Dataset, seed: int, options: dict[str, Any]) -> Values:
