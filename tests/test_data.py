@@ -13,8 +13,10 @@ import datassay as da
 from datassay.checks import DataError
 from datassay.data.dataset import is_images
 from datassay.data.out_of_core import SMALL, Table, is_mapped, room
+from datassay.evaluation.detection import plant
 from datassay.reporting.nearest import similarities
 from datassay.reporting.typical import Typical
+from datassay.subsets.default_model import scaled
 
 X = np.arange(12.0).reshape(6, 2)
 Y = ["b", "a", "b", "a", "a", "b"]
@@ -446,3 +448,36 @@ def test_a_memory_map_costs_no_memory(tmp_path):
     grown, most = map(int, ran.stdout.split())
     assert grown < 40e6  # ids, labels and a few blocks of 8 MB; X in float64 would be 1254 MB, a copy of it 157 MB
     assert most < X.nbytes + 450e6  # the most there ever was: the libraries, the pages of the file, and little else
+
+
+# -- whether columns are standardised
+
+
+def test_what_was_scaled_is_said_and_not_guessed():
+    """A frame with standardise=False has an encoding, and its columns come as they are."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(0, [1000, 1], (40, 2)), np.repeat([0, 1], 20)
+    frame = pd.DataFrame(X, columns=["a", "b"])
+    made = {
+        "array": da.Dataset(X, y),
+        "frame": da.Dataset(frame, y),
+        "frame as it is": da.Dataset(frame, y, standardise=False),
+        "array, standardised": da.Dataset(X, y, standardise=True),
+    }
+    assert [d.standardised for d in made.values()] == [False, True, False, True]
+    for name, data in made.items():
+        assert data.take(np.arange(30)).standardised == data.standardised, name
+        assert data.with_labels(y).standardised == data.standardised, name
+        np.testing.assert_allclose(scaled(data)[0].std(0), 1, err_msg=name)
+    assert not da.Dataset(frame, y).with_features(X).standardised
+
+
+def test_planted_noise_leaves_the_scaling_as_it_was():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(0, [1000, 1, 30], (60, 3)), np.repeat([0, 1], 30)
+    for kind in ("features", "mixed"):
+        planted, _ = plant(da.Dataset(X, y, X[:6], y[:6]), rate=0.2, kind=kind, seed=0)
+        np.testing.assert_allclose(scaled(planted)[0].std(0), 1)
+        again = da.Dataset(np.array(planted.X), planted.y, np.array(planted.X_val), planted.y_val)
+        np.testing.assert_array_equal(scaled(planted)[0], scaled(again)[0])
+        assert planted.hash == again.hash

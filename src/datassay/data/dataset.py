@@ -73,6 +73,7 @@ class Dataset:
     codes_val: np.ndarray | None  #: (m,) or None
     task: Task  #: classification or regression
     columns: list[str]  #: names of the columns of X
+    standardised: bool  #: whether numeric columns were brought to mean 0 and standard deviation 1
     encoding: dict[str, str]  #: for each column of the frame, what was done to it
     shown: pd.DataFrame | np.ndarray  #: what a person looks at: (n, ...) original frame, images, or numbers
     shown_val: pd.DataFrame | np.ndarray | None  #: the same for the validation rows
@@ -120,6 +121,7 @@ class Dataset:
         matrix, keep = encoder.fit()
         self.dropped, self.kept, self.kept_val = names[~keep], keep, None
         self.X, self.columns, self.encoding = _read_only(matrix), encoder.columns, encoder.encoding
+        self.standardised = encoder.standardise and not sp.issparse(shown)
         self.shown = self.X if encoder.shows(matrix) else _chosen(shown, keep)
         if not keep.all():
             labels, names = labels[keep], names[keep]
@@ -243,6 +245,7 @@ class Dataset:
             raise DataError(f"in the features: {error}") from None
         new = copy.copy(self)
         new.X, new.X_val, new.columns, new.encoding = features.X, features.X_val, features.columns, features.encoding
+        new.standardised = features.standardised
         return new
 
     def without_validation(self) -> Dataset:

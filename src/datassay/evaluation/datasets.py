@@ -562,7 +562,7 @@ def _held(data: Dataset) -> _Source:
     if isinstance(shown, pd.DataFrame) and set(data.encoding) == {str(c) for c in shown}:
         val = data.shown_val
         frame = shown if val is None else pd.concat([shown, val[list(shown)]], ignore_index=True)
-        standardise = not any(how.startswith("number, as it is") for how in data.encoding.values())
+        standardise = data.standardised
         # there are gaps only where they were filled before
         return _Source(y, data.task, _from_frame(frame), "mean", standardise, ids=data.ids)
     X, X_val = data.X, data.X_val
@@ -572,7 +572,7 @@ def _held(data: Dataset) -> _Source:
         if both:
             X = np.concatenate([X, X_val])
         # what was standardised over all rows gives the same as the raw numbers when that is done again over some
-        return _Source(y, data.task, _from_array(X), standardise=_is_standardised(data), ids=data.ids)
+        return _Source(y, data.task, _from_array(X), standardise=data.standardised, ids=data.ids)
     return _Source(y, data.task, _from_array(sp.vstack([X, X_val], format="csr") if both else X), ids=data.ids)
 
 
@@ -582,16 +582,6 @@ def _is_pixels(data: Dataset) -> bool:
         return False
     some = data.shown[:10].reshape(-1, data.X.shape[1])
     return np.allclose(data.X[:10], some / 255 if some.dtype == np.uint8 else some, atol=1e-6)
-
-
-def _is_standardised(data: Dataset) -> bool:
-    """Whether the columns of an array were brought to mean 0 and standard deviation 1 when it became a data set."""
-    if data.shown is data.X or data.X.dtype.kind != "f":
-        return False
-    if data.encoding and not isinstance(data.shown, pd.DataFrame):  # a large table, whose columns have names
-        return all(how.startswith("number, mean") for how in data.encoding.values())
-    mean, scale = data.X.mean(axis=0, dtype=np.float64), data.X.std(axis=0, dtype=np.float64)
-    return bool(np.all(abs(mean) < 1e-3) and np.all((abs(scale - 1) < 1e-3) | (scale < 1e-6)))
 
 
 def _from_array(X: Any) -> Callable[[ndarray], Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 from numpy import ndarray
 from scipy.stats import rankdata
@@ -136,9 +136,11 @@ def _noisy(data: Dataset, rows: ndarray, sigma: float, rng: np.random.Generator)
         raise DataError("noise in features makes sparse columns dense: pass a dense X.")
     X = np.array(data.X, np.float64 if data.X.dtype == np.float64 else np.float32)
     X[rows] += sigma * X.std() * rng.standard_normal((len(rows), X.shape[1]))
-    names = [f"x{j}" for j in range(X.shape[1])]  # as frames of columns that are ready: nothing standardises them again
-    val = None if data.X_val is None else pd.DataFrame(np.asarray(data.X_val), columns=names)
-    return Dataset(pd.DataFrame(X, columns=names), data.y, val, data.y_val, ids=data.ids, task=data.task, standardise=False)
+    X.flags.writeable = False
+    new = copy.copy(data)
+    new.X = new.shown = X
+    new.shown_val = data.X_val
+    return new
 
 
 def _human(data: Dataset, rate: float, human: Any, rng: np.random.Generator) -> tuple[Dataset, ndarray]:

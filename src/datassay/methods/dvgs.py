@@ -257,4 +257,4 @@ def _similarity(dots: Tensor, squares: Tensor, length: Tensor, kind: str) -> Ten
 
 def _published(p: Problem, seed: int) -> nn.Module:
     """Released experiment 1: 2 x 100, Mish, dropout .5, each layer normalised within the row."""
-    return mlp(p.some(), p.outputs, dropout=0.5, standardise=not p.data.encoding)
+    return mlp(p.some(), p.outputs, dropout=0.5, standardise=not p.data.standardised)

@@ -249,7 +249,7 @@ class _Seen:
     def __init__(self, p: Problem, net: nn.Module) -> None:
         self.x, self.y, self.k = p.x, p.y, p.outputs
         some = p.some().flatten(1)
-        self.scale = Standardise(some).to(p.device) if not p.data.encoding else nn.Identity()
+        self.scale = Standardise(some).to(p.device) if not p.data.standardised else nn.Identity()
         self.d = some.shape[1] + self.k
         self.said = p.says(outputs(net, self.x))  # (n, k)
         self.difference = (self.targets(slice(None)) - self.said).abs()
@@ -268,7 +268,7 @@ def _linear(p: Problem) -> nn.Module:
     layer = nn.Linear(some.shape[1], p.outputs)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
-    return nn.Sequential(nn.Flatten(), Standardise(some) if not p.data.encoding else nn.Identity(), layer).to(p.device)
+    return nn.Sequential(nn.Flatten(), Standardise(some) if not p.data.standardised else nn.Identity(), layer).to(p.device)
 
 
 def _run(

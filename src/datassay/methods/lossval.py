@@ -205,7 +205,7 @@ def lossval(
         eps=eps,
         loss=loss
         or ((_released_cross_entropy if data.task == "classification" else _released_squares) if faithful else p.loss),
-        standardise=not faithful and len(p.shape) == 1 and not data.encoding,
+        standardise=not faithful and len(p.shape) == 1 and not data.standardised,
     )
     options = options_of(given, used) | {
         "transport_power": how.power,

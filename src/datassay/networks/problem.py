@@ -146,7 +146,7 @@ class Problem:
             return autoencoder(some)
         if len(self.shape) == 1:
             # a frame's columns are standardised already, and the one-hot ones must not be: rare categories would be large
-            return mlp(some, self.outputs, standardise=not self.data.encoding)
+            return mlp(some, self.outputs, standardise=not self.data.standardised)
         return resnet(some, self.outputs)
 
     def _check(self, net: nn.Module) -> None:

@@ -32,7 +32,7 @@ def scaled(data: Dataset, *, together: bool = False) -> tuple[ndarray, ndarray |
             "SGDClassifier(loss='log_loss') say."
         )
     X, Q = found
-    if data.encoding:
+    if data.standardised:
         return X, Q
     mean, std = X.mean(0), X.std(0)
     std = np.full(len(std), np.sqrt((std**2).mean())) if together else np.where(std > 0, std, 1)
@@ -46,7 +46,7 @@ def _chosen(data: Dataset) -> tuple[float, bool]:
     rises; then down again, by a power of ten at most, to the strongest penalty that is within a standard error of the best. It
     matters: weak penalties fit single wrong labels, and what one row changes drowns in that. The folds follow from the ids.
     """
-    if (key := f"{data.hash} {bool(data.encoding)}") not in _known:
+    if (key := f"{data.hash} {data.standardised}") not in _known:
         while len(_known) >= KNOWN:
             _known.pop(next(iter(_known)))
         _known[key] = _choose(data)
@@ -61,7 +61,7 @@ def _choose(data: Dataset) -> tuple[float, bool]:
     rows = np.argsort(designs.places(data.ids.tolist()))[:SAMPLE]
     y, fold = data.codes[rows], np.arange(len(rows)) % 3
     inside = (fold != np.arange(3)[:, None]).astype(np.uint8)
-    for together in (False, True)[: 1 if data.encoding else 2]:
+    for together in (False, True)[: 1 if data.standardised else 2]:
         X = scaled(data, together=together)[0][rows]
         models = linear.Logistic(X, y, len(data.classes), few=True)
         nothing = np.zeros((X.shape[1] + 1, len(data.classes)))  # a start that has not seen the rows of the fold

@@ -56,13 +56,13 @@ def trainable(
             C, together = _chosen(data)
             X, Q = scaled(data, together=together)
             fit = linear.Logistic(X, data.codes, len(data.classes), C=C)
-            what = "columns of a frame" if data.encoding else "columns in one scale" if together else "scaled columns"
+            what = "columns of a frame" if data.standardised else "columns in one scale" if together else "scaled columns"
             return Trainable(LogisticTrainer(fit, X, Q, tol), f"logistic regression, C={C:.3g}, {what}")
         X, Q = scaled(data)
         alpha = float(RidgeCV(len(X) * np.geomspace(1e-5, 10, 13)).fit(X, data.codes).alpha_)
         return Trainable(
             RidgeTrainer(X, data.codes, Q, alpha),
-            f"ridge regression, alpha={alpha:.6g}, {'columns of a frame' if data.encoding else 'scaled columns'}",
+            f"ridge regression, alpha={alpha:.6g}, {'columns of a frame' if data.standardised else 'scaled columns'}",
         )
     if isinstance(model, type):
         raise DataError(f"{method}: model must be an instance, {model.__name__}() say, not the class.")
