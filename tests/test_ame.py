@@ -22,6 +22,7 @@ from datassay.engines import designs
 from datassay.engines.designs import Subsets
 from datassay.engines.submodels import Store
 from datassay.evaluation import plant_wrong_labels
+from datassay.methods import ame
 from datassay.subsets.study import _looks
 from datassay.subsets.trainers import trainable
 from datassay.subsets.utilities import log_odds, utility_of
@@ -565,3 +566,18 @@ def test_networks_are_trained_in_stacks(digits):
     assert roc_auc_score(wrong, -one.scores) > 0.6
     assert one.options["training"]["epochs"] == 3
     assert one.options["model"].endswith("make")
+
+
+def test_of_twins_in_a_store_one_has_a_knockoff(monkeypatch):
+    """Both of an antithetic pair could be told from their knockoffs, which are no such pair."""
+    law, seen = designs.Inclusion("grid", GRID), []
+    subsets = law.draw(30, 0, 0, 40, antithetic=True)
+    monkeypatch.setattr(ame.knockoffs, "joint", lambda X, K, *a, **k: seen.append(X > 0) or np.zeros(30))
+    U = np.random.default_rng(0).normal(size=40)
+    for reuse in (True, False):
+        how = ame._How(law, False, "ridge", "1se", True, (0.0, 1.0), 0, 1, reuse)
+        how.select(subsets, U, np.arange(30), "harmful", not reuse)
+    one, both = seen
+    assert len(both) == 40
+    np.testing.assert_array_equal(both[1::2], ~both[::2])
+    np.testing.assert_array_equal(one, both[::2])

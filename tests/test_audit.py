@@ -11,7 +11,7 @@ from scipy.spatial import ConvexHull
 import datassay as da
 from datassay.checks import DataError
 from datassay.evaluation import plant
-from datassay.evaluation.audit import Audit, error_rate, majorant, place
+from datassay.evaluation.audit import Audit, _chosen, _Tried, error_rate, majorant, place
 from datassay.evaluation.datasets import drawn
 
 
@@ -260,3 +260,14 @@ def test_the_command_recommends_and_value_follows(table):
     assert p[wrong].mean() > 3 * p[~wrong].mean()
     assert values.stats["audit"]["rate"] == 0.1
     assert run("audit", path.name, "--label", "label", "--rate", 0.9, cwd=path.parent).returncode == 2
+
+
+def test_the_best_of_many_has_more_to_prove():
+    """A difference of 2.5 standard errors tells two methods apart, and not the best of twenty."""
+    m = 200
+    noise = np.random.default_rng(0).normal(size=m)
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    tried = {"first": _Tried([1 + noise + 2.5 / np.sqrt(m)], [0.5]), "best": _Tried([np.ones(m)], [0.6])}
+    assert _chosen(tried, list(tried), None) == "best"
+    tried |= {f"other {i}": _Tried([np.full(m, 9.0)], [0.4]) for i in range(18)}
+    assert _chosen(tried, list(tried), None) == "first"

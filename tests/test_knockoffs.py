@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from datassay.engines import effects, knockoffs
+from datassay.engines import designs, effects, knockoffs
 
 GRID = np.array([0.2, 0.4, 0.6, 0.8])
 V = effects.inclusion_variance(GRID)
@@ -96,7 +96,6 @@ def test_masks_have_their_p_and_extend():
 
 
 def test_masks_do_not_repeat_those_of_the_design():
-    designs = pytest.importorskip("datassay.engines.designs")
     subsets = designs.Inclusion("grid", (0.5,)).draw(2000, 7, 0, 20)
     masks = knockoffs.knockoff_masks(subsets.p, 2000, seed=7)
     for row in subsets.counts > 0:
@@ -181,3 +180,20 @@ def test_directions_and_several_utilities():
     assert not (chosen["helpful"] & (b < 0)).any()
     with pytest.raises(ValueError, match="how must be"):
         knockoffs.joint(X, twin, U, Z, how="tree")
+
+
+def test_a_coin_orders_each_pair(monkeypatch):
+    """What the regression is given does not tell rows from knockoffs by their place."""
+    X, twin, U, Z, p, _ = study(0)
+    given, fit = [], effects.ridge
+    monkeypatch.setattr(effects, "ridge", lambda X, *a, **k: (given.append(np.array(X)), fit(X, *a, **k))[1])
+    for seed in (0, 1):
+        knockoffs.joint(X, twin, U, Z, how="ridge", strata=p, seed=seed)
+    n, orders = X.shape[1], []
+    for both in given:
+        kept = (both[:, :n] == X).all(axis=0)
+        np.testing.assert_array_equal(both[:, :n], np.where(kept, X, twin))
+        np.testing.assert_array_equal(both[:, n:], np.where(kept, twin, X))
+        assert abs(kept.sum() - n / 2) < 4 * np.sqrt(n) / 2
+        orders.append(kept)
+    assert (orders[0] != orders[1]).any()

@@ -511,3 +511,20 @@ def test_f1_of_random_and_of_equal_scores():
         found.append(2 * (low & bad).sum() / (low.sum() + bad.sum()))
     assert np.mean(found) == pytest.approx(0.193, abs=0.01)
     assert not lower_group(np.full(1000, 0.3)).any()
+
+
+def test_the_distance_is_floored_at_a_quarter_of_its_first_value():
+    """Weights that pile up on copies of validation rows bring it near 0: the pull does not grow without end."""
+    torch.manual_seed(0)
+    x_val = torch.randn(5, 3)
+    x = torch.cat([x_val, torch.randn(15, 3) + 4])
+    w = Weights(how(power=1.0, masses="all", weights="free", steps="gradient"), 20, 3, x, x_val)
+    w.epoch(0)
+    w.u[:5], w.u[5:] = 1.0, 1e-6
+    start = w.g.to(x.dtype).clone()
+    w.epoch(1)
+    now, first = w.distance.tolist()
+    assert 0 < now < first / 8
+    a = w.w.to(x.dtype) / w.w.sum().to(x.dtype)
+    f = transport.solve(w.C, a, w.b, w.eps, start=start, tol=0.01, steps=200)[0]
+    np.testing.assert_allclose(w.pull, (f - a @ f) / (first / 4), rtol=1e-3, atol=1e-4)

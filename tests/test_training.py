@@ -281,3 +281,20 @@ def test_outputs_are_in_evaluation_mode_and_in_order():
     x, _ = blobs(n=10)
     model = net()
     np.testing.assert_allclose(outputs(model, x, size=3), model.eval()(x).detach(), rtol=1e-6)
+
+
+def test_a_balanced_batch_is_divided_by_its_weights():
+    """Batches hold other shares of the classes than all rows do: each loss is the mean by weights, as torch's is."""
+    x, y = blobs()
+    y[:40] = 0
+    model, other = nn.Linear(4, 3), nn.Linear(4, 3)
+    other.load_state_dict(model.state_dict())
+    run = Run(model, loss, x, y, Recipe(epochs=2, batch_size=10, momentum=0.0, weight_decay=0.0, lr=0.5, balanced=True))
+    sgd, sums = torch.optim.SGD(other.parameters(), 0.5), []
+    for step in run:
+        sgd.zero_grad()
+        F.cross_entropy(other(x[step.rows]), y[step.rows], weight=run.weights).backward()
+        sgd.step()
+        sums.append(float(run.weights[y[step.rows]].mean()))
+    assert max(sums) > 1.2
+    np.testing.assert_allclose(bits(model), bits(other), atol=1e-5)
