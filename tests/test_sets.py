@@ -59,7 +59,7 @@ def test_every_set_that_needs_no_file_is_drawn(name):
     assert len(split.y_test) == len(split.codes_test) == len(split.rows_test) == 30
     assert len(split.data.y_val) == len(split.data.codes_val) == len(split.data.shown_val) == len(split.rows_val) == 20
     assert split.data.ids.tolist() == split.rows.tolist()
-    assert da.data.is_images(split.data.shown) == about.images
+    assert da.data.dataset.is_images(split.data.shown) == about.images
     if about.task == "classification":
         assert split.data.labels_of(split.codes_test).tolist() == split.y_test.tolist()
     else:

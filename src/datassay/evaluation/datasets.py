@@ -572,7 +572,9 @@ def _held(data: Dataset) -> _Source:
         if both:
             X = np.concatenate([X, X_val])
         # what was standardised over all rows gives the same as the raw numbers when that is done again over some
-        return _Source(y, data.task, _from_array(X), standardise=data.standardised, ids=data.ids)
+        return _Source(
+            y, data.task, _from_array(X), standardise=data.standardised and data.shown is not data.X, ids=data.ids
+        )
     return _Source(y, data.task, _from_array(sp.vstack([X, X_val], format="csr") if both else X), ids=data.ids)
 
 
