@@ -29,7 +29,7 @@ from datassay.checks import DataError
 from datassay.engines import designs, submodels
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.engines.submodels import Said, Store, Training, keys_of, train, training_key, utilities
-from datassay.subsets import trainers as models
+from datassay.subsets import default_model
 from datassay.subsets.trainers import LogisticTrainer, RidgeTrainer, trainable
 from datassay.subsets.utilities import LOWEST, log_odds, query_utility, utility_of
 
@@ -416,8 +416,8 @@ def test_the_penalty_is_chosen_by_rows_that_were_not_seen():
     """To models that begin where they have seen the rows of their fold, the weakest penalty looks best."""
     X, y = load_digits(return_X_y=True)
     data = da.Dataset(X[:200], y[:200])
-    C, together = models._choose(data)
-    X, fold = models.scaled(data, together=together)[0], np.arange(200) % 3
+    C, together = default_model._choose(data)
+    X, fold = default_model.scaled(data, together=together)[0], np.arange(200) % 3
 
     def likelihood(C):
         said = np.empty(200)
