@@ -157,7 +157,7 @@ def value(
 
         audited = look(rows, budget=in_seconds(budget or "40 s", "budget") / 2, seed=seed)
         _audited(audited, len(rows))
-        method = audited.method
+        method = audited.name
     if budget is not None or memory is not None or (audited is not None and len(rows) > audited.rows):
         from datassay.planning import plan as make
 
@@ -322,7 +322,7 @@ def audit(
         words += [name, str(what)] if what is not None else []
     for name in drop or []:
         words += ["--drop", name]
-    words += ["-m", found.method]
+    words += ["-m", found.name]
     for name, chosen in found.options.items():
         words += ["--set", f"{name}={chosen}"]
     out.print(escape(f"Next: {_shown(shlex.join(words))}"))
@@ -448,7 +448,7 @@ def _audited(found: Any, n: int) -> None:
     for why, names in reasons.items():
         out.print(escape(f"Not tried: {', '.join(names)}: {why}."))
     line = found.table.iloc[0]
-    out.print(escape(f"Take {found.method}: it puts a planted error before another row with probability {line['auc']:.3f}."))
+    out.print(escape(f"Take {found.name}: it puts a planted error before another row with probability {line['auc']:.3f}."))
     if found.error_rate is not None:
         half = 196 * (found.error_rate_sd or 0.0)
         out.print(escape(f"About {100 * found.error_rate:.1f} % +- {half:.1f} % of the labels seem to be wrong."))

@@ -18,10 +18,9 @@ doubtful rows. People's errors do: then there are more of them than e says.
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -38,7 +37,7 @@ from datassay.data.dataset import Dataset
 from datassay.engines import machine
 from datassay.evaluation.detection import KINDS, LABELS, detection, plant
 from datassay.evaluation.tasks import stream
-from datassay.methods import EXTRAS, METHODS, value
+from datassay.methods import EXTRAS, METHODS, find, takes, value
 from datassay.methods.spec import method_of
 from datassay.planning import probed
 from datassay.subsets.study import study
@@ -64,7 +63,7 @@ class Expected(NamedTuple):
 class Audit:
     """What `audit` found."""
 
-    method: str  #: the one to take
+    method: str | Callable[..., Any]  #: the one to take: a name, or the function that was given
     options: dict[str, Any]  #: its options
     table: (
         pd.DataFrame
@@ -79,6 +78,11 @@ class Audit:
     places: ndarray  #: u of the planted rows by the chosen method, over all copies
     seconds: float
     left_out: dict[str, str]  #: methods that were not tried, and why
+
+    @property
+    def name(self) -> str:
+        """Of the method to take."""
+        return find(self.method)[0]
 
     def chance(self, n: int) -> ndarray:
         """(n,) the probability to be wrong of the first suspect, the second, ...; falling."""
@@ -126,8 +130,8 @@ class Audit:
         DataError
             They are by another method.
         """
-        if values.method != self.method:
-            raise DataError(f"the audit is of {self.method}, and these are values by {values.method}.")
+        if values.method != self.name:
+            raise DataError(f"the audit is of {self.name}, and these are values by {values.method}.")
         if self.error_rate is None:
             return values
         p = self.chance(len(values))[values.ranks() - 1]
@@ -137,7 +141,7 @@ class Audit:
 
     def __repr__(self) -> str:
         copies = "a copy" if self.repeats == 1 else f"{self.repeats} copies"
-        head = f"Audit: take {self.method}, by errors planted in {copies} ({self.kind}, {self.rate:.0%})"
+        head = f"Audit: take {self.name}, by errors planted in {copies} ({self.kind}, {self.rate:.0%})"
         said = "" if self.error_rate is None else f"\nabout {self.error_rate:.1%} of the labels seem to be wrong"
         shown = self.table.drop(columns="error") if "error" in self.table else self.table
         return f"{head}{said}\n{shown.round(3).to_string(index=False)}"
@@ -269,13 +273,13 @@ def _sample(data: Dataset, rows: int, seed: int) -> Dataset:
     return data.take(np.sort(chosen))
 
 
-Asked = tuple[str, str, dict[str, Any], float]  # title, method, options, seconds on a copy by its plan
+Asked = tuple[str, str | Callable[..., Any], dict[str, Any], float]  # title, method, options, seconds on a copy by its plan
 
 
 def _candidates(data: Dataset, some: Dataset, methods: Any) -> tuple[list[Asked], dict[str, str]]:
     """What can be tried, the quickest first, and what can't and why."""
     if methods is not None:
-        asked = [methods] if isinstance(methods, (str, Mapping)) else list(methods)
+        asked = [methods] if isinstance(methods, (str, Mapping)) or callable(methods) else list(methods)
         if not asked:
             raise DataError("audit needs a method.")
         return [(*method_of(one), 0.0) for one in asked], {}
@@ -362,9 +366,9 @@ def _try(mine: _Tried, one: Asked, copy: Dataset, wrong: ndarray, seed: int) -> 
     return mine.seconds[-1]
 
 
-def _silent(method: str) -> dict[str, bool]:
+def _silent(method: str | Callable[..., Any]) -> dict[str, bool]:
     """No bar inside the bar."""
-    return {"progress": False} if "progress" in inspect.signature(METHODS[method].load()).parameters else {}
+    return {"progress": False} if takes("progress", method) else {}
 
 
 def _near(found: dict[str, _Tried], title: str, seconds: float) -> bool:

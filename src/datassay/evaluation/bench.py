@@ -233,13 +233,19 @@ def evaluate(
 def _cells(data: list[str], methods: Any, task: Any, kinds: Any, rates: Any, seeds: Any) -> list[Cell]:
     """All cells; those of the first seed first, so that a study that is stopped has something to say."""
     for name, given in (("task", task), ("methods", methods), ("kinds", kinds)):
-        if not isinstance(given, (str, Mapping, list, tuple, type(None))):
+        if not isinstance(given, (str, Mapping, list, tuple, type(None))) and not (name == "methods" and callable(given)):
             raise DataError(f"evaluate: {name} must be a name or a list of names, got {given!r}.")
     tasks = [task] if isinstance(task, str) else list(task)
     for name in tasks:
         if name not in TASKS:
             raise DataError(f"there is no task {name!r}{meant(name, TASKS)} There are: {', '.join(TASKS)}.")
-    asked = [methods] if isinstance(methods, (str, Mapping)) else list(METHODS) if methods is None else list(methods)
+    asked = (
+        [methods]
+        if isinstance(methods, (str, Mapping)) or callable(methods)
+        else list(METHODS)
+        if methods is None
+        else list(methods)
+    )
     named = [method_of(one) for one in asked]
     if len({title for title, _, _ in named}) < len(named):
         raise DataError(f"two methods are called the same: {', '.join(title for title, _, _ in named)}; give one a name.")

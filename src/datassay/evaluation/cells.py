@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import inspect
 import io
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
@@ -28,7 +27,8 @@ from datassay.engines import machine
 from datassay.evaluation.datasets import Split, divided, drawn, files
 from datassay.evaluation.tasks import TASKS, Case, Curve, Learner
 from datassay.files import replacing
-from datassay.methods import METHODS, value
+from datassay.methods import find, takes, value
+from datassay.subsets.identity import coded
 
 DIGEST = 16  # bytes
 
@@ -96,7 +96,7 @@ class Cell(NamedTuple):
     rate: float
     seed: int
     title: str  #: what the method is called: its name and options
-    method: str
+    method: str | Callable[..., Any]  #: its name, or the function itself
     options: tuple[tuple[str, Any], ...]
 
 
@@ -114,7 +114,7 @@ class Found:
 def key(cell: Cell, source: Source, sizes: Sizes, learner: Learner) -> str:
     """Name of the cell's file: everything that makes a difference to what is in it."""
     about = {
-        "cell": [plain(part) for part in cell[:5]] + [cell.method, _content(sorted(cell.options))],
+        "cell": [plain(part) for part in cell[:5]] + [_name(cell.method), _content(sorted(cell.options))],
         "data": source.text,
         "sizes": asdict(sizes),
         "learner": _content(tuple(learner))
@@ -140,9 +140,9 @@ def run(cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float
         try:
             case = _case(cell.task, source, sizes, cell.kind, cell.rate, 0 if task.same_rows else cell.seed)
             case = case._replace(seed=cell.seed)
-            method = METHODS[cell.method]
+            _, method = find(cell.method)
             if not task.needs(cell.method):
-                raise DataError(f"{cell.method} can't be asked about one validation row.")
+                raise DataError(f"{cell.title} can't be asked about one validation row.")
             if limit is not None:
                 costs = method.costs(case.data, _rates())
                 if costs and (least := min(cost.seconds for cost in costs)) > limit:
@@ -171,10 +171,14 @@ def _rates() -> machine.Rates:
     return machine.probe()
 
 
-def _quiet(method: str) -> dict[str, Any]:
+def _name(method: str | Callable[..., Any]) -> str:
+    """A function is known by its code, too: changed, it is another one."""
+    return method if isinstance(method, str) else str(coded(method))
+
+
+def _quiet(method: str | Callable[..., Any]) -> dict[str, Any]:
     """One process and no bar, where a method would have them."""
-    known = inspect.signature(METHODS[method].load()).parameters
-    return {name: asked for name, asked in (("progress", False), ("n_jobs", 1)) if name in known}
+    return {name: asked for name, asked in (("progress", False), ("n_jobs", 1)) if takes(name, method)}
 
 
 @contextmanager
@@ -223,7 +227,7 @@ def kept(path: Path, cell: Cell) -> Found | None:
 
 def _named(cell: Cell) -> list[Any]:
     """What is known of a cell without its options, whose names are in the file's."""
-    return [plain(part) for part in cell[:5]] + [cell.method]
+    return [plain(part) for part in cell[:5]] + [_name(cell.method)]
 
 
 def _digest(content: bytes) -> bytes:

@@ -5,7 +5,6 @@ Each task is one line in `TASKS`. A case is one data set, kind of error, rate an
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +19,7 @@ from datassay.data.dataset import Dataset
 from datassay.evaluation.datasets import Split
 from datassay.evaluation.detection import detection, found, found_area, plant, two_groups
 from datassay.evaluation.subsets import FRACTIONS, OFFSETS, SMALL, accuracies, by_class, kept, removed, windows
-from datassay.methods import METHODS
+from datassay.methods import takes
 from datassay.values import Values
 
 Curve = tuple[ndarray, ndarray]
@@ -57,7 +56,7 @@ class Task:
     higher: bool = True  #: whether more of it is better
     other_kinds: tuple[str, ...] = ()  #: that can be asked for
     same_rows: bool = False  #: seeds are the method's: all see the same rows
-    needs: Callable[[str], bool] = field(default=lambda method: True)  #: methods that it can ask
+    needs: Callable[[Any], bool] = field(default=lambda method: True)  #: methods that it can ask
     classes: bool = False  #: classification only
 
 
@@ -245,15 +244,6 @@ def turned(case: Case, values: Values, learner: Learner) -> Outcome:
 def nothing(case: Case, values: Values, learner: Learner) -> Outcome:
     """Values alone: compared afterwards."""
     return Outcome({}, {})
-
-
-def takes(option: str, method: str) -> bool:
-    """Whether the method has an option of that name.
-
-    >>> takes("query", "ame"), takes("query", "random")
-    (True, False)
-    """
-    return option in inspect.signature(METHODS[method].load()).parameters
 
 
 LOWER = (

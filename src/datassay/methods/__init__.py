@@ -502,6 +502,15 @@ def options_of(method: Method) -> list[str] | None:
     return [p.name for p in list(parameters)[1:]]
 
 
+def takes(option: str, method: str | Callable[..., Any]) -> bool:
+    """Whether the method has an option of that name.
+
+    >>> takes("query", "ame"), takes("query", "random")
+    (True, False)
+    """
+    return option in (options_of(find(method)[1]) or [])
+
+
 def meant(word: str, known: Any) -> str:
     """'; did you mean ...?' where a known name is near."""
     near = difflib.get_close_matches(word, list(known), n=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from datassay.checks import DataError
@@ -30,14 +30,18 @@ def options_of(pairs: Sequence[str], where: str = "--set ") -> dict[str, Any]:
     return options
 
 
-def method_of(asked: str | Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """What to call it, the method, its options; from "cg-score ridge=0", or a table with ``method``, ``name`` and the options.
+def method_of(
+    asked: str | Mapping[str, Any] | Callable[..., Any],
+) -> tuple[str, str | Callable[..., Any], dict[str, Any]]:
+    """What to call it, the method, its options; from "cg-score ridge=0", a table with ``method``, ``name`` and the options, or a function.
 
     >>> method_of("cg-score ridge=0")
     ('cg-score ridge=0', 'cg-score', {'ridge': 0})
     >>> method_of({"method": "cg-score", "ridge": 0, "name": "as in the paper"})
     ('as in the paper', 'cg-score', {'ridge': 0})
     """
+    if callable(asked):
+        return find(asked)[0], asked, {}
     if isinstance(asked, str):
         name, *pairs = asked.split() or [""]
         title, options = " ".join([name, *pairs]), options_of(pairs, "")
