@@ -1,5 +1,9 @@
 """Properties that every method has; a new method is in by its line in METHODS."""
 
+import doctest
+import inspect
+import sys
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -143,3 +147,25 @@ def test_planting_changes_just_what_it_says():
 def test_detection_counts():
     scores, wrong = np.array([0.0, 1, 2, 3]), np.array([True, False, True, False])
     assert detection(scores, wrong) == {"auc": 0.75, "average_precision": pytest.approx(5 / 6), "precision": 0.5}
+
+
+@pytest.mark.parametrize("name", sorted(da.methods.METHODS))
+def test_the_docstring_explains_every_option_and_its_example_runs(name):
+    """The examples are not found in the module, since the function there is made by a decorator."""
+    function = da.methods.METHODS[name].load()
+    text = inspect.getdoc(function)
+    body = text.split("Parameters\n----------\n")[1].split("\n\nReturns\n")[0]
+    explained = {word.strip() for line in body.splitlines() if line[:1].strip() for word in line.split(",")}
+    assert explained == set(inspect.signature(function).parameters)
+    assert text.count("\nRaises\n------\n") == 1
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    parsed = doctest.DocTestParser().get_doctest(text, dict(vars(sys.modules[function.__module__])), name, None, 0)
+    assert parsed.examples or name == "random"
+    assert runner.run(parsed).failed == 0
+
+
+def test_a_method_is_called_with_a_data_set_and_its_own_options():
+    with pytest.raises(da.DataError, match="banzhaf needs a Dataset, got list"):
+        da.banzhaf([[1.0]])
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        da.random(da.Dataset(np.eye(4), ["a", "a", "b", "b"]), sead=1)

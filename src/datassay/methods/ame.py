@@ -23,18 +23,19 @@ from typing import Any, Literal, NamedTuple, cast
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError, one_of, whole
+from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import designs, effects, knockoffs, semivalues
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.methods import ame_groups
-from datassay.subsets.study import Stop, Study, Utility, options_of, stop_when, study, symmetric
+from datassay.methods.definition import SUBSETS, Finding, method
+from datassay.subsets.study import Stop, Study, Utility, stop_when, study, symmetric
 from datassay.subsets.utilities import query_utility, utility_of
-from datassay.values import Values
 
 GRID = (0.2, 0.4, 0.6, 0.8)
 
 
+@method("ame", SUBSETS)
 def ame(
     data: Dataset,
     model: Any = None,
@@ -65,7 +66,7 @@ def ame(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Average marginal effect of every row on a model, from trainings on random subsets; harmful rows selected with error control.
 
     Parameters
@@ -106,18 +107,9 @@ def ame(
         (n,) labels, of sources or annotators say: whole groups are drawn, and each has one AME, column ``group_ame``. With ``opened``,
         so many of the flagged groups (the lowest first) are taken apart: n_models more trainings value their rows one by one. Other
         rows have their group's AME, divided by the number of its rows.
-    antithetic
-        Every second subset is what the one before it left out.
-    budget, stderr, settled
-        Stop before n_models: after this time ("10 min"); when the median standard error is below this share of the scores' standard
-        deviation; when the worst tenth of the rows is to this share the same as at the look before (looks at 200, 300, 450, ...).
-    training, device
-        Of a torch module: a `Recipe`; "auto", "cpu", "cuda".
     store, reuse
         A file in which trainings are kept, for this and all other methods that train on subsets; trainings that are there are not
         done again. reuse=True: train nothing, use all that it has for this model with these p.
-    seed, n_jobs, progress
-        All randomness; workers (any number gives the same bits); a bar on stderr.
 
     Returns
     -------
@@ -126,13 +118,6 @@ def ame(
         which is at least ``stats["threshold"]`` for rows that are flagged. ``stats["stderr"]`` (n,): by how much scores differ from
         trainings to other trainings; what the penalty takes away from them is not in it. Suggested label: by models of the other
         folds.
-
-    Raises
-    ------
-    DataError
-        No validation rows, a model or options that can't be.
-    ImportError
-        A torch module without torch.
 
     Examples
     --------
@@ -199,13 +184,12 @@ def ame(
         name = "knockoff+" if knockoff == "plus" else "knockoffs"
         stats["flag_rule"] = f"{select}, selected by {name} at a false discovery rate of {q:g}"
     suggested = s.suggested()
-    stats["seconds"] = s.elapsed
-    return Values(data.ids, scores.copy(), flagged, columns, "ame", options_of(given), stats, data.y, suggested, data.hash)
+    return Finding(scores.copy(), flagged, columns, suggested, stats)
 
 
-def _exactly(s: Study, given: dict[str, Any], how: _How, worth: Utility, own: bool) -> Values:
+def _exactly(s: Study, given: dict[str, Any], how: _How, worth: Utility, own: bool) -> Finding:
     """Of few rows, all subsets are trained: there is nothing to estimate, and nothing to select by chance."""
-    data, n = s.data, len(s.data)
+    n = len(s.data)
     every = designs.all_subsets(n)
     s.train(every)
     value = semivalues.exact(s.worth(every, worth), how.law_of_size(n))
@@ -214,11 +198,10 @@ def _exactly(s: Study, given: dict[str, Any], how: _How, worth: Utility, own: bo
     stats = {"trainings": 2**n, "stopped": "all subsets: exact", "stderr": np.zeros(n)}
     stats["flag_rule"] = f"{given['select']}: the exact score is {'below' if given['select'] == 'harmful' else 'above'} 0"
     suggested = s.suggested()
-    stats["seconds"] = s.elapsed
-    return Values(data.ids, scores, flagged, {"ame": value}, "ame", options_of(given), stats, data.y, suggested, data.hash)
+    return Finding(scores, flagged, {"ame": value}, suggested, stats)
 
 
-def _grouped(s: Study, given: dict[str, Any], how: _How, stop: Stop, worth: Utility, direction: str, own: bool) -> Values:
+def _grouped(s: Study, given: dict[str, Any], how: _How, stop: Stop, worth: Utility, direction: str, own: bool) -> Finding:
     """AME of groups, and of the rows of some of them."""
     data, q, sign = s.data, given["q"], 1.0 if own else -1.0
     groups = ame_groups.read(data, given["groups"])
@@ -258,16 +241,10 @@ def _grouped(s: Study, given: dict[str, Any], how: _How, stop: Stop, worth: Util
     }
     columns = {"ame": value, "group_ame": group_value[groups.of], "knockoff_statistic": statistic}
     suggested = s.suggested()
-    stats["seconds"] = s.elapsed
-    return Values(data.ids, sign * value, flagged, columns, "ame", options_of(given), stats, data.y, suggested, data.hash)
+    return Finding(sign * value, flagged, columns, suggested, stats)
 
 
 def _check(given: dict[str, Any]) -> None:
-    one_of("ame", ("ridge", "lasso"), regression=given["regression"])
-    one_of("ame", ("1se", "min"), rule=given["rule"])
-    one_of("ame", ("harmful", "helpful"), select=given["select"])
-    one_of("ame", ("plus", "plain", None), knockoff=given["knockoff"])
-    one_of("ame", (True, False), standardise=given["standardise"], antithetic=given["antithetic"], reuse=given["reuse"])
     whole("ame", 0, bootstrap=given["bootstrap"])
     if not isinstance(given["q"], (int, float)) or not 0 < given["q"] < 1:
         raise DataError(

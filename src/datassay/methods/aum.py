@@ -14,7 +14,6 @@ the rows' ids, so that the order of the rows does not matter.
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,16 +23,17 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from datassay.checks import DataError, one_of, whole
+from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
 from datassay.engines.robust import top
 from datassay.engines.training import Recipe, Run, Tick, spawned
+from datassay.methods.definition import NETWORKS, Finding, method
 from datassay.methods.forgetting import DEFAULT, counts
 from datassay.networks.problem import Model, Problem, problem
 from datassay.networks.runs import Place, do, options_of, recipe
-from datassay.values import Values
 
 
+@method("aum", NETWORKS)
 def aum(
     data: Dataset,
     model: Model | None = None,
@@ -51,31 +51,21 @@ def aum(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Margin of the given class over the best other one, averaged over the epochs of a training.
 
     Parameters
     ----------
     data
         n rows of c classes.
-    model
-        A torch `nn.Module`, drawn anew for each run (all that has ``reset_parameters``), or a function from a seed to one, which
-        is used as it comes; with c + 1 outputs, or c without threshold samples. None: a perceptron for tables, a small ResNet
-        for images.
     threshold_samples
         False: all rows keep their labels, and rows with a negative AUM are flagged.
     threshold_rows
         How many rows are threshold samples in a run, at most n / 2; None: n / (c + 1), but no more than n / 10.
     percentile
         Which percentile of the threshold samples' AUM is the threshold.
-    runs
-        Trainings from other initial weights. The threshold samples of two following runs are disjoint.
     epochs, batch_size, lr, training
         Of the training (6 epochs); ``training`` is a whole `Recipe`, in which the others change what they name.
-    device, checkpoint
-        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
-    seed, n_jobs, progress
-        All randomness; processes for the runs; a bar on stderr. Any n_jobs gives the same bits.
 
     Returns
     -------
@@ -83,13 +73,6 @@ def aum(
         scores = the column ``aum`` (n,), in logits, low = mislabelled, as in the paper: the mean over the runs in which the row is
         no threshold sample. ``stats``: ``thresholds``, one a run. Suggested label: the class that was predicted most often in
         these runs, the given one among equals. Flagged: in the mean over these runs, AUM less threshold is below 0.
-
-    Raises
-    ------
-    DataError
-        Regression, a model that doesn't fit the data, a loss that runs away, options that can't be.
-    ImportError
-        Without torch.
 
     Examples
     --------
@@ -103,8 +86,7 @@ def aum(
     3   3     True           b               a
     """
     given = dict(locals())
-    start, n = time.perf_counter(), len(data)
-    one_of("aum", (True, False), threshold_samples=threshold_samples)
+    n = len(data)
     whole("aum", 0, seed=seed)
     whole("aum", 2 if threshold_samples else 1, runs=runs)
     if isinstance(percentile, bool) or not isinstance(percentile, (int, float)) or not 0 <= percentile <= 100:
@@ -134,11 +116,10 @@ def aum(
         "flag_rule": f"AUM below the {percentile:g}th percentile of the threshold samples' AUM" if k else "AUM below 0",
         "thresholds": thresholds.tolist(),
         "threshold_rows": k,
-        "seconds": time.perf_counter() - start,
         "device": p.device,
     }
     suggested = data.labels_of(top(np.sum([r.said for r in found], axis=0), data.codes))
-    return Values(data.ids, value, below, {"aum": value.copy()}, "aum", options, stats, data.y, suggested, data.hash)
+    return Finding(value, below, {"aum": value.copy()}, suggested, stats, options)
 
 
 def threshold_set(ids: ndarray, k: int, seed: int, r: int) -> ndarray:

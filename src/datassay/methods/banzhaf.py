@@ -18,15 +18,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datassay.checks import DataError, one_of
+from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import banzhaf_law
-from datassay.subsets.study import options_of, semivalue, stop_when, study
+from datassay.methods.definition import SUBSETS, Finding, method
+from datassay.subsets.study import semivalue, stop_when, study
 from datassay.subsets.utilities import utility_of
-from datassay.values import Values
 
 
+@method("banzhaf", SUBSETS)
 def banzhaf(
     data: Dataset,
     model: Any = None,
@@ -47,7 +48,7 @@ def banzhaf(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Banzhaf value of every row, from trainings on random subsets.
 
     Parameters
@@ -72,13 +73,6 @@ def banzhaf(
     Values
         scores = the column ``banzhaf`` (n,), high = worth keeping. Flagged: below 0. Suggested label: by models of the other folds.
 
-    Raises
-    ------
-    DataError
-        No validation rows, a model or options that can't be.
-    ImportError
-        A torch module without torch.
-
     Examples
     --------
     >>> import numpy as np, datassay as da
@@ -89,9 +83,6 @@ def banzhaf(
     >>> da.value(data, method="banzhaf", n_models=400).suspects(1)["id"].item()
     3
     """
-    given = dict(locals())
-    one_of("banzhaf", ("ridge", "msr"), by=by)
-    one_of("banzhaf", (True, False), standardise=standardise, antithetic=antithetic, reuse=reuse)
     if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 < p < 1:
         raise DataError(f"banzhaf: p must be a probability between 0 and 1, got {p!r}.")
     stop = stop_when("banzhaf", n_models, budget, stderr, settled)
@@ -111,17 +102,5 @@ def banzhaf(
     )
     stats = found.stats | {"stderr": found.stderr, "flag_rule": "Banzhaf value below 0: on average the row does harm"}
     suggested = s.suggested()
-    stats["seconds"] = s.elapsed
     value = found.value
-    return Values(
-        data.ids,
-        value.copy(),
-        np.asarray(value < 0),
-        {"banzhaf": value},
-        "banzhaf",
-        options_of(given),
-        stats,
-        data.y,
-        suggested,
-        data.hash,
-    )
+    return Finding(value.copy(), np.asarray(value < 0), {"banzhaf": value}, suggested, stats)

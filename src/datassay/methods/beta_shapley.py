@@ -15,15 +15,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datassay.checks import DataError, one_of
+from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import beta_law
-from datassay.subsets.study import options_of, semivalue, stop_when, study
+from datassay.methods.definition import SUBSETS, Finding, method
+from datassay.subsets.study import semivalue, stop_when, study
 from datassay.subsets.utilities import utility_of
-from datassay.values import Values
 
 
+@method("beta-shapley", SUBSETS)
 def beta_shapley(
     data: Dataset,
     model: Any = None,
@@ -45,7 +46,7 @@ def beta_shapley(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Beta(alpha, beta) Shapley value of every row, from trainings on random subsets.
 
     Parameters
@@ -59,21 +60,12 @@ def beta_shapley(
         "ridge" regression, standardised as for `shapley`; or unbiased "differences".
     utility
         As for `ame`, but None is "probability".
-    antithetic, budget, stderr, settled, training, device, store, reuse, seed, n_jobs, progress
-        As for `ame`.
 
     Returns
     -------
     Values
         scores = the column ``beta_shapley`` (n,), high = worth keeping. Flagged: below 0. Suggested label: by models of the other
         folds.
-
-    Raises
-    ------
-    DataError
-        No validation rows, a model or options that can't be.
-    ImportError
-        A torch module without torch.
 
     Examples
     --------
@@ -85,9 +77,6 @@ def beta_shapley(
     >>> da.value(data, method="beta-shapley", n_models=400).suspects(1)["id"].item()
     3
     """
-    given = dict(locals())
-    one_of("beta-shapley", ("ridge", "differences"), by=by)
-    one_of("beta-shapley", (True, False), standardise=standardise, antithetic=antithetic, reuse=reuse)
     for name, number in (("alpha", alpha), ("beta", beta)):
         if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < np.inf:
             raise DataError(f"beta-shapley: {name} must be a number above 0, got {number!r}.")
@@ -116,9 +105,5 @@ def beta_shapley(
     )
     stats = found.stats | {"stderr": found.stderr, "flag_rule": "Beta Shapley value below 0: on average the row does harm"}
     suggested = s.suggested()
-    stats["seconds"] = s.elapsed
     value = found.value
-    return Values(
-        data.ids, value.copy(), np.asarray(value < 0), {"beta_shapley": value}, "beta-shapley", options_of(given), stats, data.y,
-        suggested, data.hash,
-    )  # fmt: skip
+    return Finding(value.copy(), np.asarray(value < 0), {"beta_shapley": value}, suggested, stats)

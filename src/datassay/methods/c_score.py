@@ -23,13 +23,14 @@ from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.engines.robust import top
 from datassay.methods.data_oob import Without, utility_of_rows, without
-from datassay.subsets.study import options_of, stop_when, study
-from datassay.values import Values
+from datassay.methods.definition import SUBSETS, Finding, method
+from datassay.subsets.study import stop_when, study
 
 NAME = "c-score"
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
+@method("c-score", SUBSETS)
 def c_score(
     data: Dataset,
     model: Any = None,
@@ -46,7 +47,7 @@ def c_score(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Consistency of every row: how often models of random subsets of the other rows predict its label.
 
     Parameters
@@ -63,10 +64,6 @@ def c_score(
     utility
         What a model is worth for a row: "accuracy" (None), whether it says the label; "probability" of the label; "margin", its
         log-odds.
-    budget, stderr, settled
-        Stop before n_models, as for `ame`.
-    training, device, store, seed, n_jobs, progress
-        As for `ame`.
 
     Returns
     -------
@@ -74,13 +71,6 @@ def c_score(
         scores = the column ``c_score`` (n,), high = regular = worth keeping, as in the paper; standard errors in ``stats``, and how many
         rows were in every subset of some ratio: their score is the mean over the other ratios. Suggested label: the class for which
         most models vote, weighted as in the score. Flagged: that is another class than the given one.
-
-    Raises
-    ------
-    DataError
-        Regression, a row that is in every subset, a model or options that can't be.
-    ImportError
-        A torch module without torch.
 
     Examples
     --------
@@ -93,7 +83,6 @@ def c_score(
        id  flagged given_label suggested_label
     3   3     True           b               a
     """
-    given = dict(locals())
     stop = stop_when(NAME, n_models, budget, stderr, settled)
     try:
         grid = (float(ratios),) if isinstance(ratios, (int, float)) else tuple(float(r) for r in ratios)
@@ -126,11 +115,8 @@ def c_score(
         "stderr": found.stderr,
         "in_every_subset": {f"{r:g}": int((one == 0).sum()) for r, one in zip(grid, found.trainings, strict=True)},
         "flag_rule": "more models without the row vote for another class than for the given one",
-        "seconds": s.elapsed,
     }
     suggested = data.labels_of(most)
     columns = {"c_score": found.value}
     flagged = most != data.codes
-    return Values(
-        data.ids, found.value.copy(), flagged, columns, NAME, options_of(given), stats, data.y, suggested, data.hash
-    )
+    return Finding(found.value.copy(), flagged, columns, suggested, stats)

@@ -16,7 +16,6 @@ over all one-vs-rest columns; a bias where the likelihood asks for one; validati
 from __future__ import annotations
 
 import numbers
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,12 +33,13 @@ from datassay.engines.gp_loo import Choice, SingularGramError, Trusted, Work, ch
 from datassay.engines.panels import OtherRunError
 from datassay.engines.robust import limit
 from datassay.methods.cg_score_approx import approximate
-from datassay.values import Values
+from datassay.methods.definition import Finding, method
 
 SAMPLE = 1000  # rows on which ridge, bias and trusted are chosen, so that the choice costs the same for any n
 TRUSTED_RIDGES = (0.01, 0.1, 1.0, 10.0)  # tried for the trusted rows: clean labels need little, overlapping classes more
 
 
+@method("cg-score")
 def cg_score(
     data: Dataset,
     *,
@@ -63,7 +63,7 @@ def cg_score(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """CG-score of every row: no model is trained, one kernel matrix is factorised.
 
     Parameters
@@ -108,12 +108,6 @@ def cg_score(
         same call ends at once.
     dtype
         "float32" halves time and memory. "auto": float64 up to 20,000 rows, then float32. Approximations are in float32.
-    device
-        "cpu", "cuda" (needs torch) or "auto".
-    seed, n_jobs
-        For the sample of "auto" and the draws of negatives; workers for the repeats (joblib: the same bits for any number).
-    progress
-        A bar on stderr where that is a terminal.
 
     Returns
     -------
@@ -123,11 +117,6 @@ def cg_score(
         for the best other (regression: ``loo_prediction`` and ``loo_residual`` in the labels' units). Rows that point in the
         same direction, at ridge 0: with one label, cg_score 0; with labels in conflict, cg_score infinite, as the
         limit of a vanishing ridge has it, and scores finite, below all others.
-
-    Raises
-    ------
-    DataError
-        Rows without a direction, too little memory, no inverse at this ridge, options that exclude each other.
 
     Examples
     --------
@@ -140,7 +129,6 @@ def cg_score(
        id given_label suggested_label
     3   3           b               a
     """
-    start = time.perf_counter()
     options = {name: value for name, value in locals().items() if name not in ("data", "start")}
     options["classes"] = classes = ("sum" if negatives is None else "own") if classes is None else classes
     options["approx"] = approx = "exact" if approx is None else approx
@@ -271,8 +259,8 @@ def cg_score(
                 f"on these columns the other rows predict a row's label no better than chance ({agree:.0%} agree, the commonest "
                 f"label has {commonest:.0%}): the flags mean little here"
             )
-    stats |= {"flag_rule": rule, "seconds": time.perf_counter() - start}
-    return Values(data.ids, scores, flagged, columns, "cg-score", options, stats, data.y, suggested, data.hash)
+    stats |= {"flag_rule": rule}
+    return Finding(scores, flagged, columns, suggested, stats, options)
 
 
 def _cg_prime(U: Any, Y: np.ndarray) -> dict[str, np.ndarray]:

@@ -21,26 +21,26 @@ flagged, one error less of the commonest kind is counted (there: one less of eac
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError, one_of, whole
+from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.robust import top
-from datassay.methods.self_confidence import RANKS, TOL, ranks, said_without
-from datassay.subsets.study import options_of, study
-from datassay.values import Values
+from datassay.methods.definition import SUBSETS, Finding, method
+from datassay.methods.self_confidence import TOL, ranks, said_without
+from datassay.subsets.study import study
 
 NAME = "confident-learning"
 FILTERS = ("prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given")
 NEAR = 1e-6  # of a threshold, of another class
 
 
+@method("confident-learning", SUBSETS)
 def confident_learning(
     data: Dataset,
     model: Any = None,
@@ -58,7 +58,7 @@ def confident_learning(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Rows whose labels are wrong, as many of each kind as out-of-fold probabilities say that there are.
 
     Parameters
@@ -76,8 +76,6 @@ def confident_learning(
         (n, c), instead of a model's: of each row's classes in the order of ``data.classes``, by a model that has not seen the row.
     folds, repeats
         Folds of a partition; partitions, whose probabilities are averaged.
-    training, device, store, seed, n_jobs, progress
-        As for `ame`.
 
     Returns
     -------
@@ -86,13 +84,6 @@ def confident_learning(
         ``classes``, ``thresholds``, ``confident_joint`` (C, given labels by true ones), ``calibrated_joint`` (n Q in whole rows),
         ``noise_matrix`` (probability of each given label for each true one, columns sum to 1), ``estimated_errors`` (rows off the
         diagonal of n Q). Suggested label: the likeliest class.
-
-    Raises
-    ------
-    DataError
-        Regression, probabilities that are none, a model or options that can't be.
-    ImportError
-        A torch module without torch.
 
     Examples
     --------
@@ -103,13 +94,11 @@ def confident_learning(
     >>> values.flagged.nonzero()[0].tolist(), values.stats["confident_joint"]
     ([4], [[4, 0], [1, 5]])
     """
-    given = dict(locals())
-    start, codes = time.perf_counter(), data.codes
-    one_of(NAME, FILTERS, filter=filter)
-    one_of(NAME, RANKS, rank=rank)
+    codes = data.codes
     whole(NAME, 2, folds=folds)
     whole(NAME, 1, repeats=repeats)
     stats: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if probabilities is None:
         s = study(
             NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress,
@@ -119,7 +108,7 @@ def confident_learning(
         stats |= {"model": s.text, "trainings": folds * repeats}
     else:
         p = _checked(data, probabilities, model)
-        given["probabilities"] = f"given, {p.shape[0]} x {p.shape[1]}"
+        options["probabilities"] = f"given, {p.shape[0]} x {p.shape[1]}"
     t = thresholds(p, codes)
     C, guess = confident_joint(p, codes, t)
     joint = calibrated(C, np.bincount(codes))
@@ -145,12 +134,9 @@ def confident_learning(
         "calibrated_joint": joint.tolist(),
         "noise_matrix": (joint / np.maximum(joint.sum(0), 1)).tolist(),
         "estimated_errors": int(joint.sum() - np.trace(joint)),
-        "seconds": time.perf_counter() - start,
     }
     suggested = data.labels_of(likeliest)
-    return Values(
-        data.ids, columns[rank].copy(), flagged, columns, NAME, options_of(given), stats, data.y, suggested, data.hash
-    )
+    return Finding(columns[rank].copy(), flagged, columns, suggested, stats, options)
 
 
 def thresholds(p: ndarray, codes: ndarray) -> ndarray:

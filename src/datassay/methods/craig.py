@@ -27,14 +27,15 @@ from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
 from datassay.engines.facility import locate
 from datassay.engines.training import Recipe, Run, Tick, outputs, spawned
+from datassay.methods.definition import NETWORKS, Finding, method
 from datassay.networks.problem import Model, Problem, problem
 from datassay.networks.runs import Place, do, options_of, recipe
-from datassay.values import Values
 
 TABLES = Recipe(epochs=10, lr=0.01, momentum=0.0, weight_decay=0.0)
 IMAGES = replace(TABLES, epochs=8, lr=0.05)
 
 
+@method("craig", NETWORKS)
 def craig(
     data: Dataset,
     model: Model | None = None,
@@ -48,7 +49,7 @@ def craig(
     checkpoint: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """A weighted coreset of each class, and what stands for each row in it.
 
     Parameters
@@ -63,10 +64,6 @@ def craig(
     epochs, batch_size, lr, training
         Of the training on the rows, after which the coreset is chosen; ``training`` is a whole `Recipe`, in which the others change
         what they name. Default: SGD without momentum and weight decay, 10 epochs at 0.01 for tables, 8 at 0.05 for images.
-    device, checkpoint
-        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
-    seed, progress
-        All randomness; a bar on stderr.
 
     Returns
     -------
@@ -76,13 +73,6 @@ def craig(
         for a row that is not chosen; ``representative``, position of the row that stands for this one; ``distance`` to it; ``share``
         of the class for which it stands. ``stats``: ``chosen``, how many rows of each class.
         Suggested label: what the network says of the row. Flagged: the network says another label of the representative.
-
-    Raises
-    ------
-    DataError
-        Regression, a model that doesn't fit the data, a loss that runs away, options that can't be.
-    ImportError
-        Without torch.
 
     Examples
     --------
@@ -98,7 +88,6 @@ def craig(
     (60, {'a': 3, 'b': 3})
     """
     given = dict(locals())
-    start = time.perf_counter()
     if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
         raise DataError(f"craig: fraction must be above 0 and at most 1, got {fraction!r}.")
     whole("craig", 0, seed=seed)
@@ -106,6 +95,7 @@ def craig(
     used = recipe(training, IMAGES if len(p.shape) > 1 else TABLES, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
     options = options_of(given, used)
     work = partial(_said, p, used, seed)
+    start = time.perf_counter()
     (said,) = do(work, 1, p, options, units=used.epochs, checkpoint=checkpoint, n_jobs=None, progress=progress)
     trained = time.perf_counter()
     n, codes = len(data), data.codes
@@ -126,25 +116,13 @@ def craig(
     stats = {
         "flag_rule": "the network says another class of the row's representative",
         "chosen": chosen,
-        "seconds": time.perf_counter() - start,
         "seconds_training": trained - start,
         "device": p.device,
     }
     columns = {"craig_weight": weight, "craig_order": order, "representative": representative}
     columns |= {"distance": distance, "share": share}
     scores, says = -length[representative], said.argmax(1)
-    return Values(
-        data.ids,
-        scores,
-        says[representative] != codes,
-        columns,
-        "craig",
-        options,
-        stats,
-        data.y,
-        p.suggested(said),
-        data.hash,
-    )
+    return Finding(scores, says[representative] != codes, columns, p.suggested(said), stats, options)
 
 
 def _said(p: Problem, used: Recipe, seed: int, r: int, tick: Tick, place: Place) -> np.ndarray:

@@ -25,15 +25,16 @@ from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
 from datassay.engines.robust import FAR, off, top
-from datassay.subsets.study import Study, options_of, stop_when, study
+from datassay.methods.definition import SUBSETS, Finding, method
+from datassay.subsets.study import Study, stop_when, study
 from datassay.subsets.utilities import accuracy, log_odds, of_labels
-from datassay.values import Values
 
 NAME = "data-oob"
 LEAF = 3  # rows
 AT_ONCE = 2**23  # numbers that models say, held at once
 
 
+@method("data-oob", SUBSETS)
 def data_oob(
     data: Dataset,
     model: Any = None,
@@ -49,7 +50,7 @@ def data_oob(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Out-of-bag value of every row: how well models that did not draw it do on it.
 
     Parameters
@@ -64,10 +65,6 @@ def data_oob(
     utility
         T, what a model is worth for a row: "accuracy" (None), whether it says the label; "probability" of the label; "margin", its
         log-odds. Regression: "squared-error" (None), less than 0.
-    budget, stderr, settled
-        Stop before n_models, as for `ame`.
-    training, device, store, seed, n_jobs, progress
-        As for `ame`.
 
     Returns
     -------
@@ -75,13 +72,6 @@ def data_oob(
         scores = the column ``data_oob`` (n,), high = worth keeping, as in the paper; standard errors in ``stats``. Suggested label: the
         class for which most of these models vote. Flagged: more of them vote for another class than for the given one; regression:
         the label less their mean prediction is three standard deviations from the median.
-
-    Raises
-    ------
-    DataError
-        A row that is in every bag, a model or options that can't be.
-    ImportError
-        A torch module without torch.
 
     Examples
     --------
@@ -94,7 +84,6 @@ def data_oob(
        id  flagged given_label suggested_label
     3   3     True           b               a
     """
-    given = dict(locals())
     worth = utility_of_rows(data, utility, NAME)
     stop = stop_when(NAME, n_models, budget, stderr, settled)
     if model is None and training is None:
@@ -128,11 +117,8 @@ def data_oob(
         most = top(found.votes.round(9), data.codes)  # sums of the same shares may differ in the last digit
         suggested, flagged = data.labels_of(most), most != data.codes
         stats["flag_rule"] = "more out-of-bag models vote for another class than for the given one"
-    stats["seconds"] = s.elapsed
     columns = {"data_oob": found.value}
-    return Values(
-        data.ids, found.value.copy(), flagged, columns, NAME, options_of(given), stats, data.y, suggested, data.hash
-    )
+    return Finding(found.value.copy(), flagged, columns, suggested, stats)
 
 
 Worth = Callable[[ndarray], ndarray]  #: what trainings say of the rows, (k, n, c), to what that is worth for each, (k, n)

@@ -18,18 +18,19 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError, one_of, whole
+from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import effects
 from datassay.engines.designs import Inclusion
 from datassay.files import replacing
-from datassay.subsets.study import options_of, stop_when, study
+from datassay.methods.definition import SUBSETS, Finding, method
+from datassay.subsets.study import stop_when, study
 from datassay.subsets.utilities import log_odds, of_labels, query_utility
-from datassay.values import Values
 
 AT_ONCE = 64  # queries whose LASSOs share the work on the masks
 
 
+@method("datamodels", SUBSETS)
 def datamodels(
     data: Dataset,
     model: Any = None,
@@ -48,7 +49,7 @@ def datamodels(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Effect of every row on what a model says of each validation row, by the LASSO on random subsets.
 
     Parameters
@@ -65,8 +66,6 @@ def datamodels(
         is another than its own, rows that speak for it have low scores.
     matrix
         A .npy file to write theta to: (n, m), or (n, 1) with ``query``.
-    budget, training, device, store, seed, n_jobs, progress
-        As for `ame`.
 
     Returns
     -------
@@ -74,13 +73,6 @@ def datamodels(
         scores (n,): the column ``datamodel``, high = raises the log-odds of the validation rows' labels. Flagged: below 0. Suggested label:
         by models of the other folds. ``stats["explained"]``: share of the variance that is foretold for trainings left out, mean over
         queries.
-
-    Raises
-    ------
-    DataError
-        No validation rows, a model or options that can't be.
-    ImportError
-        A torch module without torch.
 
     Examples
     --------
@@ -92,8 +84,6 @@ def datamodels(
     >>> da.value(data, method="datamodels", n_models=400).suspects(1)["id"].item()
     3
     """
-    given = dict(locals())
-    one_of("datamodels", ("min", "1se"), rule=rule)
     whole("datamodels", 2, folds=folds)
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < 1:
         raise DataError(f"datamodels: alpha, the share of rows in a subset, must be between 0 and 1, got {alpha!r}.")
@@ -153,19 +143,7 @@ def datamodels(
         + ("on average the row raises the squared error" if query is None else "the row lowers the prediction"),
     }
     suggested = s.suggested()
-    stats["seconds"] = s.elapsed
-    return Values(
-        data.ids,
-        scores,
-        scores < 0,
-        {"datamodel": value},
-        "datamodels",
-        options_of(given),
-        stats,
-        data.y,
-        suggested,
-        data.hash,
-    )
+    return Finding(scores, scores < 0, {"datamodel": value}, suggested, stats)
 
 
 def _write(path: Path, theta: ndarray) -> None:

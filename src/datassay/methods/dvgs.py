@@ -23,20 +23,21 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from datassay.checks import DataError, one_of, whole
+from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients, mean_gradient
 from datassay.engines.training import Recipe, Run, Tick, in_batches, random_numbers, set_mode, spawned
+from datassay.methods.definition import NETWORKS, Finding, method
 from datassay.networks.defaults import mlp
 from datassay.networks.problem import Model, Problem, problem
 from datassay.networks.runs import Place, do, options_of, recipe
-from datassay.values import Values
 
 DEFAULT = Recipe(epochs=100, batch_size=500, optimiser="adam", lr=1e-3, weight_decay=0.0)
 IMAGES = replace(DEFAULT, epochs=30, batch_size=128)
 AT_ONCE = 2**22  # numbers of a table's rows in one pass; of images 256 rows
 
 
+@method("dvgs", NETWORKS)
 def dvgs(
     data: Dataset,
     model: Model | None = None,
@@ -60,7 +61,7 @@ def dvgs(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Similarity of each row's gradient with that of the validation rows, along a training on the validation rows.
 
     Parameters
@@ -94,10 +95,6 @@ def dvgs(
         of 500, balanced) of the released experiment 1, where they are not given, and its dropout in all gradients.
     epochs, batch_size, lr, training
         Of the training on the validation rows; ``training`` is a whole `Recipe`, in which the others change what they name.
-    device, checkpoint
-        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
-    seed, n_jobs, progress
-        All randomness; processes for the restarts; a bar on stderr. Any n_jobs gives the same bits.
 
     Returns
     -------
@@ -105,13 +102,6 @@ def dvgs(
         scores = the column ``dvgs`` (n,), high = worth keeping, as in the paper; a column ``restart_0``, ... for each. ``stats``:
         ``stderr`` (n,) over the restarts, where there are several; seconds of training and of similarities. Suggested label: what
         the networks say, on average over the steps. Flagged: mean cosine below 0.
-
-    Raises
-    ------
-    DataError
-        No validation rows, a model that doesn't fit the data, a loss that runs away, options that can't be.
-    ImportError
-        Without torch.
 
     Examples
     --------
@@ -125,10 +115,6 @@ def dvgs(
     3   3           b               a
     """
     given = dict(locals())
-    start = time.perf_counter()
-    one_of("dvgs", ("cosine", "dot", "scalar", "distance"), similarity=similarity)
-    one_of("dvgs", ("mean", "quantile"), aggregate=aggregate)
-    one_of("dvgs", (True, False), balanced=balanced, unsupervised=unsupervised, dropout=dropout, faithful=faithful)
     whole("dvgs", 1, every=1 if every is None else every, restarts=restarts)
     whole("dvgs", 0, pretrain=pretrain, seed=seed)
     p = problem(data, model, device, "dvgs", validation=True, itself=unsupervised)
@@ -151,7 +137,6 @@ def dvgs(
     scores, cosine = each.mean(0), np.mean([r.cosine for r in found], axis=0)
     stats = {
         "flag_rule": "mean cosine of the row's gradient with that of the validation rows below 0",
-        "seconds": time.perf_counter() - start,
         "seconds_training": sum(r.seconds[0] for r in found),
         "seconds_similarity": sum(r.seconds[1] for r in found),
         "device": p.device,
@@ -161,7 +146,7 @@ def dvgs(
         stats["stderr"] = each.std(0, ddof=1) / np.sqrt(restarts)
     columns = {"dvgs": scores.copy(), "cosine": cosine} | {f"restart_{r}": v for r, v in enumerate(each)}
     suggested = None if unsupervised else p.suggested(np.mean([r.said for r in found], axis=0))
-    return Values(data.ids, scores, cosine < 0, columns, "dvgs", options, stats, data.y, suggested, data.hash)
+    return Finding(scores, cosine < 0, columns, suggested, stats, options)
 
 
 class _Restart(NamedTuple):

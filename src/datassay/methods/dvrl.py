@@ -33,16 +33,16 @@ import torch.nn.functional as F
 from numpy import ndarray
 from torch import Tensor, nn
 
-from datassay.checks import DataError, one_of, whole
+from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import training as loop
 from datassay.engines.training import Recipe, Run, Tick, in_batches, keep, kept, outputs, random_numbers, spawned
 from datassay.engines.two_means import suspicious
+from datassay.methods.definition import NETWORKS, Finding, method
 from datassay.networks.defaults import Standardise
 from datassay.networks.problem import Model, Problem, problem
 from datassay.networks.runs import Place, do, options_of, recipe
 from datassay.subsets.utilities import LOWEST, Scorer, utility_of
-from datassay.values import Values
 
 DEFAULT = Recipe(epochs=10, batch_size=2000, lr=0.1, weight_decay=0.0)
 PUBLISHED = Recipe(epochs=100, batch_size=256, optimiser="adam", lr=1e-3, weight_decay=0.0)
@@ -53,6 +53,7 @@ DRAWS = 100  # batches that a row is in, on average, at least
 AT_ONCE = 2**22  # numbers of the rows that are valued in one pass
 
 
+@method("dvrl", NETWORKS)
 def dvrl(
     data: Dataset,
     model: Model | None = None,
@@ -75,7 +76,7 @@ def dvrl(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Probability with which a network that was rewarded for good selections selects each row.
 
     Parameters
@@ -110,10 +111,6 @@ def dvrl(
     epochs, batch_size, lr, training
         Of the predictor (10 steps on the whole selection); ``training`` is a whole `Recipe`, in which the others change what they
         name.
-    device, checkpoint
-        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
-    seed, n_jobs, progress
-        All randomness; processes for the runs; a bar on stderr. Any n_jobs gives the same bits.
 
     Returns
     -------
@@ -122,13 +119,6 @@ def dvrl(
         each run. ``difference`` (n,): the largest number of \\|y - f_val(x)\\|, in regression in the labels' unit. ``stats``:
         ``utility`` of the last selections and of all rows, for each run; ``stderr`` (n,) over the runs, where there are several.
         Suggested label: what f_val says. Flagged: the lower of the two groups into which 2-means splits the scores.
-
-    Raises
-    ------
-    DataError
-        No validation rows, a model that doesn't fit the data, a loss that runs away, options that can't be.
-    ImportError
-        Without torch.
 
     Examples
     --------
@@ -144,9 +134,6 @@ def dvrl(
     True
     """
     given = dict(locals())
-    start = time.perf_counter()
-    one_of("dvrl", (True, False), faithful=faithful)
-    one_of("dvrl", (None, "moving", "all"), baseline=baseline)
     whole("dvrl", 0, seed=seed)
     whole("dvrl", 1, batch=batch, window=window)
     if iterations is None:
@@ -184,7 +171,6 @@ def dvrl(
         "flag_rule": rule,
         "utility": [r.utility for r in found],
         "utility_of_all_rows": [r.of_all for r in found],
-        "seconds": time.perf_counter() - start,
         "device": p.device,
     }
     if runs > 1:
@@ -192,7 +178,7 @@ def dvrl(
     columns = {"probability": scores.copy(), "difference": np.mean([r.difference for r in found], axis=0)[back]}
     columns |= {f"run_{r}": w for r, w in enumerate(each)}
     suggested = p.suggested(np.mean([r.said for r in found], axis=0))[back]
-    return Values(data.ids, scores, flagged, columns, "dvrl", options, stats, data.y, suggested, data.hash)
+    return Finding(scores, flagged, columns, suggested, stats, options)
 
 
 class _How(NamedTuple):

@@ -11,7 +11,6 @@ Differs from the paper: t is smaller, for small networks on some thousand rows: 
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,13 +24,14 @@ from torch import Tensor
 from datassay.checks import whole
 from datassay.data.dataset import Dataset
 from datassay.engines.training import Recipe, Run, Tick, outputs, spawned
+from datassay.methods.definition import NETWORKS, Finding, method
 from datassay.networks.problem import Model, Problem, problem
 from datassay.networks.runs import Place, do, options_of, recipe
-from datassay.values import Values
 
 TABLES, IMAGES = 2, 5  # epochs after which planted wrong labels are told best from right ones
 
 
+@method("el2n", NETWORKS)
 def el2n(
     data: Dataset,
     model: Model | None = None,
@@ -46,27 +46,15 @@ def el2n(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Distance of the class probabilities from the given label, early in training, averaged over initialisations.
 
     Parameters
     ----------
     data
         n rows of c classes.
-    model
-        A torch `nn.Module`, drawn anew for each run (all that has ``reset_parameters``), or a function from a seed to one, which
-        is used as it comes. None: a perceptron for tables, a small ResNet for images.
-    runs
-        Trainings from other initial weights; their spread gives the standard error.
     epochs
         When to look; None: after 2 epochs for tables, 5 for images. 0: before training.
-    batch_size, lr, training
-        Of the training; ``training`` is a whole `Recipe`, in which the others change what they name. The rows are looked at
-        without its augmentation and without dropout.
-    device, checkpoint
-        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
-    seed, n_jobs, progress
-        All randomness; processes for the runs; a bar on stderr. Any n_jobs gives the same bits.
 
     Returns
     -------
@@ -74,13 +62,6 @@ def el2n(
         scores (n,) = minus the column ``el2n`` (n,), which is high for hard rows, from 0 to sqrt 2. ``stats``: ``stderr`` (n,)
         over the runs, where there are several. Suggested label: the class with the largest mean probability. Flagged: that is
         not the given one.
-
-    Raises
-    ------
-    DataError
-        Regression, a model that doesn't fit the data, a loss that runs away, options that can't be.
-    ImportError
-        Without torch.
 
     Examples
     --------
@@ -93,7 +74,6 @@ def el2n(
     3   3           b               a
     """
     given = dict(locals())
-    start = time.perf_counter()
     whole("el2n", 0, seed=seed)
     p = problem(data, model, device, "el2n", regression=False)
     used = recipe(training, early(p), len(data), epochs=epochs, batch_size=batch_size, lr=lr)
@@ -103,13 +83,12 @@ def el2n(
     each, said = np.stack([r.value for r in found]), np.mean([r.said for r in found], axis=0)
     stats = {
         "flag_rule": "the class with the largest mean probability is not the given one",
-        "seconds": time.perf_counter() - start,
         "device": p.device,
     }
     if runs > 1:
         stats["stderr"] = each.std(0, ddof=1) / np.sqrt(runs)
     value, flagged = each.mean(0), said.argmax(1) != data.codes
-    return Values(data.ids, -value, flagged, {"el2n": value}, "el2n", options, stats, data.y, p.suggested(said), data.hash)
+    return Finding(-value, flagged, {"el2n": value}, p.suggested(said), stats, options)
 
 
 def early(p: Problem) -> Recipe:

@@ -13,7 +13,6 @@ knows wrong labels by heart; then they are forgotten no more, and look like any 
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -25,13 +24,14 @@ from datassay.checks import whole
 from datassay.data.dataset import Dataset
 from datassay.engines.robust import top
 from datassay.engines.training import Recipe, Run, Tick, spawned
+from datassay.methods.definition import NETWORKS, Finding, method
 from datassay.networks.problem import Model, Problem, problem
 from datassay.networks.runs import Place, do, options_of, recipe
-from datassay.values import Values
 
 DEFAULT = Recipe(epochs=6, optimiser="adam", lr=1e-3, weight_decay=0.0)
 
 
+@method("forgetting", NETWORKS)
 def forgetting(
     data: Dataset,
     model: Model | None = None,
@@ -46,24 +46,15 @@ def forgetting(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """How often each row is forgotten: right in its batch, wrong in that of the next epoch.
 
     Parameters
     ----------
     data
         n rows of c classes.
-    model
-        A torch `nn.Module`, drawn anew for each run (all that has ``reset_parameters``), or a function from a seed to one, which
-        is used as it comes. None: a perceptron for tables, a small ResNet for images.
-    runs
-        Trainings from other initial weights; their events are added.
     epochs, batch_size, lr, training
         Of the training (6 epochs); ``training`` is a whole `Recipe`, in which the others change what they name.
-    device, checkpoint
-        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
-    seed, n_jobs, progress
-        All randomness; processes for the runs; a bar on stderr. Any n_jobs gives the same bits.
 
     Returns
     -------
@@ -73,13 +64,6 @@ def forgetting(
         them; ``learned_at``, the first epoch, from 0, in which the row was right, mean over the runs in which there is one, -1
         where there is none. Suggested label: the class that was predicted most often, the given one among equals. Flagged: wrong in
         more than half of the presentations.
-
-    Raises
-    ------
-    DataError
-        Regression, a model that doesn't fit the data, a loss that runs away, options that can't be.
-    ImportError
-        Without torch.
 
     Examples
     --------
@@ -93,7 +77,6 @@ def forgetting(
     3   3     True               a                 18        -1.0
     """
     given = dict(locals())
-    start = time.perf_counter()
     whole("forgetting", 0, seed=seed)
     p = problem(data, model, device, "forgetting", regression=False)
     used = recipe(training, DEFAULT, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
@@ -109,12 +92,11 @@ def forgetting(
     columns["learned_at"] = first.mean(0).filled(-1.0)
     stats = {
         "flag_rule": "wrong in more than half of its presentations",
-        "seconds": time.perf_counter() - start,
         "device": p.device,
     }
     suggested = data.labels_of(top(np.sum([r.said for r in found], axis=0), data.codes))
     scores = -(lost + 1 - confidence)
-    return Values(data.ids, scores, accuracy < 0.5, columns, "forgetting", options, stats, data.y, suggested, data.hash)
+    return Finding(scores, accuracy < 0.5, columns, suggested, stats, options)
 
 
 def events(right: ndarray) -> ndarray:

@@ -11,7 +11,6 @@ reproduce: Kirsch (2023, arXiv 2303.14753) finds it no better than chance, and a
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -19,19 +18,20 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from datassay.checks import one_of, whole
+from datassay.checks import whole
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients
 from datassay.engines.robust import FAR, far
 from datassay.engines.training import Recipe, Run, Tick, in_batches, spawned
+from datassay.methods.definition import NETWORKS, Finding, method
 from datassay.methods.el2n import early
 from datassay.networks.problem import Model, Problem, last_layer, problem
 from datassay.networks.runs import Place, do, options_of, recipe
-from datassay.values import Values
 
 AT_ONCE = 512  # rows in one pass
 
 
+@method("grand", NETWORKS)
 def grand(
     data: Dataset,
     model: Model | None = None,
@@ -47,29 +47,17 @@ def grand(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Norm of the gradient of each row's loss, early in training, averaged over initialisations.
 
     Parameters
     ----------
     data
         n rows; classification or regression.
-    model
-        A torch `nn.Module`, drawn anew for each run (all that has ``reset_parameters``), or a function from a seed to one, which
-        is used as it comes. None: a perceptron for tables, a small ResNet for images.
     layers
         "all" parameters, or those of the "last" layer alone, which takes a fraction of the time.
-    runs
-        Trainings from other initial weights; their spread gives the standard error.
     epochs
         When to look; None: after 2 epochs for tables, 5 for images. 0, before training, says little about a row.
-    batch_size, lr, training
-        Of the training; ``training`` is a whole `Recipe`, in which the others change what they name. The rows are looked at
-        without its augmentation and without dropout.
-    device, checkpoint
-        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
-    seed, n_jobs, progress
-        All randomness; processes for the runs; a bar on stderr. Any n_jobs gives the same bits.
 
     Returns
     -------
@@ -77,13 +65,6 @@ def grand(
         scores (n,) = minus the column ``grand`` (n,), which is 0 or more and high for hard rows. ``stats``: ``stderr`` (n,) over
         the runs, where there are several. Suggested label: what the networks say on average. Flagged: another class than the
         given one; in regression a residual that is 3 robust standard deviations or more from their median.
-
-    Raises
-    ------
-    DataError
-        A model that doesn't fit the data, a loss that runs away, options that can't be.
-    ImportError
-        Without torch.
 
     Examples
     --------
@@ -96,8 +77,6 @@ def grand(
     3   3           b               a
     """
     given = dict(locals())
-    start = time.perf_counter()
-    one_of("grand", ("all", "last"), layers=layers)
     whole("grand", 0, seed=seed)
     p = problem(data, model, device, "grand")
     used = recipe(training, early(p), len(data), epochs=epochs, batch_size=batch_size, lr=lr)
@@ -113,13 +92,12 @@ def grand(
         flagged = far(data.codes - suggested)
     stats = {
         "flag_rule": rule,
-        "seconds": time.perf_counter() - start,
         "device": p.device,
         "through_torch_func": found[0].through_func,
     }
     if runs > 1:
         stats["stderr"] = each.std(0, ddof=1) / np.sqrt(runs)
-    return Values(data.ids, -value, flagged, {"grand": value}, "grand", options, stats, data.y, suggested, data.hash)
+    return Finding(-value, flagged, {"grand": value}, suggested, stats, options)
 
 
 class _Run(NamedTuple):

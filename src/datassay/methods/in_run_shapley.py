@@ -16,7 +16,6 @@ mean stands for 1/|B|; any number of passes over the data; dropout is off, in th
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,19 +25,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datassay.checks import DataError, one_of, whole
+from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import Loss, RowGradients, hessian_product, mean_gradient
 from datassay.engines.training import Recipe, Rows, Run, Tick, outputs, set_mode, spawned
+from datassay.methods.definition import NETWORKS, Finding, method
 from datassay.networks.problem import Model, Problem, mean_over, problem
 from datassay.networks.runs import Place, do, options_of, recipe
-from datassay.values import Values
 
 TABLES = Recipe(epochs=5, lr=0.01, momentum=0.0, weight_decay=0.0)
 IMAGES = replace(TABLES, epochs=8, lr=0.05)
 AT_ONCE = 512  # validation rows in one pass
 
 
+@method("in-run-shapley", NETWORKS)
 def in_run_shapley(
     data: Dataset,
     model: Model | None = None,
@@ -55,29 +55,20 @@ def in_run_shapley(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Each row's share of what the steps of one training did to the validation loss.
 
     Parameters
     ----------
     data
         n rows and m validation rows; classification or regression.
-    model
-        A torch `nn.Module`, drawn anew for each run (all that has ``reset_parameters``), or a function from a seed to one, which is
-        used as it comes. None: a perceptron for tables, a small ResNet for images.
     order
         Of the expansion of the validation loss; 2 takes a Hessian-vector product at each step, and pays where steps are large.
     val_batch
         So many validation rows, drawn anew for each step; None: all of them.
-    runs
-        Trainings from other initial weights, of which the mean is taken; the paper has one.
     epochs, batch_size, lr, training
         Of the training on the rows; ``training`` is a whole `Recipe`, in which the others change what they name: SGD without momentum,
         weight decay, augmentation and mixed precision. Default: 5 epochs at 0.01 for tables, 8 at 0.05 for images.
-    device, checkpoint
-        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
-    seed, n_jobs, progress
-        All randomness; processes for the runs; a bar on stderr. Any n_jobs gives the same bits.
 
     Returns
     -------
@@ -85,13 +76,6 @@ def in_run_shapley(
         scores (n,), high = worth keeping: minus the column ``loss_change`` (n,), the change of the validation loss that is the row's.
         ``stats``: ``validation_loss`` before and after the (first) run, and ``loss_change``, the sum that it should be near to.
         Suggested label: what the network says of the row before its own steps, on average. Flagged: score below 0.
-
-    Raises
-    ------
-    DataError
-        No validation rows, steps of another kind, a model that doesn't fit the data, a loss that runs away, options that can't be.
-    ImportError
-        Without torch.
 
     Examples
     --------
@@ -105,8 +89,6 @@ def in_run_shapley(
     3   3           b               a
     """
     given = dict(locals())
-    start = time.perf_counter()
-    one_of("in-run-shapley", (1, 2), order=order)
     whole("in-run-shapley", 0, seed=seed)
     p = problem(data, model, device, "in-run-shapley", validation=True)
     if val_batch is not None:
@@ -130,7 +112,6 @@ def in_run_shapley(
     change = np.mean([r.change for r in found], axis=0)
     stats = {
         "flag_rule": "the row's steps raise the validation loss: score below 0",
-        "seconds": time.perf_counter() - start,
         "validation_loss": found[0].loss,
         "loss_change": float(found[0].change.sum()),
         "device": p.device,
@@ -140,7 +121,7 @@ def in_run_shapley(
         stats["stderr"] = np.std([r.change for r in found], axis=0, ddof=1) / np.sqrt(runs)
     suggested = p.suggested(np.mean([r.said for r in found], axis=0))
     columns = {"loss_change": change}
-    return Values(data.ids, -change, change > 0, columns, "in-run-shapley", options, stats, data.y, suggested, data.hash)
+    return Finding(-change, change > 0, columns, suggested, stats, options)
 
 
 class _Run(NamedTuple):

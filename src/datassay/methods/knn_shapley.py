@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -35,12 +34,13 @@ from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines import gram
 from datassay.engines.neighbours import each, nearest, ranked
-from datassay.values import Values
+from datassay.methods.definition import Finding, method
 
 SAMPLE = 1000  # judges from whose neighbours the radius is taken
 BLOCK = 1024  # judges of one class whose nearest rows are valued at once
 
 
+@method("knn-shapley")
 def knn_shapley(
     data: Dataset,
     *,
@@ -55,7 +55,7 @@ def knn_shapley(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Exact Shapley value of every row for a k-nearest-neighbour classifier or regression: no model is trained.
 
     Parameters
@@ -82,10 +82,6 @@ def knn_shapley(
         in any row's value (Theorem 2), and no full ranking. Form "hard" only.
     dtype
         Of the distances; "float32" halves their memory.
-    seed, n_jobs
-        For the sample of the radius; threads (None: as many as BLAS). Any number of threads gives the same bits.
-    progress
-        A bar on stderr where that is a terminal.
 
     Returns
     -------
@@ -95,13 +91,6 @@ def knn_shapley(
         of the training labels. Column ``label_margin`` (n,), classification: the value with the given label less that with the
         best other label, which is the suggested one if this is negative. In regression the suggested label is the mean
         of the judges' labels, weighted with what a row of its rank contributes. Flagged: value below 0.
-
-    Raises
-    ------
-    DataError
-        No validation rows, rows without a direction for the cosine, options that exclude each other.
-    ImportError
-        search="faiss" without faiss.
 
     Examples
     --------
@@ -115,7 +104,6 @@ def knn_shapley(
        id given_label suggested_label
     3   3           b               a
     """
-    start = time.perf_counter()
     options = {name: value for name, value in locals().items() if name not in ("data", "start")}
     _check(data, options)
     options = {name: plain(value) for name, value in options.items() if name not in ("n_jobs", "progress")}
@@ -203,8 +191,8 @@ def knn_shapley(
         columns["label_margin"], suggestion = margin, data.labels_of(suggested)
     if form == "threshold":
         stats["without_neighbours"] = empty
-    stats |= {"flag_rule": "Shapley value below 0: on average the row does harm", "seconds": time.perf_counter() - start}
-    return Values(data.ids, scores, scores < 0, columns, "knn-shapley", options, stats, data.y, suggestion, data.hash)
+    stats |= {"flag_rule": "Shapley value below 0: on average the row does harm"}
+    return Finding(scores, scores < 0, columns, suggestion, stats, options)
 
 
 # ------------------------------------------------------------------------------------------- one judge, rows by their rank

@@ -19,7 +19,6 @@ few falling eps and stops.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,17 +27,18 @@ import scipy.sparse as sp
 from numpy import ndarray
 from tqdm import tqdm
 
-from datassay.checks import DataError, number, one_of, whole
+from datassay.checks import DataError, number, whole
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines import transport
 from datassay.engines.transport import Cost
 from datassay.engines.two_means import suspicious
-from datassay.values import Values
+from datassay.methods.definition import Finding, method
 
 EPS = 0.05  # of the median cost
 
 
+@method("lava")
 def lava(
     data: Dataset,
     *,
@@ -51,7 +51,7 @@ def lava(
     flag: float | None = None,
     seed: int = 0,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Calibrated gradients of the transport distance between training and validation rows.
 
     Parameters
@@ -74,8 +74,6 @@ def lava(
         Share of the mass that may be in the wrong place at last; ``unbalanced``: the last change of a potential, by eps.
     flag
         None: the lower of the two groups into which 2-means splits the scores. A number: this share of the rows, the lowest.
-    seed, progress
-        Which rows stand for their class; a bar on stderr.
 
     Returns
     -------
@@ -84,13 +82,6 @@ def lava(
         Suggested label: that of the validation rows around it, each of weight exp(-half squared distance / eps).
         ``stats``: ``distance``, ``class_distances`` (classes x classes, of training and validation rows), ``eps``, ``steps``,
         ``error``.
-
-    Raises
-    ------
-    DataError
-        Regression, no validation rows, options that can't be.
-    ImportError
-        Without POT.
 
     Examples
     --------
@@ -103,7 +94,6 @@ def lava(
     (True, True)
     """
     given = dict(locals())
-    start = time.perf_counter()
     _check(data, given)
     options = {name: plain(value) for name, value in given.items() if name not in ("data", "progress")}
     x, x_val = _centred(_dense(data.X), _dense(data.X_val))
@@ -155,16 +145,13 @@ def lava(
         "eps": blur,
         "steps": found.steps,
         "error": error,
-        "seconds": time.perf_counter() - start,
     }
     if error > tolerance:
         place = "of the mass in the wrong place" if reach is None else "of eps between the last two steps"
         stats["warning"] = (
             f"the transport stopped after {found.steps} steps with {error:.2g} {place}: the scores are not exact; raise eps"
         )
-    return Values(
-        data.ids, scores, low, {"calibrated_gradient": gradient}, "lava", options, stats, data.y, suggested, data.hash
-    )
+    return Finding(scores, low, {"calibrated_gradient": gradient}, suggested, stats, options)
 
 
 def calibrated(f: ndarray) -> ndarray:
@@ -252,7 +239,6 @@ def _check(data: Dataset, given: dict) -> None:
         raise DataError(
             "lava needs validation rows, X_val and y_val (file: --val), to which the training rows are compared."
         )
-    one_of("lava", (True, False), debias=given["debias"], progress=given["progress"])
     whole("lava", 0, seed=given["seed"])
     whole("lava", 1, class_rows=given["class_rows"])
     number("lava", 0, class_weight=given["class_weight"])

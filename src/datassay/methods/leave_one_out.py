@@ -22,16 +22,17 @@ from datassay.checks import whole
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
+from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.default_model import scaled
-from datassay.subsets.study import Study, Utility, options_of, study
+from datassay.subsets.study import Study, Utility, study
 from datassay.subsets.trainers import RidgeTrainer
 from datassay.subsets.utilities import utility_of
-from datassay.values import Values
 
 PRECISE = 1e-9
 BLOCK = 256  # rows whose predictions without them are held at once
 
 
+@method("leave-one-out", SUBSETS)
 def leave_one_out(
     data: Dataset,
     model: Any = None,
@@ -44,7 +45,7 @@ def leave_one_out(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """What the utility on the validation rows loses without each row: exactly, by n + 1 trainings or a closed form.
 
     Parameters
@@ -57,21 +58,12 @@ def leave_one_out(
         Accuracy is a step function: most rows change nothing.
     repeats
         Of random trainings, each with another seed.
-    training, device, store, seed, n_jobs, progress
-        As for `ame`.
 
     Returns
     -------
     Values
         scores = the column ``leave_one_out`` (n,), high = worth keeping. Flagged: below 0. Suggested label: by models of the other
         folds.
-
-    Raises
-    ------
-    DataError
-        No validation rows, a model or options that can't be.
-    ImportError
-        A torch module without torch.
 
     Examples
     --------
@@ -83,7 +75,6 @@ def leave_one_out(
     >>> da.value(data, method="leave-one-out").suspects(1)["id"].item()
     3
     """
-    given = dict(locals())
     whole("leave-one-out", 1, repeats=repeats)
     s = study(
         "leave-one-out",
@@ -120,11 +111,7 @@ def leave_one_out(
         "utility_of_all": everything,
         "flag_rule": "leave-one-out value below 0: the model is better without the row",
     }
-    stats["seconds"] = s.elapsed
-    return Values(
-        data.ids, value.copy(), value < 0, {"leave_one_out": value}, "leave-one-out", options_of(given), stats, data.y, suggested,
-        data.hash,
-    )  # fmt: skip
+    return Finding(value.copy(), value < 0, {"leave_one_out": value}, suggested, stats)
 
 
 def _retrained(s: Study, worth: Utility, repeat: int) -> tuple[ndarray, float]:

@@ -35,14 +35,14 @@ import torch
 from numpy import ndarray
 from torch import Tensor, nn
 
-from datassay.checks import DataError, number, one_of, whole
+from datassay.checks import DataError, number, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import transport
 from datassay.engines.training import Recipe, Run, Tick, keep, outputs, spawned
 from datassay.engines.two_means import suspicious
+from datassay.methods.definition import NETWORKS, Finding, method
 from datassay.networks.problem import Model, Problem, problem
 from datassay.networks.runs import Place, do, options_of, recipe
-from datassay.values import Values
 
 DEFAULT = Recipe(epochs=10, batch_size=32, optimiser="adam", lr=1e-3, weight_decay=0.0)
 PUBLISHED = Recipe(epochs=30, batch_size=32, optimiser="adam", lr=0.01, weight_decay=0.0, rest=True)
@@ -55,6 +55,7 @@ BETAS = (0.9, 0.999)  # of Adam on the weights
 RowLoss = Callable[[Tensor, Tensor], Tensor]
 
 
+@method("lossval", NETWORKS)
 def lossval(
     data: Dataset,
     model: Model | None = None,
@@ -79,7 +80,7 @@ def lossval(
     checkpoint: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Weights of the rows that are trained with the network, in one run.
 
     Parameters
@@ -121,10 +122,6 @@ def lossval(
         the others change what they name.
     save_model
         File for the trained network's state. None: in the checkpoint folder; without one, a folder that goes when Python ends.
-    device, checkpoint
-        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
-    seed, progress
-        All randomness; a bar on stderr.
 
     Returns
     -------
@@ -135,13 +132,6 @@ def lossval(
         ``weight_after_1``, ... one an epoch, 30 at most.
         ``stats["model"]``: path of the trained network's state, for ``load_state_dict(torch.load(path, weights_only=True))``;
         ``stats["distance"]``: S before the last epoch (or of the last batch). Suggested label: what the trained network says.
-
-    Raises
-    ------
-    DataError
-        No validation rows, a model or loss that doesn't fit the data, a loss that runs away, options that can't be.
-    ImportError
-        Without torch.
 
     Examples
     --------
@@ -155,12 +145,6 @@ def lossval(
     True
     """
     given = dict(locals())
-    start = time.perf_counter()
-    one_of("lossval", (True, False), faithful=faithful)
-    one_of("lossval", (None, "log", "product"), objective=objective)
-    one_of("lossval", (None, "all", "batch", "raw"), masses=masses)
-    one_of("lossval", (None, "logistic", "positive", "free"), weights=weights)
-    one_of("lossval", (None, "gradient", "adam", "lazy-adam"), weight_steps=weight_steps)
     whole("lossval", 0, seed=seed)
     if transport_power is not None:
         number("lossval", 0, transport_power=transport_power)
@@ -243,12 +227,11 @@ def lossval(
         "model": str(target),
         "distance": found.distance,
         "eps": found.eps,
-        "seconds": time.perf_counter() - start,
         "seconds_training": found.seconds_training,
         "seconds_transport": found.seconds_transport,
         "device": p.device,
     }
-    return Values(data.ids, scores, low, columns, "lossval", options, stats, data.y, p.suggested(found.said), data.hash)
+    return Finding(scores, low, columns, p.suggested(found.said), stats, options)
 
 
 class _How(NamedTuple):

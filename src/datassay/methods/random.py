@@ -8,34 +8,27 @@ AUC .5, average precision the share of wrong rows, in expectation. No row is fla
 from __future__ import annotations
 
 import hashlib
-import time
 
 import numpy as np
 
 from datassay.checks import whole
 from datassay.data.dataset import Dataset
-from datassay.values import Values
+from datassay.methods.definition import Finding, method
 
 
-def random(data: Dataset, *, seed: int = 0) -> Values:
+@method("random")
+def random(data: Dataset, *, seed: int = 0) -> Finding:
     """A score that knows nothing, to compare others with.
 
     Parameters
     ----------
     data
         n rows.
-    seed
-        Other seeds, other scores.
 
     Returns
     -------
     Values
         scores = the column ``random`` (n,), from 0 to 1. Nothing is flagged.
-
-    Raises
-    ------
-    DataError
-        A seed that is none.
 
     Examples
     --------
@@ -45,11 +38,10 @@ def random(data: Dataset, *, seed: int = 0) -> Values:
     >>> one.round(2).tolist(), other.round(2).tolist()
     ([0.64, 0.48, 0.39, 0.95], [0.39, 0.95, 0.64, 0.48])
     """
-    start = time.perf_counter()
     whole("random", 0, seed=seed)
     drawn = [hashlib.blake2b(f"{seed} {name!r}".encode(), digest_size=8).digest() for name in data.ids.tolist()]
     scores = np.array([(int.from_bytes(d) >> 11) / 2**53 for d in drawn])
-    stats = {"flag_rule": "none: random scores say nothing", "seconds": time.perf_counter() - start}
+    stats = {"flag_rule": "none: random scores say nothing"}
     flagged = np.zeros(len(data), bool)
     columns, options = {"random": scores.copy()}, {"seed": int(seed)}
-    return Values(data.ids, scores, flagged, columns, "random", options, stats, data.y, data.y.copy(), data.hash)
+    return Finding(scores, flagged, columns, data.y.copy(), stats, options)

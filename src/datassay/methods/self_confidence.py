@@ -19,18 +19,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError, one_of, whole
+from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Subsets
 from datassay.engines.robust import FAR, off, top
-from datassay.subsets.study import Study, options_of, study
-from datassay.values import Values
+from datassay.methods.definition import SUBSETS, Finding, method
+from datassay.subsets.study import Study, study
 
 NAME = "self-confidence"
 TOL = 1e-6  # of logistic regressions, which begin at a model of all rows: of that nothing may be left
 RANKS = ("self_confidence", "normalized_margin")
 
 
+@method("self-confidence", SUBSETS)
 def self_confidence(
     data: Dataset,
     model: Any = None,
@@ -45,7 +46,7 @@ def self_confidence(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Probability of every row's label by models that were trained without it: on the other folds, or on the validation rows.
 
     Parameters
@@ -61,8 +62,6 @@ def self_confidence(
         Which column is the score; of two classes both give the same order. Classes only.
     folds, repeats
         Folds of a partition; partitions, whose probabilities are averaged. By validation rows: trainings of a model that is random.
-    training, device, store, seed, n_jobs, progress
-        As for `ame`.
 
     Returns
     -------
@@ -71,13 +70,6 @@ def self_confidence(
         regression: ``residual``, label less prediction, and the score is minus its distance from the median in standard deviations.
         Suggested label: the likeliest class. Flagged: another class is likelier than the given one; regression: three standard
         deviations from the median.
-
-    Raises
-    ------
-    DataError
-        No validation rows, or too few of a class; a model or options that can't be.
-    ImportError
-        A torch module without torch.
 
     Examples
     --------
@@ -90,9 +82,6 @@ def self_confidence(
        id  flagged given_label suggested_label
     3   3     True           b               a
     """
-    given = dict(locals())
-    one_of(NAME, ("folds", "validation"), judge=judge)
-    one_of(NAME, RANKS, rank=rank)
     whole(NAME, 2, folds=folds)
     whole(NAME, 1, repeats=repeats)
     by_folds = judge == "folds"
@@ -121,8 +110,7 @@ def self_confidence(
         if repeats > 1:
             spread = np.std([ranks(one, data.codes)[rank] for one in each], axis=0, ddof=1)
             stats["stderr"] = spread / np.sqrt(repeats)
-    stats["seconds"] = s.elapsed
-    return Values(data.ids, scores, flagged, columns, NAME, options_of(given), stats, data.y, suggested, data.hash)
+    return Finding(scores, flagged, columns, suggested, stats)
 
 
 def said_without(s: Study, repeats: int, ask: Callable[[Study], ndarray]) -> ndarray:

@@ -23,14 +23,14 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from datassay.checks import DataError, one_of
+from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import shapley_law
-from datassay.subsets.study import Found, Stop, Study, Utility, options_of, semivalue, stop_when, study
+from datassay.methods.definition import SUBSETS, Finding, method
+from datassay.subsets.study import Found, Stop, Study, Utility, semivalue, stop_when, study
 from datassay.subsets.utilities import utility_of
-from datassay.values import Values
 
 INNER = (0.1, 0.9)  # p of subsets from which proportional effects are estimated
 AT_ONCE = 8  # orders that are gone along side by side
@@ -38,6 +38,7 @@ STEP = 32  # rows of an order that are trained before it is looked whether to go
 PATIENCE = 5  # prefixes in a row that must be near v(N)
 
 
+@method("shapley", SUBSETS)
 def shapley(
     data: Dataset,
     model: Any = None,
@@ -58,7 +59,7 @@ def shapley(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Data Shapley value of every row, from trainings on subsets.
 
     Parameters
@@ -76,20 +77,11 @@ def shapley(
     utility
         As for `ame`, but None is "probability", the mean probability of the validation rows' labels: subsets of a few rows, which
         count as much as large ones, make log-odds all noise.
-    antithetic, budget, stderr, settled, training, device, store, reuse, seed, n_jobs, progress
-        As for `ame`.
 
     Returns
     -------
     Values
         scores = the column ``shapley`` (n,), high = worth keeping. Flagged: below 0. Suggested label: by models of the other folds.
-
-    Raises
-    ------
-    DataError
-        No validation rows, a model or options that can't be; fewer trainings than a permutation takes.
-    ImportError
-        A torch module without torch.
 
     Examples
     --------
@@ -104,9 +96,6 @@ def shapley(
     >>> bool(np.isclose(values.scores.sum(), values.stats["utility_of_all"] - values.stats["utility_of_none"]))
     True
     """
-    given = dict(locals())
-    one_of("shapley", ("ridge", "differences", "permutation"), by=by)
-    one_of("shapley", (True, False), standardise=standardise, antithetic=antithetic, reuse=reuse)
     if isinstance(truncation, bool) or not isinstance(truncation, (int, float)) or not 0 <= truncation < 1:
         raise DataError(f"shapley: truncation must be a share from 0 to below 1, got {truncation!r}.")
     if by == "permutation" and (reuse or antithetic or stderr is not None or settled is not None):
@@ -126,12 +115,8 @@ def shapley(
         )
     stats = found.stats | {"stderr": found.stderr, "flag_rule": "Shapley value below 0: on average the row does harm"}
     suggested = s.suggested()
-    stats["seconds"] = s.elapsed
     value = found.value
-    return Values(
-        data.ids, value.copy(), np.asarray(value < 0), {"shapley": value}, "shapley", options_of(given), stats, data.y, suggested,
-        data.hash,
-    )  # fmt: skip
+    return Finding(value.copy(), np.asarray(value < 0), {"shapley": value}, suggested, stats)
 
 
 def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Found:

@@ -21,14 +21,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from datassay.checks import DataError, one_of, whole
+from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients, mean_gradient
 from datassay.engines.robust import FAR, far
 from datassay.engines.training import Recipe, Run, Tick, in_batches, set_mode, spawned
+from datassay.methods.definition import NETWORKS, Finding, method
 from datassay.networks.problem import Model, Problem, last_layer, mean_over, problem
 from datassay.networks.runs import Place, do, options_of, recipe
-from datassay.values import Values
 
 TABLES = Recipe(epochs=5, lr=0.01, momentum=0.0, weight_decay=0.0)
 IMAGES = replace(TABLES, epochs=6, lr=0.05)
@@ -36,6 +36,7 @@ CHECKPOINTS = 20
 AT_ONCE = 512  # rows in one pass
 
 
+@method("tracin", NETWORKS)
 def tracin(
     data: Dataset,
     model: Model | None = None,
@@ -53,31 +54,22 @@ def tracin(
     seed: int = 0,
     n_jobs: int | None = None,
     progress: bool = True,
-) -> Values:
+) -> Finding:
     """Influence of each row on the validation rows' loss, or on its own, along a training on the rows.
 
     Parameters
     ----------
     data
         n rows; classification or regression; validation rows for ``influence="validation"``.
-    model
-        A torch `nn.Module`, drawn anew for each run (all that has ``reset_parameters``), or a function from a seed to one, which
-        is used as it comes. None: a perceptron for tables, a small ResNet for images.
     influence
         "validation": mean over the validation rows. "self": of the row on itself; needs no validation rows.
     layers
         "all" parameters, or the "last" layer alone, as in the paper's experiments.
     checkpoints
         How many, evenly spaced over the steps; the last is the end of the training. None: 20, or as many as there are steps.
-    runs
-        Trainings from other initial weights, of which the mean is taken; the paper has one.
     epochs, batch_size, lr, training
         Of the training on the rows; ``training`` is a whole `Recipe`, in which the others change what they name. Default: SGD without
         momentum and weight decay, 5 epochs at 0.01 for tables, 6 at 0.05 for images.
-    device, checkpoint
-        "auto", "cpu", "cuda"; a folder in which a killed run finds what is done.
-    seed, n_jobs, progress
-        All randomness; processes for the runs; a bar on stderr. Any n_jobs gives the same bits.
 
     Returns
     -------
@@ -86,13 +78,6 @@ def tracin(
         marks an opponent; minus the column for "self", where a high one marks a suspicious row. Suggested label: what the networks
         say, on average over the checkpoints. Flagged: opponents (column below 0); for "self", rows of which the networks say
         another class than the label, and in regression those with a far residual.
-
-    Raises
-    ------
-    DataError
-        No validation rows, a model that doesn't fit the data, a loss that runs away, options that can't be.
-    ImportError
-        Without torch.
 
     Examples
     --------
@@ -106,9 +91,6 @@ def tracin(
     3   3           b               a
     """
     given = dict(locals())
-    start = time.perf_counter()
-    one_of("tracin", ("validation", "self"), influence=influence)
-    one_of("tracin", ("all", "last"), layers=layers)
     whole("tracin", 1, checkpoints=1 if checkpoints is None else checkpoints)
     whole("tracin", 0, seed=seed)
     p = problem(data, model, device, "tracin", validation=influence == "validation")
@@ -135,7 +117,6 @@ def tracin(
         rule = f"the residual is {FAR:g} robust standard deviations or more from the median residual"
     stats = {
         "flag_rule": rule,
-        "seconds": time.perf_counter() - start,
         "seconds_gradients": sum(r.seconds for r in found),
         "device": p.device,
         "through_torch_func": found[0].through_func,
@@ -143,7 +124,7 @@ def tracin(
     if runs > 1:
         stats["stderr"] = np.std([r.value for r in found], axis=0, ddof=1) / np.sqrt(runs)
     columns = {"tracin": column}
-    return Values(data.ids, scores, flagged, columns, "tracin", options, stats, data.y, suggested, data.hash)
+    return Finding(scores, flagged, columns, suggested, stats, options)
 
 
 class _Run(NamedTuple):

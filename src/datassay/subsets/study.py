@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from datassay.checks import DataError, jobs, one_of, whole
 from datassay.data.dataset import Dataset
-from datassay.data.encoding import plain
 from datassay.engines import designs, semivalues
 from datassay.engines.designs import Draw, Inclusion, Subsets
 from datassay.engines.machine import pick_device
@@ -318,20 +317,6 @@ def symmetric(method: str, law: Inclusion) -> None:
             f"{method}: antithetic=True leaves out what the subset before had, so that rows are in with probability 1 - p, too: it "
             f"needs probabilities that are symmetric about 1/2, got {law.parameters}."
         )
-
-
-def options_of(given: dict[str, Any]) -> dict[str, Any]:
-    """What `Values.options` keeps: no data, nothing about how fast it goes."""
-    left_out = ("data", "n_jobs", "progress", "store")
-    options = {name: plain(value) for name, value in given.items() if name not in left_out}
-    for name in ("model", "utility", "groups"):
-        thing = given.get(name)
-        if thing is not None and not isinstance(thing, str):
-            named = getattr(thing, "__qualname__", type(thing).__name__)
-            options[name] = repr(thing) if hasattr(thing, "get_params") else named
-    if (recipe := given.get("training")) is not None:
-        options["training"] = {k: plain(v) for k, v in vars(recipe).items() if k != "augment"}
-    return options
 
 
 def _first(subsets: Subsets, m: int) -> Subsets:
