@@ -433,7 +433,7 @@ def test_a_common_offset_costs_no_digits():
         ({"k": 0}, "k must be a whole number from 1 on, got 0"),
         ({"k": 2.5}, "k must be a whole number from 1 on, got 2.5"),
         ({"k": True}, "k must be a whole number from 1 on, got True"),
-        ({"form": "weighted"}, "form must be 'hard', 'soft' or 'threshold', got 'weighted'"),
+        ({"form": "weighted"}, "form must be 'hard' or 'soft' or 'threshold', got 'weighted'"),
         ({"metric": "l1"}, "metric must be 'euclidean' or 'cosine', got 'l1'"),
         ({"judge": "all"}, "judge must be 'validation' or 'rows', got 'all'"),
         ({"search": "hnsw"}, "search must be 'exact' or 'faiss', got 'hnsw'"),

@@ -152,7 +152,7 @@ def check(name: str, given: Mapping[str, Any], hints: Mapping[str, Any]) -> None
             elif part is bool:
                 known += [True, False]
             elif part is type(None):
-                known.append(None)
+                known.insert(0, None)
             else:  # anything of a type: the method looks itself
                 known = []
                 break
@@ -194,8 +194,6 @@ def completed(text: str, parameters: list[str], shared: Mapping[str, str]) -> st
     if "\nRaises\n------\n" not in rest:
         listed = {e: says for e, says in RAISES.items() if e == "DataError" or shared is not ALL}
         raises = "Raises\n------\n" + "\n".join(f"{error}\n    {says}" for error, says in listed.items())
-            f"{error}\n    {says}" for error, says in RAISES.items() if error == "DataError" or shared is not ALL
-        )
         found, examples, shown = rest.partition("\n\nExamples\n--------\n")
         rest = f"{found}\n\n{raises}{examples}{shown}"
     parameters_text = "\n".join([body.rstrip(), *more] if body.strip() else more)
