@@ -391,7 +391,7 @@ def test_too_large_for_memory_says_what_to_use(monkeypatch):
         ({"negatives": np.inf}, "number > 0"),
         ({"negatives": 0.01}, "draws no row"),
         ({"negatives": 1, "inverse": False}, "inverse=True"),
-        ({"bias": "no"}, "bias must be 'auto' or True or False"),
+        ({"bias": "no"}, "bias must be True or False or 'auto'"),
         ({"bias": None}, "bias must be"),
         ({"inverse": "no"}, "inverse must be"),
         ({"ridge": True}, "ridge must be"),
