@@ -13,9 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 import datassay as da
 import oracles
-from datassay.costs import cg_score as cg_score_size
-from datassay.engines import gp_loo as leave_one_out
-from datassay.engines import gram, low_rank, partition
+from datassay.costs import cg_score as cg_score_costs
+from datassay.engines import gp_loo, gram, low_rank, partition
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods.cg_score import cg_score
 
@@ -142,16 +141,16 @@ def test_auto_goes_by_rows_and_memory_and_says_why(digits, monkeypatch):
     data, _ = digits
     assert cg_score(data).stats["approx"] is None
     assert cg_score(data).stats["way"].startswith("exact in float64: 1200 rows")
-    monkeypatch.setattr(cg_score_size, "EXACT", 1000)
+    monkeypatch.setattr(cg_score_costs, "EXACT", 1000)
     many = cg_score(data)
     assert many.stats["approx"] == "landmarks"
     assert "1200 rows are more than 1000" in many.stats["way"]
     assert cg_score(data, approx="exact").stats["approx"] is None
     assert cg_score(data, approx=None).options["approx"] == "exact"
-    monkeypatch.setattr(cg_score_size, "EXACT", 30_000)
+    monkeypatch.setattr(cg_score_costs, "EXACT", 30_000)
     monkeypatch.setattr("datassay.engines.machine.available_memory", lambda: 2_000_000)
     assert "2 MB are free" in cg_score(data).stats["way"]
-    monkeypatch.setattr(cg_score_size, "DOUBLE", 1000)
+    monkeypatch.setattr(cg_score_costs, "DOUBLE", 1000)
     monkeypatch.setattr("datassay.engines.machine.available_memory", lambda: 10**12)
     assert cg_score(data).stats["dtype"] == "float32"
 
@@ -160,15 +159,15 @@ def test_the_ridge_of_many_rows_is_that_of_their_blocks(digits, monkeypatch):
     """With all rows in one block and all directions it is the exact likelihood, and the ridge its maximum."""
     data, _ = digits
     rows = data.take(np.arange(500))
-    monkeypatch.setattr(cg_score_size, "EXACT", 400)
+    monkeypatch.setattr(cg_score_costs, "EXACT", 400)
     found = cg_score(rows, approx="landmarks", bias=True)
     grid = found.stats["ridge"] * np.array([0.6, 1.0, 1.7])
     Y = np.where(rows.codes[:, None] == np.arange(10), 1.0, -1.0)
-    path = leave_one_out.RidgePath(gram.arc_cosine(gram.unit_rows(rows.X, bias=True)), Y)
+    path = gp_loo.RidgePath(gram.arc_cosine(gram.unit_rows(rows.X, bias=True)), Y)
     below, here, above = (path.log_likelihood(float(ridge)) for ridge in grid)
     assert below < here > above
     assert found.stats["loo_log_likelihood"] == pytest.approx(here, abs=0.02)
-    monkeypatch.setattr(cg_score_size, "EXACT", 600)  # where the exact score is near, its own ridge is taken
+    monkeypatch.setattr(cg_score_costs, "EXACT", 600)  # where the exact score is near, its own ridge is taken
     assert cg_score(rows, approx="landmarks", bias=True).stats["ridge"] == cg_score(rows, bias=True).stats["ridge"]
 
 

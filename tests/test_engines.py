@@ -8,8 +8,7 @@ import scipy.sparse as sp
 
 import datassay as da
 import oracles
-from datassay.engines import gp_loo as leave_one_out
-from datassay.engines import gram, machine, panels
+from datassay.engines import gp_loo, gram, machine, panels
 
 SRC = Path(panels.__file__).parents[1]
 
@@ -109,7 +108,7 @@ def test_a_matrix_without_factor_names_the_row():
 def test_solve_gives_z_d_and_an_honest_residual(dtype):
     H, own = spd(50, dtype)
     Y = np.random.default_rng(0).normal(size=(50, 3))
-    z, d, residual = leave_one_out.solve(kernel_of(H), 0.5, own, Y, panels.Panels(50, dtype, 16))
+    z, d, residual = gp_loo.solve(kernel_of(H), 0.5, own, Y, panels.Panels(50, dtype, 16))
     K = H.astype(np.float64)
     K[np.diag_indices(50)] = 0.5 + own
     inverse = np.linalg.inv(K)
@@ -125,7 +124,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, stop, in_memory):
     """Stopped after so many products, by an error in the middle of a panel; then on disk as in memory."""
     H, own = spd(70, "float32")
     Y = np.ones((70, 1))
-    whole = leave_one_out.solve(kernel_of(H), 0.5, own, Y, panels.Panels(70, "float32", 16))
+    whole = gp_loo.solve(kernel_of(H), 0.5, own, Y, panels.Panels(70, "float32", 16))
 
     class StoppedError(Exception):
         pass
@@ -139,7 +138,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, stop, in_memory):
                 raise StoppedError
 
         L = panels.Panels(70, "float32", 16, tmp_path / "run", in_memory=in_memory, run="a")
-        return leave_one_out.solve(kernel_of(H), 0.5, own, Y, L, report=report), len(calls)
+        return gp_loo.solve(kernel_of(H), 0.5, own, Y, L, report=report), len(calls)
 
     with pytest.raises(StoppedError):
         run(3 * stop)

@@ -70,6 +70,27 @@ def test_what_is_no_method_is_an_error(rows):
         da.value(rows, near, powr=1)
 
 
+def test_a_function_without_options_is_called_with_the_rows_alone(rows):
+    values = da.value(rows, lambda data: data.X[:, 0], seed=7)
+    np.testing.assert_array_equal(values.scores, rows.X[:, 0])
+    assert values.options == {}
+
+
+def test_an_entry_says_what_the_data_must_have(rows, monkeypatch):
+    numbers = da.Dataset(rows.X, rows.X[:, 0])
+    entries = {
+        "judged": da.methods.Method(near, requires=frozenset({"validation"})),
+        "sorted": da.methods.Method(near, requires=frozenset({"classes"})),
+    }
+    monkeypatch.setattr(da.methods, "installed", lambda: entries)
+    with pytest.raises(da.DataError, match="judged needs validation rows"):
+        da.value(rows, "judged")
+    with pytest.raises(da.DataError, match="sorted is about classes"):
+        da.value(numbers, "sorted")
+    assert {"judged", "sorted", "cg_score"} <= set(dir(da))
+    np.testing.assert_array_equal(da.value(rows, "sorted").scores, near(rows))
+
+
 def test_functions_of_our_own_are_known_by_their_names(rows):
     from datassay.methods.random import random
 

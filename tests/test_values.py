@@ -163,6 +163,8 @@ def test_values_say_where_the_rows_came_from(tmp_path):
     values = da.value(data, "random")
     assert values.stats["source"] == data.source
     assert values.stats["source"]["label"] == "kind"
+    assert da.random(data).stats["source"] == data.source
+    assert da.value(data, lambda data: data.X[:, 0]).stats["source"] == data.source
     assert Values.load(values.save(tmp_path / "v.parquet")).stats["source"] == data.source
     assert "source" not in da.value(da.Dataset(data.X, data.y), "random").stats
 

@@ -129,7 +129,7 @@ def _methods():  # type: ignore[no-untyped-def]
     """Methods by the names of their functions."""
     from datassay.methods import METHODS
 
-    return {method.function: method for method in METHODS.values()}
+    return {name.replace("-", "_"): method for name, method in METHODS.items()}
 
 
 def __dir__() -> list[str]:

@@ -30,6 +30,7 @@ from datassay.costs import subsets as subset_costs
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines.machine import Rates
+from datassay.methods.definition import require, sources
 from datassay.values import Values
 
 GROUP = "datassay.methods"  #: of entry points
@@ -88,9 +89,11 @@ class Method:
         Raises
         ------
         ImportError
-            It needs torch, and that is not installed.
+            It needs torch, or another extra, and that is not installed.
         """
         if callable(self.function):
+            if extra := self.missing():
+                raise ImportError(f"the method needs {EXTRAS[extra][1]}: pip install 'datassay[{extra}]'")
             return self.function
         with needing_torch(self.function):
             found: Callable[..., Any] = getattr(import_module(f"{__name__}.{self.function}"), self.function)
@@ -458,15 +461,13 @@ def value(data: Dataset, method: str | Callable[..., Any] = "cg-score", *, seed:
             if option not in known:
                 raise OptionError(f"{name} has no option {option!r}{meant(option, known)} It takes: {', '.join(known)}.")
     if isinstance(entry.function, str):
-        values = function(data, seed=seed, **options)
-    else:
-        values = _checked(function, name, data, seed, options)
-    if not data.source:
+        values: Values = function(data, seed=seed, **options)
         return values
-    return replace(values, stats=values.stats | {"source": data.source})
+    require(name, entry.requires, data)
+    return _checked(function, name, data, {"seed": seed, **options} if known is None or "seed" in known else options)
 
 
-def _checked(function: Callable[..., Any], name: str, data: Dataset, seed: int, options: dict[str, Any]) -> Values:
+def _checked(function: Callable[..., Any], name: str, data: Dataset, options: dict[str, Any]) -> Values:
     """What somebody's function found, as `Values`.
 
     Raises
@@ -475,12 +476,11 @@ def _checked(function: Callable[..., Any], name: str, data: Dataset, seed: int, 
         It returned something else than `Values` of these rows, or one finite number a row.
     """
     start = time.perf_counter()
-    seeded = "seed" in (options_of(Method(function)) or ["seed"])
-    found = function(data, seed=seed, **options) if seeded else function(data, **options)
+    found = function(data, **options)
     if isinstance(found, Values):
         if len(found) != len(data) or not np.array_equal(found.ids, data.ids):
             raise DataError(f"{name} must return Values of the {len(data)} rows that it was given, in their order.")
-        return replace(found, method=name, data_hash=data.hash)
+        return replace(found, method=name, data_hash=data.hash, stats=found.stats | sources(data))
     try:
         scores = np.array(found, np.float64)
     except (TypeError, ValueError):
@@ -489,8 +489,8 @@ def _checked(function: Callable[..., Any], name: str, data: Dataset, seed: int, 
         raise DataError(f"{name} must return one number for each of {len(data)} rows, got shape {scores.shape}.")
     if len(bad := np.flatnonzero(~np.isfinite(scores))):
         raise DataError(f"{name}: the score of row {bad[0]} (id {plain(data.ids[bad[0]])!r}) is {scores[bad[0]]}.")
-    stats = {"seconds": time.perf_counter() - start, "flag_rule": "none: the method gives scores alone"}
-    given = {"seed": seed, **{option: plain(value) for option, value in options.items()}}
+    stats = {"seconds": time.perf_counter() - start, "flag_rule": "none: the method gives scores alone"} | sources(data)
+    given = {option: plain(value) for option, value in options.items()}
     return Values(data.ids, scores, np.zeros(len(data), bool), {}, name, given, stats, data.y, None, data.hash)
 
 

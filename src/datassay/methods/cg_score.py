@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datassay.checks import DataError
-from datassay.costs import cg_score as cg_score_size
+from datassay.costs import cg_score as cg_score_costs
 from datassay.costs.cg_score import Way, factor_bytes, on_card, scheme_memory, way
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
@@ -180,7 +180,7 @@ def cg_score(
         ) as bar:
             try:
                 if how.approx != "exact":
-                    tune = ridge == "auto" and n > cg_score_size.EXACT
+                    tune = ridge == "auto" and n > cg_score_costs.EXACT
                     left, found = approximate(
                         data.X, Y, best.ridge, known, how, bias=best.bias, landmarks=landmarks, choice=choice, k=k, tune=tune,
                         seed=seed, n_jobs=n_jobs, report=bar.update,

@@ -112,7 +112,7 @@ def method(name: str, shared: Mapping[str, str] = ALL) -> Callable[[Callable[P, 
                 )
             check(name, given, hints())
             found = f(*args, **kwargs)
-            stats = found.stats | {"seconds": time.perf_counter() - start}
+            stats = found.stats | {"seconds": time.perf_counter() - start} | sources(data)
             options = kept(given) | found.options
             return Values(
                 data.ids,
@@ -132,6 +132,25 @@ def method(name: str, shared: Mapping[str, str] = ALL) -> Callable[[Callable[P, 
         return call
 
     return decorate
+
+
+def sources(data: Dataset) -> dict[str, Any]:
+    """For `Values.stats`: how the rows were read, so that a report finds them again."""
+    return {"source": data.source} if data.source else {}
+
+
+def require(name: str, requires: frozenset[str], data: Dataset) -> None:
+    """What the entry of a method says that the data must have.
+
+    Raises
+    ------
+    DataError
+        It has no validation rows, or no classes.
+    """
+    if "validation" in requires and data.X_val is None:
+        raise DataError(f"{name} needs validation rows, X_val and y_val (file: --val).")
+    if "classes" in requires and data.task == "regression":
+        raise DataError(f"{name} is about classes, and this is regression.")
 
 
 def check(name: str, given: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
