@@ -5,11 +5,16 @@ The command line turns both errors into one sentence and exit status 2.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 
 class DataError(ValueError):
@@ -31,32 +36,144 @@ def needing_torch(what: str) -> Iterator[None]:
         raise ImportError(f"{what} needs torch: pip install 'datassay[torch]'") from error
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A kind of option: whole numbers."""
+
+    least: int = -(2**63)
+    most: int = 2**63 - 1
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, Integral) and not isinstance(value, bool) and self.least <= int(value) <= self.most
+
+    def __str__(self) -> str:
+        if self.least < -(2**62):
+            return "a whole number"
+        return f"a whole number from {self.least} " + ("on" if self.most >= 2**62 - 1 else f"to {self.most}")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A kind of option: finite numbers between bounds, which belong to it as `least` and `most`, and do not as `above` and `below`."""
+
+    least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    most: float | None = None
+
+    def holds(self, value: Any) -> bool:
+        try:
+            right = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(float(value))
+        except OverflowError:
+            return False
+        return (
+            right
+            and (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+            and (self.most is None or value <= self.most)
+        )
+
+    def __str__(self) -> str:
+        low = "" if self.above is None else f" above {self.above:g}"
+        low += "" if self.least is None else f" from {self.least:g}"
+        high = "" if self.below is None else f" below {self.below:g}"
+        high += "" if self.most is None else f" to {self.most:g}"
+        if low and high:
+            joint = " and" if self.below is not None or self.above is not None else ""
+            return f"a number{low}{joint}{high}"
+        return f"a number{low}{high}" + (" on" if self.least is not None else "")
+
+
+@dataclass(frozen=True)
+class NotZero:
+    """A kind of option: workers as joblib counts them."""
+
+    def holds(self, value: Any) -> bool:
+        return Whole().holds(value) and value != 0
+
+    def __str__(self) -> str:
+        return "a whole number other than 0"
+
+
+Seed = Annotated[int, Whole(0, 2**62 - 1)]
+Count = Annotated[int, Whole(1)]
+Jobs = Annotated[int, NotZero()]
+Positive = Annotated[float, Number(above=0)]
+FromZero = Annotated[float, Number(least=0)]
+Share = Annotated[float, Number(above=0, below=1)]
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence: short, and a whole number that is too large for any option says so."""
+    if isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) >= 2**62:
+        return f"one of {int(value).bit_length()} bits, which is too large"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def whole(method: str, least: int, **numbers: Any) -> None:
     """Each must be a whole number from ``least`` on."""
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            raise DataError(f"{method}: {name} must be a whole number from {least} on, got {value!r}.")
+    of_kind(method, Whole(least), **numbers)
 
 
-def number(method: str, least: float, *, above: bool = False, below: float = math.inf, **numbers: Any) -> None:
-    """Each must be a number from ``least`` on, or above it, and below ``below``."""
-    for name, value in numbers.items():
-        real = isinstance(value, Real) and not isinstance(value, bool)
-        right = real and least <= value < below
-        if not right or (above and value == least):
-            what = f"{'above' if above else 'from'} {least:g}" + ("" if above else " on")
-            what += "" if below == math.inf else f" and below {below:g}"
-            raise DataError(f"{method}: {name} must be a number {what}, got {value!r}.")
+def of_kind(method: str, kind: Whole | Number | NotZero, **options: Any) -> None:
+    """Each must be of the kind."""
+    for name, value in options.items():
+        if not kind.holds(value):
+            raise DataError(f"{method}: {name} must be {kind}, got {shown(value)}.")
 
 
 def one_of(method: str, known: tuple[Any, ...], **choices: Any) -> None:
     """Each must be one of the known."""
     for name, value in choices.items():
-        if not any(type(value) is type(k) and value == k for k in known):
-            raise DataError(f"{method}: {name} must be {' or '.join(map(repr, known))}, got {value!r}.")
+        if not any(_same(k, value) for k in known):
+            raise DataError(f"{method}: {name} must be {' or '.join(map(repr, known))}, got {shown(value)}.")
 
 
 def jobs(method: str, n_jobs: Any) -> None:
     """None, or so many workers as joblib counts them."""
-    if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0):
-        raise DataError(f"{method}: n_jobs must be None or a whole number other than 0, got {n_jobs!r}.")
+    if n_jobs is not None and not NotZero().holds(n_jobs):
+        raise DataError(f"{method}: n_jobs must be None or {NotZero()}, got {shown(n_jobs)}.")
+
+
+def annotated(method: str, given: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Options against their annotations: Literal, bool, int, float, str, Path, the kinds above, None, and any union of these.
+
+    What an annotation says in another way (a class, Any, a sequence) is not looked at.
+
+    Raises
+    ------
+    DataError
+        An option is none of what its annotation lists.
+    """
+    for option, value in given.items():
+        parts = _parts(hints.get(option))
+        if parts and not any(holds(value) for _, holds in parts):
+            said = " or ".join(dict.fromkeys(words for words, _ in parts))
+            raise DataError(f"{method}: {option} must be {said}, got {shown(value)}.")
+
+
+def _parts(hint: Any) -> list[tuple[str, Callable[[Any], bool]]]:
+    """What an annotation allows: words and a test for each; none where it can't be told."""
+    if get_origin(hint) in (Union, types.UnionType):
+        parts = sorted(get_args(hint), key=lambda part: part is not type(None))  # None first
+        found = [_parts(part) for part in parts]
+        return [one for part in found for one in part] if all(found) else []
+    if get_origin(hint) is Literal:
+        return [(repr(known), functools.partial(_same, known)) for known in get_args(hint)]
+    if get_origin(hint) is Annotated:
+        return [(str(kind), kind.holds) for kind in hint.__metadata__]
+    known: dict[Any, list[tuple[str, Callable[[Any], bool]]]] = {
+        type(None): [("None", functools.partial(_same, None))],
+        bool: [("True", functools.partial(_same, True)), ("False", functools.partial(_same, False))],
+        int: [(str(Whole()), Whole().holds)],
+        float: [(str(Number()), Number().holds)],
+        str: [("a text", lambda value: isinstance(value, str))],
+        Path: [("a path", lambda value: isinstance(value, PathLike))],
+    }
+    return known.get(hint, [])
+
+
+def _same(known: Any, value: Any) -> bool:
+    return type(value) is type(known) and bool(value == known)

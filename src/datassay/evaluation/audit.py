@@ -32,7 +32,7 @@ from scipy.stats import beta as binomial
 from scipy.stats import t as student
 from tqdm import tqdm
 
-from datassay.checks import DataError, number, one_of, whole
+from datassay.checks import DataError, Number, of_kind, one_of, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import machine
 from datassay.evaluation.detection import KINDS, LABELS, detection, plant
@@ -210,7 +210,7 @@ def audit(
     kind = "uniform" if kind is None else kind
     one_of("audit", tuple(k for k in KINDS if k != "human"), kind=kind)
     if rate is not None:
-        number("audit", 0.0, above=True, below=0.5, rate=rate)
+        of_kind("audit", Number(above=0, below=0.5), rate=rate)
     whole("audit", 1, repeats=repeats)
     whole("audit", 20, rows=rows)
     whole("audit", 0, seed=seed)

@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError, whole
+from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed, Share, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines import designs, effects, knockoffs, semivalues
 from datassay.engines.designs import Inclusion, Subsets
@@ -40,31 +40,31 @@ def ame(
     data: Dataset,
     model: Any = None,
     *,
-    n_models: int = 1000,
+    n_models: Count = 1000,
     inclusion: float | Sequence[float] = GRID,
     epsilon: float | None = None,
     regression: Literal["ridge", "lasso"] = "ridge",
     rule: Literal["1se", "min"] = "1se",
     standardise: bool = True,
     utility: Any = None,
-    query: int | None = None,
+    query: Annotated[int, Whole(0)] | None = None,
     label: Any = None,
     select: Literal["harmful", "helpful"] = "harmful",
-    q: float = 0.1,
+    q: Share = 0.1,
     knockoff: Literal["plus", "plain"] | None = "plus",
-    bootstrap: int = 20,
+    bootstrap: Annotated[int, Whole(0)] = 20,
     groups: Any = None,
-    opened: int = 0,
+    opened: Annotated[int, Whole(0)] = 0,
     antithetic: bool = False,
     budget: str | float | None = None,
-    stderr: float | None = None,
-    settled: float | None = None,
+    stderr: Positive | None = None,
+    settled: Annotated[float, Number(above=0, most=1)] | None = None,
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
     reuse: bool = False,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Average marginal effect of every row on a model, from trainings on random subsets; harmful rows selected with error control.
@@ -205,7 +205,6 @@ def _grouped(s: Study, given: dict[str, Any], how: _How, stop: Stop, worth: Util
     """AME of groups, and of the rows of some of them."""
     data, q, sign = s.data, given["q"], 1.0 if own else -1.0
     groups = ame_groups.read(data, given["groups"])
-    whole("ame", 0, opened=given["opened"])
     found = ame_groups.first(s, groups, how.law, stop, worth)
     group_value, error, shrinkage = how.estimate(found.inside, found.U, given["bootstrap"])
     plus = given["knockoff"] != "plain"
@@ -245,11 +244,6 @@ def _grouped(s: Study, given: dict[str, Any], how: _How, stop: Stop, worth: Util
 
 
 def _check(given: dict[str, Any]) -> None:
-    whole("ame", 0, bootstrap=given["bootstrap"])
-    if not isinstance(given["q"], (int, float)) or not 0 < given["q"] < 1:
-        raise DataError(
-            f"ame: q, the share of selected rows that may be wrong, must be between 0 and 1, got {given['q']!r}."
-        )
     if given["reuse"] and given["store"] is None:
         raise DataError("ame: reuse=True takes trainings from a store: name one, store='trainings.sqlite'.")
     if given["groups"] is not None and (given["reuse"] or given["epsilon"] is not None or given["knockoff"] is None):

@@ -17,13 +17,13 @@ import hashlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
 from numpy import ndarray
 
-from datassay.checks import DataError, whole
+from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed, whole
 from datassay.data.dataset import Dataset
 from datassay.engines.robust import top
 from datassay.engines.training import Recipe, Run, Tick, spawned
@@ -39,17 +39,17 @@ def aum(
     model: Model | None = None,
     *,
     threshold_samples: bool = True,
-    threshold_rows: int | None = None,
-    percentile: float = 99.0,
-    runs: int = 2,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
+    threshold_rows: Count | None = None,
+    percentile: Annotated[float, Number(least=0, most=100)] = 99.0,
+    runs: Count = 2,
+    epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
     training: Recipe | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Margin of the given class over the best other one, averaged over the epochs of a training.
@@ -87,10 +87,7 @@ def aum(
     """
     given = dict(locals())
     n = len(data)
-    whole("aum", 0, seed=seed)
     whole("aum", 2 if threshold_samples else 1, runs=runs)
-    if isinstance(percentile, bool) or not isinstance(percentile, (int, float)) or not 0 <= percentile <= 100:
-        raise DataError(f"aum: percentile must be a number from 0 to 100, got {percentile!r}.")
     if threshold_rows is not None and not threshold_samples:
         raise DataError(
             "aum: threshold_rows says how many threshold samples there are, and threshold_samples=False that none are."

@@ -14,11 +14,11 @@ as much. msr is the paper's, exact when all subsets are drawn.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from datassay.checks import DataError
+from datassay.checks import Count, Jobs, Number, Positive, Seed, Share
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import banzhaf_law
@@ -32,21 +32,21 @@ def banzhaf(
     data: Dataset,
     model: Any = None,
     *,
-    n_models: int = 1000,
-    p: float = 0.5,
+    n_models: Count = 1000,
+    p: Share = 0.5,
     by: Literal["ridge", "msr"] = "ridge",
     standardise: bool = True,
     utility: Any = None,
     antithetic: bool = False,
     budget: str | float | None = None,
-    stderr: float | None = None,
-    settled: float | None = None,
+    stderr: Positive | None = None,
+    settled: Annotated[float, Number(above=0, most=1)] | None = None,
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
     reuse: bool = False,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Banzhaf value of every row, from trainings on random subsets.
@@ -83,8 +83,6 @@ def banzhaf(
     >>> da.value(data, method="banzhaf", n_models=400).suspects(1)["id"].item()
     3
     """
-    if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 < p < 1:
-        raise DataError(f"banzhaf: p must be a probability between 0 and 1, got {p!r}.")
     stop = stop_when("banzhaf", n_models, budget, stderr, settled)
     s = study(
         "banzhaf", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress

@@ -11,11 +11,11 @@ Differs from the paper, which permutes: one training serves all rows. Its argume
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from datassay.checks import DataError
+from datassay.checks import Count, Jobs, Number, Positive, Seed
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import beta_law
@@ -29,22 +29,22 @@ def beta_shapley(
     data: Dataset,
     model: Any = None,
     *,
-    alpha: float = 4.0,
-    beta: float = 1.0,
-    n_models: int = 1000,
+    alpha: Positive = 4.0,
+    beta: Positive = 1.0,
+    n_models: Count = 1000,
     by: Literal["ridge", "differences"] = "ridge",
     standardise: bool = True,
     utility: Any = None,
     antithetic: bool = False,
     budget: str | float | None = None,
-    stderr: float | None = None,
-    settled: float | None = None,
+    stderr: Positive | None = None,
+    settled: Annotated[float, Number(above=0, most=1)] | None = None,
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
     reuse: bool = False,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Beta(alpha, beta) Shapley value of every row, from trainings on random subsets.
@@ -77,9 +77,6 @@ def beta_shapley(
     >>> da.value(data, method="beta-shapley", n_models=400).suspects(1)["id"].item()
     3
     """
-    for name, number in (("alpha", alpha), ("beta", beta)):
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < np.inf:
-            raise DataError(f"beta-shapley: {name} must be a number above 0, got {number!r}.")
     stop = stop_when("beta-shapley", n_models, budget, stderr, settled)
     s = study(
         "beta-shapley",

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError
+from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.engines.robust import top
@@ -35,17 +35,17 @@ def c_score(
     data: Dataset,
     model: Any = None,
     *,
-    n_models: int = 450,
+    n_models: Count = 450,
     ratios: Sequence[float] = RATIOS,
     utility: Literal["accuracy", "probability", "margin"] | None = None,
     budget: str | float | None = None,
-    stderr: float | None = None,
-    settled: float | None = None,
+    stderr: Positive | None = None,
+    settled: Annotated[float, Number(above=0, most=1)] | None = None,
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Consistency of every row: how often models of random subsets of the other rows predict its label.

@@ -15,14 +15,13 @@ over all one-vs-rest columns; a bias where the likelihood asks for one; validati
 
 from __future__ import annotations
 
-import numbers
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
-from datassay.checks import DataError
+from datassay.checks import Count, DataError, FromZero, Jobs, Positive, Seed
 from datassay.costs import cg_score as cg_score_costs
 from datassay.costs.cg_score import Way, factor_bytes, on_card, scheme_memory, way
 from datassay.data.dataset import Dataset
@@ -43,25 +42,25 @@ TRUSTED_RIDGES = (0.01, 0.1, 1.0, 10.0)  # tried for the trusted rows: clean lab
 def cg_score(
     data: Dataset,
     *,
-    ridge: float | Literal["auto"] = "auto",
+    ridge: FromZero | Literal["auto"] = "auto",
     bias: bool | Literal["auto"] = "auto",
     classes: Literal["sum", "own"] | None = None,
-    negatives: float | None = None,
-    repeats: int = 10,
+    negatives: Positive | None = None,
+    repeats: Count = 10,
     inverse: bool = True,
     trusted: bool | Literal["auto"] = "auto",
     flag: Literal["loo", "sign"] = "loo",
     approx: Literal["auto", "exact", "landmarks", "neighbours"] | None = "auto",
-    landmarks: int = 4096,
+    landmarks: Count = 4096,
     choice: Literal["uniform", "kmeans", "leverage"] = "uniform",
-    rank: int | Literal["auto"] = "auto",
-    block: int | Literal["auto"] = "auto",
-    k: int = 64,
+    rank: Count | Literal["auto"] = "auto",
+    block: Count | Literal["auto"] = "auto",
+    k: Count = 64,
     checkpoint: str | Path | None = None,
     dtype: Literal["auto", "float64", "float32"] = "auto",
     device: str = "auto",
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """CG-score of every row: no model is trained, one kernel matrix is factorised.
@@ -325,48 +324,11 @@ def _conflicts(same: np.ndarray, codes: np.ndarray) -> tuple[list[np.ndarray], n
 def _check(data: Dataset, options: dict[str, Any]) -> None:
     """Every option against what it may be; `options` are those of `cg_score` by name."""
 
-    def number(name: str) -> bool:
-        value: Any = options[name]
-        return isinstance(value, numbers.Real) and not isinstance(value, bool) and bool(np.isfinite(float(value)))
-
     def need(holds: Any, what: str) -> None:
         if not holds:
-            raise DataError(f"cg_score: {what}.")
+            raise DataError(f"cg-score: {what}.")
 
-    for name in ("bias", "trusted"):
-        need(
-            options[name] == "auto" or isinstance(options[name], bool),
-            f"{name} must be 'auto', True or False, got {options[name]!r}",
-        )
-    for name in ("inverse", "progress"):
-        need(isinstance(options[name], bool), f"{name} must be True or False, got {options[name]!r}")
-    for name, known in (
-        ("classes", ("sum", "own")),
-        ("flag", ("loo", "sign")),
-        ("dtype", ("auto", "float64", "float32")),
-        ("approx", ("auto", "exact", "landmarks", "neighbours")),
-        ("choice", ("uniform", "kmeans", "leverage")),
-    ):
-        some = ", ".join(repr(k) for k in known[:-1]) + f" or {known[-1]!r}"
-        need(options[name] in known, f"{name} must be {some}, got {options[name]!r}")
-    for name in ("landmarks", "k", "rank", "block"):
-        value = options[name]
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
-        auto = "'auto' or " if name in ("rank", "block") else ""
-        need(
-            whole or (auto != "" and value == "auto"),
-            f"{name} must be {auto}a whole number from 1 on, got {value!r}",
-        )
-    ridge, r, repeats, seed, n_jobs = (options[name] for name in ("ridge", "negatives", "repeats", "seed", "n_jobs"))
-    need(ridge == "auto" or (number("ridge") and ridge >= 0), f"ridge must be 'auto' or a number >= 0, got {ridge!r}")
-    need(
-        isinstance(repeats, (int, np.integer)) and repeats >= 1, f"repeats must be a whole number from 1 on, got {repeats!r}"
-    )
-    need(isinstance(seed, (int, np.integer)) and seed >= 0, f"seed must be a whole number from 0 on, got {seed!r}")
-    need(
-        n_jobs is None or (isinstance(n_jobs, (int, np.integer)) and n_jobs != 0),
-        f"n_jobs must be None or not 0, got {n_jobs!r}",
-    )
+    r = options["negatives"]
     need(
         options["trusted"] is not True or data.X_val is not None, "trusted=True needs validation rows: give X_val and y_val"
     )
@@ -376,7 +338,6 @@ def _check(data: Dataset, options: dict[str, Any]) -> None:
             "negatives, inverse=False and flag='sign' are about classes, and this is regression",
         )
     if r is not None:
-        need(number("negatives") and r > 0, f"negatives must be a number > 0, got {r!r}")
         need(
             round(r * np.bincount(data.codes).min()) >= 1, f"negatives={r} draws no row beside the smallest class: give more"
         )

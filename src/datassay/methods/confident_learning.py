@@ -22,12 +22,12 @@ flagged, one error less of the commonest kind is counted (there: one less of eac
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError, whole
+from datassay.checks import Count, DataError, Jobs, Seed, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.robust import top
@@ -50,13 +50,13 @@ def confident_learning(
     ] = "prune_by_noise_rate",
     rank: Literal["self_confidence", "normalized_margin"] = "self_confidence",
     probabilities: Any = None,
-    folds: int = 5,
-    repeats: int = 1,
+    folds: Annotated[int, Whole(2)] = 5,
+    repeats: Count = 1,
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Rows whose labels are wrong, as many of each kind as out-of-fold probabilities say that there are.
@@ -95,8 +95,6 @@ def confident_learning(
     ([4], [[4, 0], [1, 5]])
     """
     codes = data.codes
-    whole(NAME, 2, folds=folds)
-    whole(NAME, 1, repeats=repeats)
     stats: dict[str, Any] = {}
     options: dict[str, Any] = {}
     if probabilities is None:

@@ -20,10 +20,11 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from datassay.checks import DataError, whole
+from datassay.checks import Count, Number, Positive, Seed
 from datassay.data.dataset import Dataset
 from datassay.engines.facility import locate
 from datassay.engines.training import Recipe, Run, Tick, outputs, spawned
@@ -40,14 +41,14 @@ def craig(
     data: Dataset,
     model: Model | None = None,
     *,
-    fraction: float = 0.1,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
+    fraction: Annotated[float, Number(above=0, most=1)] = 0.1,
+    epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
     training: Recipe | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool = True,
 ) -> Finding:
     """A weighted coreset of each class, and what stands for each row in it.
@@ -88,9 +89,6 @@ def craig(
     (60, {'a': 3, 'b': 3})
     """
     given = dict(locals())
-    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
-        raise DataError(f"craig: fraction must be above 0 and at most 1, got {fraction!r}.")
-    whole("craig", 0, seed=seed)
     p = problem(data, model, device, "craig", regression=False)
     used = recipe(training, IMAGES if len(p.shape) > 1 else TABLES, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
     options = options_of(given, used)

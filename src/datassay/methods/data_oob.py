@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 from sklearn.tree import ExtraTreeClassifier, ExtraTreeRegressor
 
-from datassay.checks import DataError, one_of
+from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed, one_of
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
@@ -39,16 +39,16 @@ def data_oob(
     data: Dataset,
     model: Any = None,
     *,
-    n_models: int = 500,
+    n_models: Count = 500,
     utility: Literal["accuracy", "probability", "margin", "squared-error"] | None = None,
     budget: str | float | None = None,
-    stderr: float | None = None,
-    settled: float | None = None,
+    stderr: Positive | None = None,
+    settled: Annotated[float, Number(above=0, most=1)] | None = None,
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Out-of-bag value of every row: how well models that did not draw it do on it.

@@ -13,12 +13,12 @@ logit margin; hundreds of trainings, not hundreds of thousands.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError, whole
+from datassay.checks import Count, DataError, Jobs, Seed, Share, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines import effects
 from datassay.engines.designs import Inclusion
@@ -35,19 +35,19 @@ def datamodels(
     data: Dataset,
     model: Any = None,
     *,
-    n_models: int = 1000,
-    alpha: float = 0.5,
+    n_models: Count = 1000,
+    alpha: Share = 0.5,
     rule: Literal["min", "1se"] = "min",
-    folds: int = 5,
-    query: int | None = None,
+    folds: Annotated[int, Whole(2)] = 5,
+    query: Annotated[int, Whole(0)] | None = None,
     label: Any = None,
     matrix: str | Path | None = None,
     budget: str | float | None = None,
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Effect of every row on what a model says of each validation row, by the LASSO on random subsets.
@@ -84,9 +84,6 @@ def datamodels(
     >>> da.value(data, method="datamodels", n_models=400).suspects(1)["id"].item()
     3
     """
-    whole("datamodels", 2, folds=folds)
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < 1:
-        raise DataError(f"datamodels: alpha, the share of rows in a subset, must be between 0 and 1, got {alpha!r}.")
     if query is None and label is not None:
         raise DataError("datamodels: label is for a query: give the position of a validation row as query, too.")
     if matrix is not None and (not isinstance(matrix, (str, Path)) or Path(matrix).is_dir()):

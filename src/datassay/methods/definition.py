@@ -13,15 +13,14 @@ import functools
 import inspect
 import re
 import time
-import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
+from typing import Any, ParamSpec, get_type_hints
 
 from numpy import ndarray
 
-from datassay.checks import DataError, one_of
+from datassay.checks import DataError, annotated
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.values import Values
@@ -97,7 +96,7 @@ def method(name: str, shared: Mapping[str, str] = ALL) -> Callable[[Callable[P, 
 
         @functools.cache
         def hints() -> dict[str, Any]:
-            return get_type_hints(f)
+            return get_type_hints(f, include_extras=True)
 
         @functools.wraps(f)
         def call(*args: P.args, **kwargs: P.kwargs) -> Values:
@@ -110,7 +109,7 @@ def method(name: str, shared: Mapping[str, str] = ALL) -> Callable[[Callable[P, 
                 raise DataError(
                     f"{name} needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
                 )
-            check(name, given, hints())
+            annotated(name, given, hints())
             found = f(*args, **kwargs)
             stats = found.stats | {"seconds": time.perf_counter() - start} | sources(data)
             options = kept(given) | found.options
@@ -151,32 +150,6 @@ def require(name: str, requires: frozenset[str], data: Dataset) -> None:
         raise DataError(f"{name} needs validation rows, X_val and y_val (file: --val).")
     if "classes" in requires and data.task == "regression":
         raise DataError(f"{name} is about classes, and this is regression.")
-
-
-def check(name: str, given: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
-    """Options whose annotation lists what they may be.
-
-    Raises
-    ------
-    DataError
-        An option is none of these.
-    """
-    for option, value in given.items():
-        hint = hints.get(option)
-        parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-        known: list[Any] = []
-        for part in parts:
-            if get_origin(part) is Literal:
-                known += get_args(part)
-            elif part is bool:
-                known += [True, False]
-            elif part is type(None):
-                known.insert(0, None)
-            else:  # anything of a type: the method looks itself
-                known = []
-                break
-        if known:
-            one_of(name, tuple(known), **{option: value})
 
 
 def kept(given: Mapping[str, Any]) -> dict[str, Any]:

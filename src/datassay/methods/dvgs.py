@@ -16,14 +16,14 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from datassay.checks import DataError, whole
+from datassay.checks import Count, DataError, Jobs, Positive, Seed, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients, mean_gradient
 from datassay.engines.training import Recipe, Run, Tick, in_batches, random_numbers, set_mode, spawned
@@ -44,22 +44,22 @@ def dvgs(
     *,
     similarity: Literal["cosine", "dot", "scalar", "distance"] = "cosine",
     aggregate: Literal["mean", "quantile"] = "mean",
-    every: int | None = None,
-    restarts: int = 3,
+    every: Count | None = None,
+    restarts: Count = 3,
     balanced: bool = False,
     grad_params: list[str] | None = None,
-    pretrain: int = 0,
+    pretrain: Annotated[int, Whole(0)] = 0,
     unsupervised: bool = False,
     dropout: bool = False,
     faithful: bool = False,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
+    epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
     training: Recipe | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Similarity of each row's gradient with that of the validation rows, along a training on the validation rows.
@@ -115,8 +115,6 @@ def dvgs(
     3   3           b               a
     """
     given = dict(locals())
-    whole("dvgs", 1, every=1 if every is None else every, restarts=restarts)
-    whole("dvgs", 0, pretrain=pretrain, seed=seed)
     p = problem(data, model, device, "dvgs", validation=True, itself=unsupervised)
     if faithful and model is None:
         p = replace(p, model=partial(_published, p))

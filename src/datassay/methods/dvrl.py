@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from numpy import ndarray
 from torch import Tensor, nn
 
-from datassay.checks import DataError, whole
+from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import training as loop
 from datassay.engines.training import Recipe, Run, Tick, in_batches, keep, kept, outputs, random_numbers, spawned
@@ -58,23 +58,23 @@ def dvrl(
     data: Dataset,
     model: Model | None = None,
     *,
-    iterations: int | None = None,
-    batch: int = 2000,
-    selector_lr: float = 0.01,
-    threshold: float = 0.9,
+    iterations: Count | None = None,
+    batch: Count = 2000,
+    selector_lr: Positive = 0.01,
+    threshold: Annotated[float, Number(above=0.5, most=1)] = 0.9,
     baseline: Literal["moving", "all"] | None = None,
-    window: int = 20,
+    window: Count = 20,
     utility: str | Scorer | None = None,
-    runs: int | None = None,
+    runs: Count | None = None,
     faithful: bool = False,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
+    epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
     training: Recipe | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Probability with which a network that was rewarded for good selections selects each row.
@@ -134,14 +134,9 @@ def dvrl(
     True
     """
     given = dict(locals())
-    whole("dvrl", 0, seed=seed)
-    whole("dvrl", 1, batch=batch, window=window)
     if iterations is None:
         iterations = 2000 if faithful else max(1000, math.ceil(DRAWS * len(data) / batch))
     runs = runs if runs is not None else 1 if faithful else 3
-    whole("dvrl", 1, iterations=iterations, runs=runs)
-    _between("selector_lr", selector_lr, 0.0, np.inf)
-    _between("threshold", threshold, 0.5, 1.0)
     p = problem(data, model, device, "dvrl", validation=True)
     if utility is None and faithful and data.task == "classification":
         utility = "accuracy"

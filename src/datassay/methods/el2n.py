@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datassay.checks import whole
+from datassay.checks import Count, Jobs, Positive, Seed
 from datassay.data.dataset import Dataset
 from datassay.engines.training import Recipe, Run, Tick, outputs, spawned
 from datassay.methods.definition import NETWORKS, Finding, method
@@ -36,15 +36,15 @@ def el2n(
     data: Dataset,
     model: Model | None = None,
     *,
-    runs: int = 5,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
+    runs: Count = 5,
+    epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
     training: Recipe | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Distance of the class probabilities from the given label, early in training, averaged over initialisations.
@@ -74,7 +74,6 @@ def el2n(
     3   3           b               a
     """
     given = dict(locals())
-    whole("el2n", 0, seed=seed)
     p = problem(data, model, device, "el2n", regression=False)
     used = recipe(training, early(p), len(data), epochs=epochs, batch_size=batch_size, lr=lr)
     options = options_of(given, used)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import whole
+from datassay.checks import Count, Jobs, Positive, Seed, whole
 from datassay.data.dataset import Dataset
 from datassay.engines.robust import top
 from datassay.engines.training import Recipe, Run, Tick, spawned
@@ -36,15 +36,15 @@ def forgetting(
     data: Dataset,
     model: Model | None = None,
     *,
-    runs: int = 3,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
+    runs: Count = 3,
+    epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
     training: Recipe | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """How often each row is forgotten: right in its batch, wrong in that of the next epoch.
@@ -77,7 +77,6 @@ def forgetting(
     3   3     True               a                 18        -1.0
     """
     given = dict(locals())
-    whole("forgetting", 0, seed=seed)
     p = problem(data, model, device, "forgetting", regression=False)
     used = recipe(training, DEFAULT, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
     whole("forgetting", 1, epochs=used.epochs)

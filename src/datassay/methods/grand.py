@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from datassay.checks import whole
+from datassay.checks import Count, Jobs, Positive, Seed
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients
 from datassay.engines.robust import FAR, far
@@ -37,15 +37,15 @@ def grand(
     model: Model | None = None,
     *,
     layers: Literal["all", "last"] = "all",
-    runs: int = 5,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
+    runs: Count = 5,
+    epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
     training: Recipe | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Norm of the gradient of each row's loss, early in training, averaged over initialisations.
@@ -77,7 +77,6 @@ def grand(
     3   3           b               a
     """
     given = dict(locals())
-    whole("grand", 0, seed=seed)
     p = problem(data, model, device, "grand")
     used = recipe(training, early(p), len(data), epochs=epochs, batch_size=batch_size, lr=lr)
     options = options_of(given, used)

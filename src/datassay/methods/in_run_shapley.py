@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datassay.checks import DataError, whole
+from datassay.checks import Count, DataError, Jobs, Positive, Seed, whole
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import Loss, RowGradients, hessian_product, mean_gradient
 from datassay.engines.training import Recipe, Rows, Run, Tick, outputs, set_mode, spawned
@@ -44,16 +44,16 @@ def in_run_shapley(
     model: Model | None = None,
     *,
     order: Literal[1, 2] = 1,
-    val_batch: int | None = None,
-    runs: int = 1,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
+    val_batch: Count | None = None,
+    runs: Count = 1,
+    epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
     training: Recipe | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Each row's share of what the steps of one training did to the validation loss.
@@ -89,7 +89,6 @@ def in_run_shapley(
     3   3           b               a
     """
     given = dict(locals())
-    whole("in-run-shapley", 0, seed=seed)
     p = problem(data, model, device, "in-run-shapley", validation=True)
     if val_batch is not None:
         whole("in-run-shapley", 1, val_batch=val_batch)

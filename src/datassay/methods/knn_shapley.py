@@ -20,16 +20,15 @@ standardised. tests/test_knn_shapley.py has the definitions, over all subsets.
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from joblib import effective_n_jobs
 from numpy import ndarray
 from tqdm import tqdm
 
-from datassay.checks import DataError
+from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines import gram
@@ -44,16 +43,16 @@ BLOCK = 1024  # judges of one class whose nearest rows are valued at once
 def knn_shapley(
     data: Dataset,
     *,
-    k: int = 10,
+    k: Count = 10,
     form: Literal["hard", "soft", "threshold"] = "hard",
-    radius: float | None = None,
+    radius: Positive | None = None,
     metric: Literal["euclidean", "cosine"] = "euclidean",
     judge: Literal["validation", "rows"] = "validation",
     search: Literal["exact", "faiss"] = "exact",
-    tolerance: float = 0.0,
+    tolerance: Annotated[float, Number(least=0, most=1)] = 0.0,
     dtype: Literal["float64", "float32"] = "float64",
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Exact Shapley value of every row for a k-nearest-neighbour classifier or regression: no model is trained.
@@ -343,31 +342,8 @@ def _check(data: Dataset, options: dict[str, Any]) -> None:
         if not holds:
             raise DataError(f"knn-shapley: {what}.")
 
-    def whole(value: Any, least: int) -> bool:
-        return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= least)
-
-    def real(value: Any) -> bool:
-        return isinstance(value, numbers.Real) and not isinstance(value, bool) and bool(np.isfinite(float(value)))
-
-    k, form, radius, tolerance, seed, n_jobs = (options[x] for x in ("k", "form", "radius", "tolerance", "seed", "n_jobs"))
-    need(whole(k, 1), f"k must be a whole number from 1 on, got {k!r}")
-    need(form in ("hard", "soft", "threshold"), f"form must be 'hard', 'soft' or 'threshold', got {form!r}")
-    for name, known in (
-        ("metric", ("euclidean", "cosine")),
-        ("judge", ("validation", "rows")),
-        ("search", ("exact", "faiss")),
-        ("dtype", ("float64", "float32")),
-    ):
-        need(options[name] in known, f"{name} must be {known[0]!r} or {known[1]!r}, got {options[name]!r}")
-    need(radius is None or (real(radius) and radius > 0), f"radius must be None or a number > 0, got {radius!r}")
-    need(radius is None or form == "threshold", "radius belongs to form='threshold'")
-    need(real(tolerance) and 0 <= tolerance <= 1, f"tolerance must be a number from 0 to 1, got {tolerance!r}")
-    need(whole(seed, 0), f"seed must be a whole number from 0 on, got {seed!r}")
-    need(
-        n_jobs is None or whole(n_jobs, 1) or (whole(n_jobs, -(10**6)) and n_jobs != 0),
-        f"n_jobs must be None or a whole number other than 0, got {n_jobs!r}",
-    )
-    need(isinstance(options["progress"], bool), f"progress must be True or False, got {options['progress']!r}")
+    form, tolerance = options["form"], options["tolerance"]
+    need(options["radius"] is None or form == "threshold", "radius belongs to form='threshold'")
     need(
         data.task == "classification" or form == "hard",
         f"form={form!r} is about classes, and this is regression: leave it out",

@@ -20,14 +20,14 @@ few falling eps and stops.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy import ndarray
 from tqdm import tqdm
 
-from datassay.checks import DataError, number, whole
+from datassay.checks import Count, DataError, FromZero, Number, Positive, Seed, Share
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines import transport
@@ -42,14 +42,14 @@ EPS = 0.05  # of the median cost
 def lava(
     data: Dataset,
     *,
-    class_weight: float = 1.0,
-    eps: float | None = None,
+    class_weight: FromZero = 1.0,
+    eps: Positive | None = None,
     debias: bool = False,
-    unbalanced: float | None = None,
-    class_rows: int = 500,
-    tolerance: float = 1e-5,
-    flag: float | None = None,
-    seed: int = 0,
+    unbalanced: Annotated[float, Number(above=0, below=1e9)] | None = None,
+    class_rows: Count = 500,
+    tolerance: Share = 1e-5,
+    flag: Share | None = None,
+    seed: Seed = 0,
     progress: bool = True,
 ) -> Finding:
     """Calibrated gradients of the transport distance between training and validation rows.
@@ -239,12 +239,3 @@ def _check(data: Dataset, given: dict) -> None:
         raise DataError(
             "lava needs validation rows, X_val and y_val (file: --val), to which the training rows are compared."
         )
-    whole("lava", 0, seed=given["seed"])
-    whole("lava", 1, class_rows=given["class_rows"])
-    number("lava", 0, class_weight=given["class_weight"])
-    if given["unbalanced"] is not None:
-        number("lava", 0, above=True, below=1e9, unbalanced=given["unbalanced"])
-    if given["eps"] is not None:
-        number("lava", 0, above=True, eps=given["eps"])
-    between = {"tolerance": given["tolerance"]} | ({} if given["flag"] is None else {"flag": given["flag"]})
-    number("lava", 0, above=True, below=1, **between)

@@ -18,7 +18,7 @@ from numpy import ndarray
 from sklearn.linear_model import LinearRegression
 from tqdm import tqdm
 
-from datassay.checks import whole
+from datassay.checks import Count, Jobs, Seed
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
@@ -38,12 +38,12 @@ def leave_one_out(
     model: Any = None,
     *,
     utility: Any = None,
-    repeats: int = 1,
+    repeats: Count = 1,
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """What the utility on the validation rows loses without each row: exactly, by n + 1 trainings or a closed form.
@@ -75,7 +75,6 @@ def leave_one_out(
     >>> da.value(data, method="leave-one-out").suspects(1)["id"].item()
     3
     """
-    whole("leave-one-out", 1, repeats=repeats)
     s = study(
         "leave-one-out",
         data,

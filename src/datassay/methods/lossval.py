@@ -35,7 +35,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor, nn
 
-from datassay.checks import DataError, number, whole
+from datassay.checks import Count, DataError, FromZero, Positive, Seed, Share, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import transport
 from datassay.engines.training import Recipe, Run, Tick, keep, outputs, spawned
@@ -61,24 +61,24 @@ def lossval(
     model: Model | None = None,
     *,
     faithful: bool = False,
-    transport_power: float | None = None,
-    clip: float | None = 4.0,
+    transport_power: FromZero | None = None,
+    clip: Positive | None = 4.0,
     objective: Literal["log", "product"] | None = None,
     masses: Literal["all", "batch", "raw"] | None = None,
     weights: Literal["logistic", "positive", "free"] | None = None,
     weight_steps: Literal["gradient", "adam", "lazy-adam"] | None = None,
-    weight_lr: float | None = None,
-    eps: float | None = None,
+    weight_lr: Positive | None = None,
+    eps: Positive | None = None,
     loss: RowLoss | None = None,
-    flag: float | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
+    flag: Share | None = None,
+    epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
     training: Recipe | None = None,
     save_model: str | Path | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     progress: bool = True,
 ) -> Finding:
     """Weights of the rows that are trained with the network, in one run.
@@ -145,13 +145,6 @@ def lossval(
     True
     """
     given = dict(locals())
-    whole("lossval", 0, seed=seed)
-    if transport_power is not None:
-        number("lossval", 0, transport_power=transport_power)
-    positive = {"clip": clip, "weight_lr": weight_lr, "eps": eps}
-    number("lossval", 0, above=True, **{name: value for name, value in positive.items() if value is not None})
-    if flag is not None:
-        number("lossval", 0, above=True, below=1, flag=flag)
     target = _model_file(save_model, checkpoint)
     p = problem(data, model, device, "lossval", validation=True)
     if faithful and model is None:

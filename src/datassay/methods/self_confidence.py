@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError, whole
+from datassay.checks import Count, DataError, Jobs, Seed, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Subsets
 from datassay.engines.robust import FAR, off, top
@@ -38,13 +38,13 @@ def self_confidence(
     *,
     judge: Literal["folds", "validation"] = "folds",
     rank: Literal["self_confidence", "normalized_margin"] = "self_confidence",
-    folds: int = 5,
-    repeats: int = 1,
+    folds: Annotated[int, Whole(2)] = 5,
+    repeats: Count = 1,
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Probability of every row's label by models that were trained without it: on the other folds, or on the validation rows.
@@ -82,8 +82,6 @@ def self_confidence(
        id  flagged given_label suggested_label
     3   3     True           b               a
     """
-    whole(NAME, 2, folds=folds)
-    whole(NAME, 1, repeats=repeats)
     by_folds = judge == "folds"
     rows = data if by_folds else _judged(data)
     s = study(

@@ -17,13 +17,13 @@ Differs from the paper's code: v({}) is the utility of a model of no rows, all c
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from datassay.checks import DataError
+from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Inclusion
@@ -43,21 +43,21 @@ def shapley(
     data: Dataset,
     model: Any = None,
     *,
-    n_models: int = 1000,
+    n_models: Count = 1000,
     by: Literal["ridge", "differences", "permutation"] = "ridge",
-    truncation: float = 0.01,
+    truncation: Annotated[float, Number(least=0, below=1)] = 0.01,
     standardise: bool = True,
     utility: Any = None,
     antithetic: bool = False,
     budget: str | float | None = None,
-    stderr: float | None = None,
-    settled: float | None = None,
+    stderr: Positive | None = None,
+    settled: Annotated[float, Number(above=0, most=1)] | None = None,
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
     reuse: bool = False,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Data Shapley value of every row, from trainings on subsets.
@@ -96,8 +96,6 @@ def shapley(
     >>> bool(np.isclose(values.scores.sum(), values.stats["utility_of_all"] - values.stats["utility_of_none"]))
     True
     """
-    if isinstance(truncation, bool) or not isinstance(truncation, (int, float)) or not 0 <= truncation < 1:
-        raise DataError(f"shapley: truncation must be a share from 0 to below 1, got {truncation!r}.")
     if by == "permutation" and (reuse or antithetic or stderr is not None or settled is not None):
         raise DataError("shapley: reuse, antithetic, stderr and settled are for by='ridge' and by='differences'.")
     stop = stop_when("shapley", n_models, budget, stderr, settled)

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from datassay.checks import DataError, whole
+from datassay.checks import Count, DataError, Jobs, Positive, Seed
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients, mean_gradient
 from datassay.engines.robust import FAR, far
@@ -43,16 +43,16 @@ def tracin(
     *,
     influence: Literal["validation", "self"] = "validation",
     layers: Literal["all", "last"] = "all",
-    checkpoints: int | None = None,
-    runs: int = 1,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
+    checkpoints: Count | None = None,
+    runs: Count = 1,
+    epochs: Count | None = None,
+    batch_size: Count | None = None,
+    lr: Positive | None = None,
     training: Recipe | None = None,
     device: str = "auto",
     checkpoint: str | Path | None = None,
-    seed: int = 0,
-    n_jobs: int | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
     progress: bool = True,
 ) -> Finding:
     """Influence of each row on the validation rows' loss, or on its own, along a training on the rows.
@@ -91,8 +91,6 @@ def tracin(
     3   3           b               a
     """
     given = dict(locals())
-    whole("tracin", 1, checkpoints=1 if checkpoints is None else checkpoints)
-    whole("tracin", 0, seed=seed)
     p = problem(data, model, device, "tracin", validation=influence == "validation")
     used = recipe(training, IMAGES if len(p.shape) > 1 else TABLES, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
     steps = used.epochs * -(-len(data) // used.batch_size)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from datassay.checks import DataError, jobs, one_of, whole
+from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import designs, semivalues
 from datassay.engines.designs import Draw, Inclusion, Subsets
@@ -249,13 +249,6 @@ def stop_when(
 ) -> Stop:
     """Checked: when there are enough trainings."""
     whole(method, least, n_models=n_models)
-    for name, number, most in (("stderr", stderr, np.inf), ("settled", settled, 1.0)):
-        if number is not None and (
-            isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number <= most
-        ):
-            raise DataError(
-                f"{method}: {name} must be a number above 0{', 1 at most' if most == 1 else ''}, got {number!r}."
-            )
     return Stop(int(n_models), np.inf if budget is None else in_seconds(budget, "budget"), stderr, settled)
 
 
@@ -288,9 +281,6 @@ def study(
         )
     if classes and data.task == "regression":
         raise DataError(f"{method} is about classes, and this is regression.")
-    whole(method, 0, seed=seed)
-    if seed >= 2**62:
-        raise DataError(f"{method}: seed must be below 2^62, got {seed}.")
     seed = int(seed)
     if store is not None and (not isinstance(store, (str, Path)) or str(store) == ""):
         raise DataError(f"{method}: store must be the name of a file, got {store!r}.")
@@ -298,8 +288,6 @@ def study(
         pick_device(device, worthwhile=False)
     except ValueError as error:
         raise DataError(f"{method}: {error}") from None
-    one_of(method, (True, False), progress=progress)
-    jobs(method, n_jobs)
     made = trainable(data, model, method, training=training, device=device, tol=tol)
     try:
         where = Store(store)
