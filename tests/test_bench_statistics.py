@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -226,6 +228,28 @@ def test_wilcoxon_with_ties_counts_all_signs() -> None:
     found = wilcoxon_pairs(matrix).iloc[0]
     assert found["p"] == pytest.approx(10 / 16)  # all signs but the 6 with two of each
     assert (found["a_higher"], found["b_higher"], found["median"]) == (3, 1, pytest.approx(0.2))
+
+
+def test_wilcoxon_of_few_data_sets_is_the_share_of_all_signs() -> None:
+    rng = np.random.default_rng(2)
+    for n in (2, 3, 5, 8, 11, 12):
+        difference = rng.integers(-3, 4, n).astype(float)  # many ties, and zeros, which are dropped
+        difference[:2] = [1, -2]
+        found = wilcoxon_pairs(pd.DataFrame({"a": difference, "b": 0.0}))["p"][0]
+        other = difference[difference != 0]
+        ranks = stats.rankdata(np.abs(other))
+        off = [abs(np.dot(signs, ranks)) for signs in product([-1, 1], repeat=len(other))]
+        assert found == pytest.approx(np.mean(np.array(off) >= abs(np.sign(other) @ ranks) - 1e-9), abs=1e-14)
+
+
+def test_wilcoxon_as_scipy_s_permutations() -> None:
+    for difference in ([1.0, -2, 2, 2, 3], [1.0, 1, -1, 4, 4, -2]):
+        found = wilcoxon_pairs(pd.DataFrame({"a": difference, "b": 0.0}))["p"][0]
+        assert found == pytest.approx(stats.wilcoxon(difference, method=stats.PermutationMethod()).pvalue, abs=1e-14)
+
+
+def test_wilcoxon_of_one_that_differs_says_nothing() -> None:
+    assert wilcoxon_pairs(pd.DataFrame({"a": [0.3, 0.2], "b": [0.1, 0.2]}))["p"][0] == 1
 
 
 def test_holm_by_hand() -> None:

@@ -1,6 +1,7 @@
 import ast
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -172,6 +173,20 @@ def test_a_device_without_torch_names_the_extra(monkeypatch):
 
 def test_memory_is_told():
     assert 2**27 < machine.available_memory() < 2**50
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("max", 9000), ("7000", 7000 - 4000 + 1500), ("90000", 9000), ("nothing", 9000), (None, 9000)]
+)
+def test_the_limit_of_a_container_counts(monkeypatch, tmp_path, limit, expected):
+    """What is free in it: its limit less what it holds, pages of files that were read not counted."""
+    if limit is not None:
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("4000\n")
+    (tmp_path / "memory.stat").write_text("anon 2000\ninactive_file 1500\n")
+    monkeypatch.setattr(machine, "Path", lambda path: tmp_path / path.rsplit("/", 1)[1])
+    monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: SimpleNamespace(available=9000))
+    assert machine.available_memory() == expected
 
 
 ROOMS = [  #: from the top down: each may import itself and what is below it

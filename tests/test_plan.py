@@ -133,12 +133,14 @@ def test_on_the_command_line(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert da.Values.load(tmp_path / "v.parquet").options["dtype"] == "float64"
-    none = run(
-        "value", tmp_path / "t.csv", "--label", "label", "-m", "cg-score", "--budget", "1e-9 s", "-o", tmp_path / "w.parquet"
-    )
-    assert none.returncode == 2 or none.returncode == 1
+    short = ("--label", "label", "-m", "cg-score", "--budget", "0.000000001 s")
+    none = run("value", tmp_path / "t.csv", *short, "-o", tmp_path / "w.parquet")
+    assert none.returncode == 1
+    assert "nothing fits: give a larger --budget or --memory, or fewer rows" in none.stderr
+    assert "what each would take on this machine" in none.stdout
     assert "Traceback" not in none.stderr
     assert not (tmp_path / "w.parquet").exists()
+    assert run("plan", tmp_path / "t.csv", *short).returncode == 1
     wrong = run("plan", tmp_path / "t.csv", "--label", "label", "--budget", "much")
     assert wrong.returncode == 2
     assert "budget must be an amount" in wrong.stderr

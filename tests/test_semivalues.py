@@ -163,3 +163,15 @@ def test_effects_in_proportion_to_the_spread_are_found():
     assert np.corrcoef(tight.value, true)[0, 1] > 0.8
     slope = (tight.value @ true) / (true @ true)
     assert 0.6 < slope < 1.1  # shrunk, but in the right unit
+
+
+def test_scale_is_the_standard_deviation_of_each_size():
+    """Not only in proportion to it."""
+    rng = np.random.default_rng(0)
+    n = 20
+    size = rng.integers(1, n, 20_000)
+    true = 3 * ((size + 0.5) / (n - size + 0.5)) ** 0.3  # its logarithm is linear in the log-odds
+    spread = semivalues.scale(size, n, true * rng.normal(size=len(size)))
+    for s in (1, 5, 10, 15, 19):
+        assert spread(np.array([s]))[0] == pytest.approx(true[size == s][0], rel=0.05)
+    assert spread(np.array([0]))[0] == spread(np.array([1]))[0]

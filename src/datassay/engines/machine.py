@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import os
 import re
-import sys
 import tempfile
 import threading
 import time
@@ -19,23 +17,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_info, threadpool_limits
 
 
 def available_memory() -> int:
-    """Bytes that a new array can take without swapping; a container's limit counts. 0 where it can't be told."""
-    free = 0
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
-    except OSError:
-        try:
-            free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # macOS tells only how much there is
-        except (AttributeError, ValueError, OSError):
-            return _windows_memory()
+    """Bytes that a new array can take without swapping; a container's limit counts."""
+    free = int(psutil.virtual_memory().available)
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         used = int(Path("/sys/fs/cgroup/memory.current").read_text())
@@ -44,18 +34,6 @@ def available_memory() -> int:
         return min(free, int(limit) - used) if limit != "max" else free
     except (OSError, ValueError):
         return free
-
-
-def _windows_memory() -> int:
-    if sys.platform != "win32":
-        return 0
-
-    class Status(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong)] + [(f"f{i}", ctypes.c_ulonglong) for i in range(7)]
-
-    status = Status(length=ctypes.sizeof(Status))
-    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
-    return int(status.f1)
 
 
 def device_memory(device: str) -> int:

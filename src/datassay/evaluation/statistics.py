@@ -258,7 +258,11 @@ def _signed_rank(difference: ndarray) -> tuple[float, int, int, float]:
 
 
 def _signed_rank_p(difference: ndarray) -> float:
-    """From all 2^n signs for few data sets, where SciPy has no exact p with ties; beyond that SciPy's."""
+    """From all 2^n signs for few data sets; beyond that SciPy's.
+
+    SciPy's `PermutationMethod` gives the same numbers with ties, at 70 ms a pair for 8 data sets and 1.3 s for 12: too long for
+    the 253 pairs of 23 methods. These take half a millisecond.
+    """
     n = len(difference)
     if n > 12:
         return float(stats.wilcoxon(difference).pvalue)
