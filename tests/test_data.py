@@ -482,3 +482,83 @@ def test_planted_noise_leaves_the_scaling_as_it_was():
         again = da.Dataset(np.array(planted.X), planted.y, np.array(planted.X_val), planted.y_val)
         np.testing.assert_array_equal(scaled(planted)[0], scaled(again)[0])
         assert planted.hash == again.hash
+
+
+# -- whose ids
+
+
+def labelled_frame(index=None):
+    frame = pd.DataFrame({"size": [1.0, 2, 3, 4, 5, 6], "colour": list("rgbrgb")})
+    return frame if index is None else frame.set_axis(index)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        list("uvwxyz"),
+        [10, 20, 30, 40, 50, 60],
+        pd.RangeIndex(5, 11),
+        pd.date_range("2020-01-01", periods=6),
+        pd.MultiIndex.from_product([["a", "b"], [1, 2, 3]]),
+        pd.CategoricalIndex(list("uvwxyz")),
+    ],
+)
+def test_the_index_of_a_frame_names_the_rows(tmp_path, index):
+    frame = labelled_frame(index)
+    data = da.Dataset(frame, pd.Series(Y, index=frame.index))
+    assert data.ids.tolist() == frame.index.to_numpy().tolist()
+    values = da.value(data, "random")
+    values.save(tmp_path / "v.parquet")
+    for ids in (values.suspects().id, da.Values.load(tmp_path / "v.parquet").suspects().id):
+        pd.testing.assert_frame_equal(
+            frame.loc[ids], frame.iloc[np.argsort(values.scores, kind="stable")], check_names=False
+        )
+    assert da.Dataset(frame, Y, ids=list("ABCDEF")).ids.tolist() == list("ABCDEF")
+    with_gap = frame.assign(size=[1.0, None, 3, 4, 5, 6])
+    dropped = da.Dataset(with_gap, ["b", "a", "b", "a", "a", "b"], missing="drop")
+    assert dropped.ids.tolist() == np.delete(data.ids, 1).tolist()
+    assert dropped.dropped.tolist() == data.ids[[1]].tolist()
+
+
+def test_rows_without_an_index_of_their_own_are_numbered():
+    for rows in (labelled_frame(), pl.from_pandas(labelled_frame()), labelled_frame().to_numpy()[:, :1].astype(float)):
+        ids = da.Dataset(rows, Y).ids
+        assert ids.dtype == np.int64
+        assert ids.tolist() == list(range(6))
+    val = labelled_frame(list("mmmmmm"))  # of validation rows the index names nothing
+    assert da.Dataset(labelled_frame(), Y, val, Y).ids.tolist() == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("index", "says"),
+    [
+        ([0, 1, 2, 0, 1, 2], "index of X has 0 twice, in rows 0 and 3: .*reset_index.*or pass ids"),
+        (["a", None, "b", "c", "d", "e"], "index of X has nothing in row 1: "),
+        (pd.period_range("2020", periods=6, freq="D"), "index of X holds Period"),
+        (pd.date_range("2020", periods=6, tz="Europe/Rome"), "index of X holds Timestamp"),
+    ],
+)
+def test_an_index_that_can_not_name_rows(index, says):
+    frame = labelled_frame(index)
+    with pytest.raises(DataError, match=says):
+        da.Dataset(frame, Y)
+    assert da.Dataset(frame, Y, ids=range(6)).ids.tolist() == list(range(6))
+    assert da.Dataset(frame.reset_index(drop=True), Y).ids.tolist() == list(range(6))
+
+
+def test_labels_in_another_order_than_the_rows():
+    frame = labelled_frame(list("uvwxyz"))
+    turned = pd.Series(Y, index=list("zyxwvu"))
+    with pytest.raises(DataError, match=r"index of y has the labels of X's in another order \(row 0: 'z', X 'u'\)"):
+        da.Dataset(frame, turned)
+    with pytest.raises(DataError, match="index of y_val has the labels of X_val's in another order"):
+        da.Dataset(labelled_frame(), Y, frame, turned)
+    with pytest.raises(DataError, match="index of ids has the labels of X's in another order"):
+        da.Dataset(frame, Y, ids=turned)
+    with pytest.raises(DataError, match="another order"):
+        da.Dataset(frame, turned.to_frame())
+    assert da.Dataset(frame, turned.to_numpy()).y.tolist() == Y
+    assert da.Dataset(frame, turned.loc[frame.index]).y.tolist() == Y[::-1]
+    assert da.Dataset(frame, pd.Series(Y)).y.tolist() == Y  # other labels altogether: by position, as scikit-learn does
+    assert da.Dataset(frame, pd.Series(Y, index=list("uvwxya"))).y.tolist() == Y
+    assert da.Dataset(frame.to_numpy()[:, :1].astype(float), turned).y.tolist() == Y

@@ -500,3 +500,11 @@ def test_bad_npy_is_one_sentence(tmp_path, monkeypatch, path, options, says):
     with pytest.raises(DataError, match=says) as caught:
         da.read(path, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_rows_of_a_file_are_numbered_whatever_index_pandas_kept(tmp_path):
+    frame = pd.DataFrame({"a": range(6), "b": list("xyzxyz"), "y": list("pqpqpq")}, index=list("uuvvww"))
+    frame.to_parquet(tmp_path / "t.parquet")
+    data = da.read(tmp_path / "t.parquet", label="y")
+    assert data.ids.tolist() == list(range(6))
+    assert data.columns == ["a", "b=x", "b=y", "b=z"]

@@ -35,11 +35,13 @@ class Dataset:
         maps any, and both are used where they lie: don't change them afterwards. All else becomes float64; only uint8
         images become float32, divided by 255.
     y
-        (n,) labels of any hashable kind, or numbers for regression.
+        (n,) labels of any hashable kind, or numbers for regression; by position, as in scikit-learn: a Series whose index
+        has the labels of X's in another order is refused.
     X_val, y_val
         (m, d) and (m,), the validation rows, encoded as the training rows were.
     ids
-        (n,) unique names of the rows; default 0 ... n-1.
+        (n,) unique names of the rows; default: the index of a pandas frame, so that ``frame.loc[values.suspects().id]`` are
+        the suspects, else 0 ... n-1.
     task
         "classification" or "regression"; default: regression if y holds a number that is not whole.
     missing
@@ -98,13 +100,19 @@ class Dataset:
             raise DataError(f"task must be 'classification' or 'regression', got {task!r}.")
         if missing not in ("error", "drop", "mean"):
             raise DataError(f"missing must be 'error', 'drop' or 'mean', got {missing!r}.")
+        _check_order(X, y, "X", "y")
+        _check_order(X, ids, "X", "ids")
+        _check_order(X_val, y_val, "X_val", "y_val")
         shown, labels = _rows(X, "X"), _labels(y, "y")
         n = shown.shape[0]
         if n == 0:
             raise DataError("X has no rows: at least four are needed, two in each of two classes.")
         if len(labels) != n:
             raise DataError(f"X has {n} rows but y has {len(labels)} labels: they must be of one length.")
-        names = np.arange(n) if ids is None else _labels(ids, "ids")
+        if ids is None:
+            names = _index_of(X) if isinstance(X, pd.DataFrame) else np.arange(n)
+        else:
+            names = _labels(ids, "ids")
         if len(names) != n:
             raise DataError(f"X has {n} rows but ids has {len(names)} entries: they must be of one length.")
         _unique(names)
@@ -353,6 +361,42 @@ def _labels(y: Any, name: str) -> np.ndarray:
     if y.ndim != 1:
         raise DataError(f"{name} must have one entry a row, (n,); it came with shape {y.shape}.")
     return y
+
+
+def _check_order(X: Any, y: Any, name: str, other: str) -> None:
+    """Rows go by position; where the index of a pandas object says that they belong together otherwise, that is an error."""
+    if not (isinstance(X, pd.DataFrame) and isinstance(y, pd.Series | pd.DataFrame)):
+        return
+    a, b = X.index, y.index
+    if len(a) != len(b) or a.nlevels != b.nlevels or a.equals(b) or not (a.is_unique and b.is_unique and b.isin(a).all()):
+        return
+    row = next(i for i, (one, two) in enumerate(zip(a, b, strict=True)) if one != two)
+    raise DataError(
+        f"the index of {other} has the labels of {name}'s in another order (row {row}: {plain(b[row])!r}, {name} "
+        f"{plain(a[row])!r}): pass {other}.loc[{name}.index], or {other}.to_numpy() if the rows match by position."
+    )
+
+
+def _index_of(frame: pd.DataFrame) -> np.ndarray:
+    """(n,) names of the rows of a frame: its index."""
+    ids, ways = frame.index.to_numpy(), "call X.reset_index(drop=True) to number the rows, or pass ids=."
+    if len(blank := np.flatnonzero(pd.isna(ids))):
+        raise DataError(f"the index of X has nothing in row {blank[0]}: {ways}")
+    if ids.dtype.kind not in "biufUM":  # others have no place in a file of values
+        odd = next((label for label in ids if not _is_name(label)), None)
+        if odd is not None:
+            raise DataError(f"the index of X holds {odd!r}, and ids are numbers, text, dates or tuples of these: {ways}")
+    if not frame.index.is_unique:
+        second = int(np.flatnonzero(frame.index.duplicated())[0])
+        first = next(i for i, label in enumerate(ids) if label == ids[second])
+        raise DataError(f"the index of X has {plain(ids[second])!r} twice, in rows {first} and {second}: {ways}")
+    return ids
+
+
+def _is_name(label: Any) -> bool:
+    if isinstance(label, tuple):
+        return all(map(_is_name, label))
+    return isinstance(label, str | int | float | np.bool_ | np.integer | np.floating)
 
 
 def _unique(ids: np.ndarray) -> None:

@@ -187,7 +187,7 @@ def _parts(
         table = _csv(path, label, id, encoding)
     else:
         raise DataError(f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))} or a folder of images.")
-    frame = table.to_pandas()
+    frame = table.to_pandas().reset_index(drop=True)  # rows of files are numbered, also where pandas kept an index
     if len(frame) == 0:
         raise DataError(f"{path} has column names but no rows.")
     names = [str(c) for c in frame.columns]
