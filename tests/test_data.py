@@ -1,4 +1,6 @@
+import copy
 import json
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -155,7 +157,9 @@ def test_missing_cells_of_frames():
         (lambda: da.Dataset(X, Y, task="regression"), "needs numbers as labels, got 'b'"),
         (lambda: da.Dataset(sp.csr_array([[np.inf, 1]] * 6), Y), "inf in row 0"),
         (
-            lambda: da.Dataset(pd.DataFrame({"age": ["1"] * 5 + ["old"]}).loc[[0] * 11 + [5]], ["a", "b"] * 6),
+            lambda: da.Dataset(
+                pd.DataFrame({"age": ["1"] * 5 + ["old"]}).take([0] * 11 + [5]).reset_index(drop=True), ["a", "b"] * 6
+            ),
             "row 11 has 'old'",
         ),
         (
@@ -482,3 +486,206 @@ def test_planted_noise_leaves_the_scaling_as_it_was():
         again = da.Dataset(np.array(planted.X), planted.y, np.array(planted.X_val), planted.y_val)
         np.testing.assert_array_equal(scaled(planted)[0], scaled(again)[0])
         assert planted.hash == again.hash
+
+
+# -- whose ids
+
+
+def labelled_frame(index=None):
+    frame = pd.DataFrame({"size": [1.0, 2, 3, 4, 5, 6], "colour": list("rgbrgb")})
+    return frame if index is None else frame.set_axis(index)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        list("uvwxyz"),
+        [10, 20, 30, 40, 50, 60],
+        pd.RangeIndex(5, 11),
+        pd.date_range("2020-01-01", periods=6),
+        pd.MultiIndex.from_product([["a", "b"], [1, 2, 3]]),
+        pd.CategoricalIndex(list("uvwxyz")),
+    ],
+)
+def test_the_index_of_a_frame_names_the_rows(tmp_path, index):
+    frame = labelled_frame(index)
+    data = da.Dataset(frame, pd.Series(Y, index=frame.index))
+    assert data.ids.tolist() == frame.index.to_numpy().tolist()
+    values = da.value(data, "random")
+    values.save(tmp_path / "v.parquet")
+    for ids in (values.suspects().id, da.Values.load(tmp_path / "v.parquet").suspects().id):
+        pd.testing.assert_frame_equal(
+            frame.loc[ids], frame.iloc[np.argsort(values.scores, kind="stable")], check_names=False
+        )
+    assert da.Dataset(frame, Y, ids=list("ABCDEF")).ids.tolist() == list("ABCDEF")
+    with_gap = frame.assign(size=[1.0, None, 3, 4, 5, 6])
+    dropped = da.Dataset(with_gap, ["b", "a", "b", "a", "a", "b"], missing="drop")
+    assert dropped.ids.tolist() == np.delete(data.ids, 1).tolist()
+    assert dropped.dropped.tolist() == data.ids[[1]].tolist()
+
+
+def test_rows_without_an_index_of_their_own_are_numbered():
+    for rows in (labelled_frame(), pl.from_pandas(labelled_frame()), labelled_frame().to_numpy()[:, :1].astype(float)):
+        ids = da.Dataset(rows, Y).ids
+        assert ids.dtype == np.int64
+        assert ids.tolist() == list(range(6))
+    val = labelled_frame(list("mmmmmm"))  # of validation rows the index names nothing
+    assert da.Dataset(labelled_frame(), Y, val, Y).ids.tolist() == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("index", "says"),
+    [
+        ([0, 1, 2, 0, 1, 2], "index of X has 0 twice, in rows 0 and 3: .*reset_index.*or pass ids"),
+        (["a", None, "b", "c", "d", "e"], "index of X has nothing in row 1: "),
+        (pd.period_range("2020", periods=6, freq="D"), "index of X holds Period"),
+        (pd.date_range("2020", periods=6, tz="Europe/Rome"), "index of X holds Timestamp"),
+    ],
+)
+def test_an_index_that_can_not_name_rows(index, says):
+    frame = labelled_frame(index)
+    with pytest.raises(DataError, match=says):
+        da.Dataset(frame, Y)
+    assert da.Dataset(frame, Y, ids=range(6)).ids.tolist() == list(range(6))
+    assert da.Dataset(frame.reset_index(drop=True), Y).ids.tolist() == list(range(6))
+
+
+def test_labels_in_another_order_than_the_rows():
+    frame = labelled_frame(list("uvwxyz"))
+    turned = pd.Series(Y, index=list("zyxwvu"))
+    with pytest.raises(DataError, match=r"index of y has the labels of X's in another order \(row 0: 'z', X 'u'\)"):
+        da.Dataset(frame, turned)
+    with pytest.raises(DataError, match="index of y_val has the labels of X_val's in another order"):
+        da.Dataset(labelled_frame(), Y, frame, turned)
+    with pytest.raises(DataError, match="index of ids has the labels of X's in another order"):
+        da.Dataset(frame, Y, ids=turned)
+    with pytest.raises(DataError, match="another order"):
+        da.Dataset(frame, turned.to_frame())
+    assert da.Dataset(frame, turned.to_numpy()).y.tolist() == Y
+    assert da.Dataset(frame, turned.loc[frame.index]).y.tolist() == Y[::-1]
+    assert da.Dataset(frame, pd.Series(Y)).y.tolist() == Y  # other labels altogether: by position, as scikit-learn does
+    assert da.Dataset(frame, pd.Series(Y, index=list("uvwxya"))).y.tolist() == Y
+    assert da.Dataset(frame.to_numpy()[:, :1].astype(float), turned).y.tolist() == Y
+
+
+# -- a Dataset stays what it was
+
+
+def frozen_arrays(data):
+    return [
+        array
+        for array in (data.X, data.y, data.ids, data.codes, data.X_val, data.y_val, data.codes_val, data.kept, data.dropped)
+        if isinstance(array, np.ndarray)
+    ]
+
+
+@pytest.mark.parametrize("kind", [str, object, np.int64, np.float64])
+def test_labels_and_ids_are_the_datasets_own(kind):
+    y = np.array([0, 1, 0, 1, 1, 0]).astype(kind)
+    ids = np.array([5, 4, 3, 2, 1, 0]).astype(kind)
+    y_val = y[:2].copy()
+    data = da.Dataset(X, y, X[:2].copy(), y_val, ids=ids)
+    hash, labels = data.hash, data.y.tolist()
+    for array in (y, ids, y_val):
+        assert array.flags.writeable
+        array[0] = array[1]
+    assert data.y.tolist() == labels
+    assert len(set(data.ids.tolist())) == 6
+    assert da.Dataset(X, data.y, data.X_val, data.y_val, ids=data.ids).hash == hash
+
+
+def test_labels_of_other_kinds_are_the_datasets_own():
+    torch = pytest.importorskip("torch")
+    tensor = torch.tensor([0, 1, 0, 1, 1, 0])
+    column = np.array([[0], [1], [0], [1], [1], [0]])
+    series = pd.Series([0, 1, 0, 1, 1, 0])
+    for y in (tensor, column, series):
+        data = da.Dataset(X, y)
+        y[0] = 1
+        assert data.y.tolist() == [0, 1, 0, 1, 1, 0]
+        assert not data.y.flags.writeable
+
+
+def test_nothing_of_a_dataset_can_be_written():
+    whole = da.Dataset(X, Y, X, Y, ids=list("abcdef"))
+    amounts = da.Dataset(X, np.arange(6.0) / 2, X, np.arange(6.0))
+    framed = da.Dataset(labelled_frame(list("uvwxyz")), Y, labelled_frame(), Y, missing="drop")
+    for data in (whole, amounts, framed):
+        for variation in (
+            data,
+            data.take([0, 1, 2, 3]),
+            data.take(slice_mask := np.array([True] * 5 + [False])),
+            data.with_labels(data.y.tolist()),
+            data.with_features(X, X),
+            data.without_validation(),
+            data.take_validation([0, 1]),
+            pickle.loads(pickle.dumps(data)),
+            copy.deepcopy(data),
+        ):
+            assert len(slice_mask) == 6
+            for array in frozen_arrays(variation):
+                with pytest.raises(ValueError, match="read-only"):
+                    array[...] = array[:1]
+
+
+def test_the_hash_is_taken_once_and_follows_the_data(monkeypatch):
+    data = da.Dataset(X, Y, X[:2], Y[:2])
+    others = [
+        data.take([0, 1, 2, 3]),
+        data.with_labels(Y[::-1]),
+        data.with_features(X + 2, X[:2]),
+        data.with_matrix(X + 1),
+        data.without_validation(),
+        data.take_validation([1]),
+    ]
+    hashes = {data.hash, *(other.hash for other in others)}
+    assert len(hashes) == 7
+    for again in (
+        data.take([0, 1, 2, 3]),
+        data.with_labels(Y[::-1]),
+        data.with_features(X + 2, X[:2]),
+        data.with_matrix(X + 1),
+        data.without_validation(),
+        data.take_validation([1]),
+    ):
+        assert again.hash in hashes - {data.hash}
+    monkeypatch.setattr("datassay.data.dataset.blocks", None)
+    assert data.hash in hashes
+    monkeypatch.undo()
+    assert pickle.loads(pickle.dumps(data)).hash == data.hash
+    twin = copy.copy(data)
+    twin.X = twin.X + 1
+    assert twin.hash != data.hash
+
+
+def test_validation_rows_are_taken():
+    frame = labelled_frame()
+    data = da.Dataset(frame, Y, frame, Y)
+    some = data.take_validation([4, 1])
+    np.testing.assert_array_equal(some.X_val, data.X_val[[4, 1]])
+    assert some.y_val.tolist() == [Y[4], Y[1]]
+    assert some.codes_val.tolist() == data.codes_val[[4, 1]].tolist()
+    assert some.shown_val["colour"].tolist() == ["g", "g"]
+    assert some.kept_val.tolist() == [True, True]
+    assert some.X is data.X
+    assert data.take_validation(np.arange(6) > 3).y_val.tolist() == Y[4:]
+    for rows in ([], [6], [0.5], [True]):
+        with pytest.raises(DataError, match="take_validation needs"):
+            data.take_validation(rows)
+    with pytest.raises(DataError, match="take_validation needs validation rows, and there are none"):
+        data.without_validation().take_validation([0])
+
+
+def test_numbers_in_place_of_the_matrix():
+    frame = labelled_frame()
+    data = da.Dataset(frame, Y, frame, Y)
+    numbers = data.X + 1
+    other = data.with_matrix(numbers)
+    np.testing.assert_array_equal(other.X, numbers)
+    assert other.shown is other.X
+    assert other.shown_val is other.X_val
+    assert (other.columns, other.standardised, other.ids.tolist()) == (data.columns, True, list(range(6)))
+    with pytest.raises(DataError, match=r"with_matrix needs 6 x 4 numbers, as X has, got \(6, 3\)"):
+        data.with_matrix(numbers[:, :3])
+    with pytest.raises(DataError, match="with_matrix needs finite numbers, and row 2 has nan"):
+        data.with_matrix(np.where(np.arange(6)[:, None] == 2, np.nan, numbers))

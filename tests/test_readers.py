@@ -500,3 +500,117 @@ def test_bad_npy_is_one_sentence(tmp_path, monkeypatch, path, options, says):
     with pytest.raises(DataError, match=says) as caught:
         da.read(path, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_rows_of_a_file_are_numbered_whatever_index_pandas_kept(tmp_path):
+    frame = pd.DataFrame({"a": range(6), "b": list("xyzxyz"), "y": list("pqpqpq")}, index=list("uuvvww"))
+    frame.to_parquet(tmp_path / "t.parquet")
+    data = da.read(tmp_path / "t.parquet", label="y")
+    assert data.ids.tolist() == list(range(6))
+    assert data.columns == ["a", "b=x", "b=y", "b=z"]
+
+
+# -- folders of Parquet parts
+
+
+def parted(folder, frame, by=None, parts=3):
+    """The frame in parts, their rows in its order; hive-partitioned by a column."""
+    groups = [(f"part-{i}.parquet", frame.iloc[rows]) for i, rows in enumerate(np.array_split(np.arange(len(frame)), parts))]
+    if by is not None:
+        groups = [
+            (f"{by}={value}/part-{i}.parquet", some[some[by] == value].drop(columns=by))
+            for value in sorted(frame[by].unique())
+            for i, (_, some) in enumerate(groups)
+        ]
+    for name, some in reversed(groups):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        some.to_parquet(folder / name)
+    (folder / "_SUCCESS").touch()
+    (folder / ".part-0.parquet.crc").write_bytes(b"crc")
+    return folder
+
+
+def mixed_frame(n=60):
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "a": rng.normal(size=n),
+            "b": rng.integers(0, 100, n).astype(float),
+            "colour": rng.choice(["red", "green"], n),
+            "year": np.arange(n) * 3 // n + 2020,
+            "name": [f"r{i}" for i in range(n)],
+            "y": ["p", "q"] * (n // 2),
+        }
+    )
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("by", [None, "year"])
+def test_a_folder_of_parts_is_one_table(tmp_path, monkeypatch, by, text, large):
+    frame = mixed_frame() if text else mixed_frame().drop(columns="colour")
+    frame.to_parquet(tmp_path / "one.parquet")
+    folder = parted(tmp_path / "parts", frame, by)
+    if large:
+        streamed(monkeypatch, 7)
+    asked = {"label": "y", "id": "name"}
+    one, parts = (da.read(path, **asked, val=path) for path in (tmp_path / "one.parquet", folder))
+    assert parts.ids.tolist() == one.ids.tolist()
+    order = [parts.columns.index(c) for c in one.columns]
+    np.testing.assert_array_equal(parts.X[:, order], one.X)
+    np.testing.assert_array_equal(parts.X_val[:, order], one.X_val)
+    assert parts.y.tolist() == one.y.tolist()
+    assert isinstance(parts.shown, np.ndarray) == (large and not text)
+    assert da.read(folder, label="y", drop=["name"]).ids.tolist() == list(range(60))
+    assert parts.source["path"] == str(folder)
+    if by:
+        assert "year" in parts.columns
+        assert da.read(folder, label="year", drop=["name"]).classes == [2020, 2021, 2022]
+        assert "year" not in da.read(folder, label="y", drop=["name", "year"]).columns
+
+
+def test_parts_come_in_the_order_of_their_paths(tmp_path):
+    for name, values in (("b/1.parquet", [2.0, 3.0]), ("a/9.parquet", [0.0, 1.0]), ("c.parquet", [4.0, 5.0])):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pd.DataFrame({"a": values, "y": ["p", "q"]}).to_parquet(tmp_path / name)
+    assert da.read(tmp_path, label="y").shown["a"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_parts_of_several_types_and_lists(tmp_path):
+    folder = tmp_path / "types"
+    folder.mkdir()
+    pd.DataFrame({"a": [1, 2], "y": ["p", "q"]}).to_parquet(folder / "1.parquet")
+    pd.DataFrame({"a": [0.5, 4.0], "y": ["p", "q"]}).to_parquet(folder / "2.parquet")
+    assert da.read(folder, label="y").shown["a"].tolist() == [1, 2, 0.5, 4]
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    for i in range(2):
+        pq.write_table(pa.table({"v": [[1.0, i], [2.0, i]], "y": ["p", "q"]}), folder / f"{i}.parquet")
+    np.testing.assert_array_equal(da.read(folder, label="y").X, [[1, 0], [2, 0], [1, 1], [2, 1]])
+
+
+def test_folders_that_can_not_be_read(tmp_path):
+    frame = mixed_frame()
+    folder = parted(tmp_path / "parts", frame)
+    with pytest.raises(DataError, match="parts needs the name of its label column"):
+        da.read(folder)
+    frame.drop(columns="b").to_parquet(folder / "part-9.parquet")
+    with pytest.raises(DataError, match=r"part-9.parquet has no column 'b', which .*part-0.parquet has"):
+        da.read(folder, label="y")
+    frame.assign(more=1).to_parquet(folder / "part-9.parquet")
+    with pytest.raises(DataError, match=r"part-9.parquet has a column 'more', which .*part-0.parquet has not"):
+        da.read(folder, label="y")
+    frame.assign(b="text").to_parquet(folder / "part-9.parquet")
+    with pytest.raises(DataError, match=r"parts can't be read as Parquet: .*b has incompatible types"):
+        da.read(folder, label="y")
+    (folder / "part-9.parquet").write_bytes(b"no Parquet")
+    with pytest.raises(DataError, match=r"part-9.parquet can't be read as Parquet"):
+        da.read(folder, label="y")
+    (folder / "part-9.parquet").unlink()
+    (folder / "cat").mkdir()
+    (folder / "cat" / "1.PNG").write_bytes(b"")
+    with pytest.raises(DataError, match=r"parts' holds images \(cat/1.PNG\) and Parquet parts \(part-0.parquet\): .*own"):
+        da.read(folder, label="y")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty' has no images in sub-folders: .*or Parquet parts"):
+        da.read(tmp_path / "empty")

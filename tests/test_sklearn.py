@@ -242,3 +242,10 @@ def test_sampler_in_the_pipeline_of_imbalanced_learn():
     assert model.score(X_test, y_test) >= plain.score(X_test, y_test)
     assert len(model[1].sample_indices_) == 240
     GridSearchCV(model, {"valuesampler__drop": [0, 0.1, "flagged"]}, cv=3).fit(X, y)
+
+
+def test_frames_whose_index_has_doubles_go_by_position():
+    X, y = load_iris(return_X_y=True)
+    frame = pd.DataFrame(X, columns=[f"c{j}" for j in range(X.shape[1])], index=np.arange(len(X)) // 2)
+    model = ValuedClassifier(drop=3).fit(frame, y)
+    assert model.values_.ids.tolist() == list(range(len(X)))

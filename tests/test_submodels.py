@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -509,3 +510,31 @@ def test_one_query():
 
 def test_rows_are_found_by_their_places():
     assert sorted(designs.places(range(50)).tolist()) == list(range(50))
+
+
+def test_a_penalty_is_chosen_once_for_the_same_rows_and_keeps_none_of_them(monkeypatch):
+    chosen = []
+
+    def choose(data):
+        chosen.append(weakref.ref(data))
+        return 1.0, False
+
+    monkeypatch.setattr(default_model, "_choose", choose)
+    default_model._choice.cache_clear()
+    X, y = load_digits(return_X_y=True)
+
+    def rows(n=200, standardise=None):
+        return da.Dataset(X[:n], y[:n], standardise=standardise)
+
+    data, again = rows(), rows()
+    for one in (data, again, data.take(np.arange(200)), rows(201), rows(201)):
+        assert default_model._chosen(one) == (1.0, False)
+    assert len(chosen) == 2
+    again.standardised = True  # the same numbers, to be taken as they are
+    default_model._chosen(again)
+    assert len(chosen) == 3
+    del one, data, again
+    gc.collect()
+    assert [held() for held in chosen] == [None] * 3
+    assert default_model._choice.cache_info().maxsize == default_model.KNOWN
+    default_model._choice.cache_clear()

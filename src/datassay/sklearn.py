@@ -261,7 +261,8 @@ def _checked(estimator: Any, X: Any, y: Any) -> tuple[Any, np.ndarray]:
 
 
 def _valued(estimator: Any, X: Any, y: np.ndarray, X_val: Any, y_val: Any) -> Values:
-    data = Dataset(X, y, X_val, y_val, task="classification")
+    # by position, as everything in scikit-learn: a frame's index may have doubles here, in a bootstrap sample say
+    data = Dataset(X, y, X_val, y_val, ids=np.arange(len(y)), task="classification")
     options = {"progress": False} | (estimator.options or {})
     return value(data, estimator.method, seed=estimator.seed, **options)
 

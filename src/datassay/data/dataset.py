@@ -8,6 +8,7 @@ what calculates with it turns blocks of rows into floats.
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 from collections.abc import Hashable
 from typing import Any, Literal
@@ -26,6 +27,9 @@ Task = Literal["classification", "regression"]
 class Dataset:
     """Training rows, and optionally the validation rows their value is measured against.
 
+    It stays as it was made: its arrays can't be written, and `take`, `with_labels` and their like return another. Labels and
+    ids are copies of what came.
+
     Parameters
     ----------
     X
@@ -35,11 +39,13 @@ class Dataset:
         maps any, and both are used where they lie: don't change them afterwards. All else becomes float64; only uint8
         images become float32, divided by 255.
     y
-        (n,) labels of any hashable kind, or numbers for regression.
+        (n,) labels of any hashable kind, or numbers for regression; by position, as in scikit-learn: a Series whose index
+        has the labels of X's in another order is refused.
     X_val, y_val
         (m, d) and (m,), the validation rows, encoded as the training rows were.
     ids
-        (n,) unique names of the rows; default 0 ... n-1.
+        (n,) unique names of the rows; default: the index of a pandas frame, so that ``frame.loc[values.suspects().id]`` are
+        the suspects, else 0 ... n-1.
     task
         "classification" or "regression"; default: regression if y holds a number that is not whole.
     missing
@@ -98,13 +104,19 @@ class Dataset:
             raise DataError(f"task must be 'classification' or 'regression', got {task!r}.")
         if missing not in ("error", "drop", "mean"):
             raise DataError(f"missing must be 'error', 'drop' or 'mean', got {missing!r}.")
+        _check_order(X, y, "X", "y")
+        _check_order(X, ids, "X", "ids")
+        _check_order(X_val, y_val, "X_val", "y_val")
         shown, labels = _rows(X, "X"), _labels(y, "y")
         n = shown.shape[0]
         if n == 0:
             raise DataError("X has no rows: at least four are needed, two in each of two classes.")
         if len(labels) != n:
             raise DataError(f"X has {n} rows but y has {len(labels)} labels: they must be of one length.")
-        names = np.arange(n) if ids is None else _labels(ids, "ids")
+        if ids is None:
+            names = _index_of(X) if isinstance(X, pd.DataFrame) else np.arange(n)
+        else:
+            names = _labels(ids, "ids")
         if len(names) != n:
             raise DataError(f"X has {n} rows but ids has {len(names)} entries: they must be of one length.")
         _unique(names)
@@ -119,29 +131,29 @@ class Dataset:
             raise DataError("X_val has no rows: leave the validation rows out, or give some.")
         encoder = Encoder(shown, names, missing, standardise, X.columns if isinstance(X, Table) else None)
         matrix, keep = encoder.fit()
-        self.dropped, self.kept, self.kept_val = names[~keep], keep, None
+        self.dropped, self.kept, self.kept_val = _read_only(names[~keep]), _read_only(keep), None
         self.X, self.columns, self.encoding = _read_only(matrix), encoder.columns, encoder.encoding
         self.standardised = encoder.standardise and not sp.issparse(shown)
         self.shown = self.X if encoder.shows(matrix) else _chosen(shown, keep)
         if not keep.all():
             labels, names = labels[keep], names[keep]
-        self.ids, self.source = names, {}
+        self.ids, self.source = _read_only(names), {}
         self.X_val = self.shown_val = self.y_val = self.codes_val = None
         self._set_labels(labels, task)
         if shown_val is not None and labels_val is not None:
             matrix_val, keep_val = encoder.transform(shown_val)
             self.X_val, self.shown_val = _read_only(matrix_val), _chosen(shown_val, keep_val)
-            self.y_val, self.kept_val = labels_val[keep_val], keep_val
+            self.y_val, self.kept_val = _read_only(labels_val[keep_val]), _read_only(keep_val)
             self.codes_val = self._codes_of(self.y_val)
 
     def _set_labels(self, labels: np.ndarray, task: Task | None) -> None:
         """Check the labels and number them."""
         if len(blank := np.flatnonzero(pd.isna(labels))):
             raise DataError(f"row {blank[0]} (id {plain(self.ids[blank[0]])!r}) has no label: give it one or drop the row.")
-        self.y, self.task = labels, task or infer_task(labels)
+        self.y, self.task = _read_only(labels), task or infer_task(labels)
         if self.task == "regression":
             try:
-                self.codes = labels.astype(np.float64)
+                self.codes = _read_only(labels.astype(np.float64))
             except (TypeError, ValueError):
                 raise DataError(f"regression needs numbers as labels, got {plain(labels[0])!r} in row 0.") from None
             if len(bad := np.flatnonzero(~np.isfinite(self.codes))):
@@ -154,7 +166,8 @@ class Dataset:
                 )
             self.classes = []
             return
-        self.codes, self.classes = _number(labels)
+        codes, self.classes = _number(labels)
+        self.codes = _read_only(codes)
         counts = np.bincount(self.codes)
         if len(counts) == 1:
             raise DataError(
@@ -179,7 +192,8 @@ class Dataset:
                 ) from None
             if len(bad := np.flatnonzero(~np.isfinite(values))):
                 raise DataError(f"the label of validation row {bad[0]} is {labels[bad[0]]}, not a number.")
-            return values
+            codes: np.ndarray = _read_only(values)
+            return codes
         index = {label: code for code, label in enumerate(self.classes)}
         for row, label in enumerate(labels):
             if label not in index:
@@ -187,7 +201,8 @@ class Dataset:
                 raise DataError(
                     f"validation row {row} has label {plain(label)!r}, which no training row has (they have {known})."
                 )
-        return np.array([index[label] for label in labels], dtype=np.int64)
+        codes = _read_only(np.array([index[label] for label in labels], dtype=np.int64))
+        return codes
 
     def labels_of(self, codes: np.ndarray) -> np.ndarray:
         """Class numbers back to the original labels, in the dtype in which they came."""
@@ -199,19 +214,11 @@ class Dataset:
 
     def take(self, rows: Any) -> Dataset:
         """The rows chosen by position or mask, ids kept; validation rows stay."""
-        rows = np.asarray(rows)
-        if rows.dtype == bool and len(rows) != len(self):
-            raise DataError(f"take needs a mask of {len(self)} entries, one a row, got {len(rows)}.")
-        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
-        if len(rows) == 0 or rows.dtype.kind not in "iu" or rows.max() >= len(self) or rows.min() < -len(self):
-            raise DataError(f"take needs positions from 0 to {len(self) - 1}, at least one, got {rows.tolist()[:10]}.")
+        rows = _positions("take", rows, len(self))
         _unique(self.ids[rows])
         new = copy.copy(self)
-        new.X, new.ids = _read_only(self.X[rows]), self.ids[rows]
-        if self.shown is self.X:
-            new.shown = new.X
-        else:
-            new.shown = self.shown.iloc[rows] if isinstance(self.shown, pd.DataFrame) else self.shown[rows]
+        new.X, new.ids = _read_only(self.X[rows]), _read_only(self.ids[rows])
+        new.shown = new.X if self.shown is self.X else _at(self.shown, rows)
         new._set_labels(self.y[rows], self.task)
         if self.y_val is not None:
             new.codes_val = new._codes_of(self.y_val)
@@ -248,13 +255,41 @@ class Dataset:
         new.standardised = features.standardised
         return new
 
+    def with_matrix(self, X: Any) -> Dataset:
+        """The same rows with other numbers in the same columns, encoded and scaled as they were; these are also shown."""
+        X = np.asarray(X)
+        if X.shape != self.X.shape or X.dtype.kind not in "iuf":
+            need = " x ".join(map(str, self.X.shape))
+            raise DataError(f"with_matrix needs {need} numbers, as X has, got {X.shape} of {X.dtype}.")
+        for rows in blocks(X):
+            if len(bad := np.argwhere(~np.isfinite(X[rows]))):
+                row, column = (int(i) for i in bad[0])
+                raise DataError(f"with_matrix needs finite numbers, and row {rows.start + row} has {X[rows][row, column]}.")
+        new = copy.copy(self)
+        new.X = new.shown = _read_only(X)
+        new.shown_val = self.X_val
+        return new
+
+    def take_validation(self, rows: Any) -> Dataset:
+        """The validation rows chosen by position or mask; all training rows stay."""
+        if self.X_val is None or self.y_val is None:
+            raise DataError(
+                "take_validation needs validation rows, and there are none: make the Dataset with X_val and y_val."
+            )
+        rows = _positions("take_validation", rows, len(self.y_val))
+        new = copy.copy(self)
+        new.X_val, new.shown_val = _read_only(self.X_val[rows]), _at(self.shown_val, rows)
+        new.y_val, new.kept_val = _read_only(self.y_val[rows]), _read_only(np.ones(len(rows), bool))
+        new.codes_val = self._codes_of(new.y_val)
+        return new
+
     def without_validation(self) -> Dataset:
         """The same training rows alone."""
         new = copy.copy(self)
         new.X_val = new.y_val = new.codes_val = new.shown_val = None
         return new
 
-    @property
+    @functools.cached_property
     def hash(self) -> str:
         """16 bytes in hex over features, labels and ids: the same data, the same hash."""
         digest = hashlib.blake2b(digest_size=16)
@@ -269,6 +304,18 @@ class Dataset:
             if labels is not None:
                 digest.update(repr(labels.tolist()).encode())
         return digest.hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the hash: a copy is made to be changed."""
+        return {name: value for name, value in self.__dict__.items() if name != "hash"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy, or what came from another process, is as read-only as the first."""
+        frozen: dict[int, Any] = {}  # what was one array stays one
+        for name, value in state.items():
+            if isinstance(value, np.ndarray) and value.flags.writeable and name not in ("shown", "shown_val"):
+                frozen[id(value)] = _read_only(value)
+        self.__dict__.update({name: frozen.get(id(value), value) for name, value in state.items()})
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -338,7 +385,9 @@ def _labels(y: Any, name: str) -> np.ndarray:
         y = y.detach().cpu().numpy()
     if hasattr(y, "to_numpy"):
         y = y.to_numpy()
-    if not isinstance(y, np.ndarray):
+    if isinstance(y, np.ndarray):
+        y = np.array(y)  # it is the caller's
+    else:
         y = list(y)
         kinds = {type(v) for v in y}
         array = np.empty(len(y), dtype=object)
@@ -353,6 +402,42 @@ def _labels(y: Any, name: str) -> np.ndarray:
     if y.ndim != 1:
         raise DataError(f"{name} must have one entry a row, (n,); it came with shape {y.shape}.")
     return y
+
+
+def _check_order(X: Any, y: Any, name: str, other: str) -> None:
+    """Rows go by position; where the index of a pandas object says that they belong together otherwise, that is an error."""
+    if not (isinstance(X, pd.DataFrame) and isinstance(y, pd.Series | pd.DataFrame)):
+        return
+    a, b = X.index, y.index
+    if len(a) != len(b) or a.nlevels != b.nlevels or a.equals(b) or not (a.is_unique and b.is_unique and b.isin(a).all()):
+        return
+    row = next(i for i, (one, two) in enumerate(zip(a, b, strict=True)) if one != two)
+    raise DataError(
+        f"the index of {other} has the labels of {name}'s in another order (row {row}: {plain(b[row])!r}, {name} "
+        f"{plain(a[row])!r}): pass {other}.loc[{name}.index], or {other}.to_numpy() if the rows match by position."
+    )
+
+
+def _index_of(frame: pd.DataFrame) -> np.ndarray:
+    """(n,) names of the rows of a frame: its index."""
+    ids, ways = frame.index.to_numpy(), "call X.reset_index(drop=True) to number the rows, or pass ids=."
+    if len(blank := np.flatnonzero(pd.isna(ids))):
+        raise DataError(f"the index of X has nothing in row {blank[0]}: {ways}")
+    if ids.dtype.kind not in "biufUM":  # others have no place in a file of values
+        odd = next((label for label in ids if not _is_name(label)), None)
+        if odd is not None:
+            raise DataError(f"the index of X holds {odd!r}, and ids are numbers, text, dates or tuples of these: {ways}")
+    if not frame.index.is_unique:
+        second = int(np.flatnonzero(frame.index.duplicated())[0])
+        first = next(i for i, label in enumerate(ids) if label == ids[second])
+        raise DataError(f"the index of X has {plain(ids[second])!r} twice, in rows {first} and {second}: {ways}")
+    return ids
+
+
+def _is_name(label: Any) -> bool:
+    if isinstance(label, tuple):
+        return all(map(_is_name, label))
+    return isinstance(label, str | int | float | np.bool_ | np.integer | np.floating)
 
 
 def _unique(ids: np.ndarray) -> None:
@@ -386,6 +471,20 @@ def _chosen(shown: Any, keep: np.ndarray) -> Any:
     if keep.all():
         return shown
     return taken(shown, keep) if isinstance(shown, np.ndarray) else shown[keep]
+
+
+def _positions(asks: str, rows: Any, n: int) -> np.ndarray:
+    rows = np.asarray(rows)
+    if rows.dtype == bool and len(rows) != n:
+        raise DataError(f"{asks} needs a mask of {n} entries, one a row, got {len(rows)}.")
+    rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+    if len(rows) == 0 or rows.dtype.kind not in "iu" or rows.max() >= n or rows.min() < -n:
+        raise DataError(f"{asks} needs positions from 0 to {n - 1}, at least one, got {rows.tolist()[:10]}.")
+    return rows
+
+
+def _at(shown: Any, rows: np.ndarray) -> Any:
+    return shown.iloc[rows] if isinstance(shown, pd.DataFrame) else shown[rows]
 
 
 def _read_only(X: Any) -> Any:

@@ -1,9 +1,11 @@
-"""Parquet files of numbers, read some rows at a time: one array, however large the file is."""
+"""Parquet, a file or a folder of parts: tables, and numbers read some rows at a time into one array, however many they are."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -11,18 +13,119 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import compute as pc
+from pyarrow import dataset
+from pyarrow.fs import LocalFileSystem
 
 from datassay.checks import DataError
 from datassay.data.out_of_core import SMALL, Table, is_large, room
 
+SUFFIXES = (".parquet", ".pq")
 _ENTRIES = 2**22  # of the rows read at a time: 32 MB in float64
 
 
+class _File:
+    """One file, opened; its schema is asked for once, since pyarrow builds it anew each time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:  # mapped: a group of rows can be as large as the file, and would be read into memory as it is packed
+            self._file = pq.ParquetFile(path, memory_map=True)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _unreadable(path, error) from None
+        self.schema = self._file.schema_arrow
+        self.about = [self._file.metadata]
+
+    def __enter__(self) -> _File:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+
+    def table(self, columns: Sequence[str] | None) -> pa.Table:
+        return pq.read_table(self.path) if columns is None else self._file.read(list(columns))
+
+    def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        return self._file.iter_batches(batch_size=rows, columns=list(columns))
+
+
+class _Folder:
+    """The parts in a folder one below the other, in the order of their paths; folders called c=value make a column c."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.about: list[pq.FileMetaData] = []
+        schemas: list[pa.Schema] = []
+        first = None
+        for part in (parts := parts_in(path)):
+            with _File(part) as file:
+                schemas.append(file.schema)
+                self.about += file.about
+            names = _names(file.schema)
+            first = names if first is None else first
+            if odd := set(first) ^ set(names):
+                name = min(odd)
+                what = f"has no column {name!r}" if name in first else f"has a column {name!r}"
+                raise DataError(
+                    f"{part} {what}, which {parts[0]} has{'' if name in first else ' not'}: all parts of {path} must have the "
+                    "same columns."
+                )
+        try:
+            parted = functools.partial(
+                dataset.dataset,
+                [part.resolve().as_posix() for part in parts],
+                format=dataset.ParquetFileFormat(
+                    default_fragment_scan_options=dataset.ParquetFragmentScanOptions(pre_buffer=False)
+                ),
+                partitioning=dataset.partitioning(flavor="hive"),
+                partition_base_dir=path.resolve().as_posix(),
+                filesystem=LocalFileSystem(use_mmap=True),
+            )
+            schema = pa.unify_schemas([one.remove_metadata() for one in schemas], promote_options="permissive")
+            inside = set(schema.names)
+            for field in parted().schema:
+                if field.name not in inside:  # of the folders
+                    schema = schema.append(field)
+            self.schema = schema.with_metadata(schemas[0].metadata)
+            self._rows = parted(schema=self.schema)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+            raise _unreadable(path, error) from None
+
+    def __enter__(self) -> _Folder:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pass
+
+    def table(self, columns: Sequence[str] | None) -> pa.Table:
+        return self._rows.to_table(columns=columns)
+
+    def batches(self, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        # one part at a time, and no more of it than is asked for
+        return self._rows.to_batches(
+            columns=list(columns), batch_size=rows, batch_readahead=1, fragment_readahead=1, use_threads=False
+        )
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """The Parquet files in a folder and below, in the order of their paths; what begins with _ or . is none."""
+    inside = [f.relative_to(folder).parts for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file()]
+    return [folder.joinpath(*parts) for parts in sorted(inside) if not any(p.startswith((".", "_")) for p in parts)]
+
+
 def read_all(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(path, error) from None
+    with _opened(path) as file:
+        return _table_of(file, None)
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Some columns alone, as `read_all` has them."""
+    with _opened(path) as file:
+        return _table_of(file, columns).to_pandas()
+
+
+def names_of(path: Path) -> list[str]:
+    with _opened(path) as file:
+        return _names(file.schema)
 
 
 def read_numbers(path: Path, leave: Sequence[str | None], like: Any = None) -> Table | np.ndarray | None:
@@ -30,56 +133,46 @@ def read_numbers(path: Path, leave: Sequence[str | None], like: Any = None) -> T
 
     That is one column of lists, an array; or numbers alone, a table, if it is large or was in ``like``, the training rows.
     """
-    file = _opened(path)
-    with file:
-        columns = [c for c in _names(file) if c not in leave]
-        types = [file.schema_arrow.field(c).type for c in columns if file.schema_arrow.names.count(c) == 1]
-        n = file.metadata.num_rows
-        if n == 0 or len(types) < len(columns):
+    with _opened(path) as file:
+        columns = [c for c in _names(file.schema) if c not in leave]
+        kinds = {field.name: field.type for field in file.schema}
+        n = sum(about.num_rows for about in file.about)
+        if n == 0 or len(kinds) < len(file.schema) or not columns:
             return None
-        if len(columns) == 1 and _is_vector(types[0]):
-            return _vectors(path, file, columns[0])
+        if len(columns) == 1 and _is_vector(kinds[columns[0]]):
+            return _vectors(file, columns[0], kinds[columns[0]].value_type)
         if isinstance(like, Table):
             for c in like.columns:
-                if c not in columns:
+                if c not in kinds:
                     raise DataError(f"the validation rows in {path} have no column {c!r}; they have {columns[:10]}.")
-                if not _is_number(file.schema_arrow.field(c).type):
+                if not _is_number(kinds[c]):
                     raise DataError(f"column {c!r} is numbers in the training rows, but not in {path}.")
-            return _table(path, file, like.columns)
+            return _table(file, like.columns, [kinds[c] for c in like.columns])
+        types = [kinds[c] for c in columns]
         if like is None and is_large((n, len(columns))) and all(map(_is_number, types)):
-            return _table(path, file, columns)
+            return _table(file, columns, types)
         return None
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Some columns alone, as `read_all` has them."""
+def _opened(path: Path) -> _File | _Folder:
+    return _Folder(path) if path.is_dir() else _File(path)
+
+
+def _table_of(file: _File | _Folder, columns: Sequence[str] | None) -> pa.Table:
     try:
-        with _opened(path) as file:
-            return file.read(list(columns)).to_pandas()
+        return file.table(columns)
     except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(path, error) from None
-
-
-def names_of(path: Path) -> list[str]:
-    with _opened(path) as file:
-        return _names(file)
-
-
-def _opened(path: Path) -> pq.ParquetFile:
-    try:  # mapped: a group of rows can be as large as the file, and would be read into memory as it is packed
-        return pq.ParquetFile(path, memory_map=True)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(file.path, error) from None
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(f"{path} can't be read as Parquet: {str(error).splitlines()[0]}.")
 
 
-def _names(file: pq.ParquetFile) -> list[str]:
+def _names(schema: pa.Schema) -> list[str]:
     """The columns, without those in which pandas kept the frame's index."""
-    index = (file.schema_arrow.pandas_metadata or {}).get("index_columns", [])
-    return [c for c in file.schema_arrow.names if c not in [i for i in index if isinstance(i, str)]]
+    index = {i for i in (schema.pandas_metadata or {}).get("index_columns", []) if isinstance(i, str)}
+    return [c for c in schema.names if c not in index]
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -91,66 +184,66 @@ def _is_vector(kind: pa.DataType) -> bool:
     return lists and _is_number(kind.value_type)
 
 
-def _dtype(file: pq.ParquetFile, columns: Sequence[str], types: Sequence[pa.DataType]) -> np.dtype:
+def _dtype(file: _File | _Folder, columns: Sequence[str], types: Sequence[pa.DataType]) -> np.dtype:
     """float64, or the smaller type in which the numbers came; float32 for small integers with gaps."""
-    dtype = np.result_type(*(kind.to_pandas_dtype() for kind in types))
+    dtype = np.result_type(*{kind.to_pandas_dtype() for kind in types})
     if dtype not in SMALL:
         return np.dtype(np.float64)
-    return np.dtype(np.float32) if dtype.kind in "iu" and _has_gaps(file, columns) else dtype
+    return np.dtype(np.float32) if dtype.kind in "iu" and _has_gaps(file, set(columns)) else dtype
 
 
-def _has_gaps(file: pq.ParquetFile, columns: Sequence[str]) -> bool:
+def _has_gaps(file: _File | _Folder, columns: set[str]) -> bool:
     """Whether a cell may be empty, by the counts in the file."""
-    about, leaves = file.metadata, []
-    for j in range(about.num_columns):
-        path = about.schema.column(j).path  # of a list: its name, then how it is nested
-        if path in columns or path.split(".")[0] in columns:
-            leaves.append(j)
-    for group in range(about.num_row_groups):
-        for j in leaves:
-            counted = about.row_group(group).column(j).statistics
-            if counted is None or not counted.has_null_count or counted.null_count:
-                return True
+    for about in file.about:
+        leaves = []
+        for j in range(about.num_columns):
+            path = about.schema.column(j).path  # of a list: its name, then how it is nested
+            if path in columns or path.split(".")[0] in columns:
+                leaves.append(j)
+        for group in range(about.num_row_groups):
+            for j in leaves:
+                counted = about.row_group(group).column(j).statistics
+                if counted is None or not counted.has_null_count or counted.null_count:
+                    return True
     return False
 
 
-def _batches(path: Path, file: pq.ParquetFile, columns: Sequence[str], rows: int) -> Iterator[tuple[slice, Any]]:
+def _batches(file: _File | _Folder, columns: Sequence[str], rows: int) -> Iterator[tuple[slice, Any]]:
     start = 0
     try:
-        for batch in file.iter_batches(batch_size=max(1, rows), columns=list(columns)):
+        for batch in file.batches(columns, max(1, rows)):
             yield slice(start, start + batch.num_rows), batch
             start += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(path, error) from None
+        raise _unreadable(file.path, error) from None
 
 
-def _table(path: Path, file: pq.ParquetFile, columns: list[str]) -> Table:
-    types = [file.schema_arrow.field(c).type for c in columns]
-    values = room((file.metadata.num_rows, len(columns)), _dtype(file, columns, types))
-    for rows, batch in _batches(path, file, columns, _ENTRIES // len(columns)):
+def _table(file: _File | _Folder, columns: list[str], types: Sequence[pa.DataType]) -> Table:
+    values = room((sum(about.num_rows for about in file.about), len(columns)), _dtype(file, columns, types))
+    for rows, batch in _batches(file, columns, _ENTRIES // len(columns)):
         block = np.empty((batch.num_rows, len(columns)), values.dtype)
+        place = {c: j for j, c in enumerate(batch.schema.names)}
         for j, c in enumerate(columns):  # the file's order is not always the asked one
-            block[:, j] = _plain(batch.column(batch.schema.get_field_index(c)))
+            block[:, j] = _plain(batch.column(place[c]))
         values[rows] = block
     return Table(values, columns)
 
 
-def _vectors(path: Path, file: pq.ParquetFile, column: str) -> np.ndarray:
+def _vectors(file: _File | _Folder, column: str, kind: pa.DataType) -> np.ndarray:
     """(n, d): the lists of the column, each a row; NaN throughout where there is none."""
-    n, kind = file.metadata.num_rows, file.schema_arrow.field(column).type.value_type
-    d = _length(path, file, column)
+    n, d = sum(about.num_rows for about in file.about), _length(file, column)
     dtype = _dtype(file, [column], [kind])
     if dtype == np.float64 and is_large((n, d)):
         dtype = np.dtype(np.float32)
     values = room((n, d), dtype)
-    for rows, batch in _batches(path, file, [column], _ENTRIES // d):
+    for rows, batch in _batches(file, [column], _ENTRIES // d):
         lists = batch.column(0)
         lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
         here = np.asarray(lists.is_valid())
         if len(other := np.flatnonzero(here & (lengths != d))):
             row = int(other[0])
             raise DataError(
-                f"column {column!r} of {path} holds lists of several lengths, {d} numbers in its first and "
+                f"column {column!r} of {file.path} holds lists of several lengths, {d} numbers in its first and "
                 f"{int(lengths[row])} in row {rows.start + row}: they must be of one length."
             )
         if here.all():
@@ -162,15 +255,15 @@ def _vectors(path: Path, file: pq.ParquetFile, column: str) -> np.ndarray:
     return values
 
 
-def _length(path: Path, file: pq.ParquetFile, column: str) -> int:
+def _length(file: _File | _Folder, column: str) -> int:
     """Of the first list that is there."""
-    for _, batch in _batches(path, file, [column], 64):
+    for _, batch in _batches(file, [column], 64):
         present = pc.list_value_length(batch.column(0)).drop_null()
         if len(present) and present[0].as_py():
             return int(present[0].as_py())
         if len(present):
             break
-    raise DataError(f"column {column!r} of {path} holds no numbers: its lists are empty.")
+    raise DataError(f"column {column!r} of {file.path} holds no numbers: its lists are empty.")
 
 
 def _plain(numbers: pa.Array) -> np.ndarray:

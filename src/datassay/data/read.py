@@ -51,13 +51,14 @@ def read(
     ----------
     path
         CSV (also .tsv, .csv.gz; the separator is found), Parquet (also with a column of encoded images, or of lists of
-        numbers), npz with arrays X and y (and optionally X_val, y_val, ids), npy with X alone, or a folder with a
-        sub-folder of images for each class. Or a torch Dataset or DataLoader, anything else with ``len`` and ``[i]`` that
+        numbers), a folder of Parquet parts, npz with arrays X and y (and optionally X_val, y_val, ids), npy with X alone, or
+        a folder with a sub-folder of images for each class. Parts are taken in the order of their paths, and folders called
+        ``c=value`` make a column c. Or a torch Dataset or DataLoader, anything else with ``len`` and ``[i]`` that
         gives pairs (x, label), or a Hugging Face Dataset.
     label
         The column of labels; for npy the file of labels, another npy; not for npz, folders and pairs.
     id
-        The column of ids; default: the row number (folders: the path below the folder). For npy another npy file.
+        The column of ids; default: the row number (folders of images: the path below the folder). For npy another npy file.
     val
         A file or data set of the same form with the validation rows; not for npy.
     features, val_features
@@ -164,19 +165,28 @@ def _parts(
     if not _is_path(path):
         return *_held(path, label, id, drop, size, like), (None, None)
     path = Path(path)
+    parted = path.is_dir() and bool(parts := parquet.parts_in(path))
     if path.is_dir():
-        return *_folder(path, size), (None, None)
+        pictures = _images_in(path)
+        if not parted:
+            return *_folder(path, pictures, size), (None, None)
+        if pictures:
+            first = pictures[0].relative_to(path).as_posix()
+            raise DataError(
+                f"the folder {str(path)!r} holds images ({first}) and Parquet parts "
+                f"({parts[0].relative_to(path).as_posix()}): put them into folders of their own."
+            )
     if not path.exists():
         near = _near(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
         raise DataError(f"there is no file or folder {str(path)!r}{near}")
-    if path.stat().st_size == 0:
+    if not parted and path.stat().st_size == 0:
         raise DataError(f"{path} is empty: rows under a line of column names are needed.")
     kind = "".join(s for s in path.suffixes[-2:] if s != ".gz").lower().split(".")[-1]
     if kind == "npz":
         return _npz(path)
     if kind == "npy":
         return _npy(path, label, id, drop)
-    if kind in ("parquet", "pq"):
+    if parted or kind in ("parquet", "pq"):
         names = parquet.names_of(path)
         _check_columns(path, names, label, id, drop, like)
         if (X := parquet.read_numbers(path, [label, id, *drop], like)) is not None:
@@ -186,8 +196,10 @@ def _parts(
     elif kind in ("csv", "tsv", "txt"):
         table = _csv(path, label, id, encoding)
     else:
-        raise DataError(f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))} or a folder of images.")
-    frame = table.to_pandas()
+        raise DataError(
+            f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))}, a folder of Parquet parts or one of images."
+        )
+    frame = table.to_pandas().reset_index(drop=True)  # rows of files are numbered, also where pandas kept an index
     if len(frame) == 0:
         raise DataError(f"{path} has column names but no rows.")
     names = [str(c) for c in frame.columns]
@@ -380,14 +392,20 @@ def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
     return arrays["X"], arrays["y"], arrays.get("ids"), (arrays.get("X_val"), arrays.get("y_val"))
 
 
-def _folder(path: Path, size: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    files = sorted(
+def _images_in(folder: Path) -> list[Path]:
+    """Images in sub-folders, in order."""
+    return sorted(
         f
-        for f in path.glob("*/**/*")
-        if f.suffix.lower() in _IMAGES and f.is_file() and not f.relative_to(path).parts[0].startswith(".")
+        for f in folder.glob("*/**/*")
+        if f.suffix.lower() in _IMAGES and f.is_file() and not f.relative_to(folder).parts[0].startswith(".")
     )
+
+
+def _folder(path: Path, files: list[Path], size: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not files:
-        raise DataError(f"the folder {str(path)!r} has no images in sub-folders: one sub-folder for each class is needed.")
+        raise DataError(
+            f"the folder {str(path)!r} has no images in sub-folders: one sub-folder for each class is needed, or Parquet parts."
+        )
     names = [f.relative_to(path) for f in files]
     X = in_memory.decoded((f.read_bytes() for f in files), len(files), lambda i: str(files[i]), size)
     return X, np.array([n.parts[0] for n in names]), np.array([n.as_posix() for n in names])

@@ -702,10 +702,7 @@ def _split(name: str, source: _Source, rows: ndarray, rows_val: ndarray, rows_te
     X_test, y_test, codes_test = data.X[:0], data.y[:0], data.codes[:0]
     if data.y_val is not None and data.codes_val is not None:
         X_test, y_test, codes_test = data.X_val[m:], data.y_val[m:], data.codes_val[m:]
-        data.X_val, data.shown_val, data.kept_val = data.X_val[:m], _cut(data.shown_val, slice(m)), np.ones(m, bool)
-        data.y_val, data.codes_val = data.y_val[:m], data.codes_val[:m]
-    if m == 0:
-        data = data.without_validation()
+        data = data.take_validation(np.arange(m)) if m else data.without_validation()
     human = None if source.human is None else source.human[rows]
     return Split(name, data, X_test, y_test, codes_test, human, rows, rows_val, rows_test)
 

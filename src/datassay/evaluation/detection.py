@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -136,11 +135,7 @@ def _noisy(data: Dataset, rows: ndarray, sigma: float, rng: np.random.Generator)
         raise DataError("noise in features makes sparse columns dense: pass a dense X.")
     X = np.array(data.X, np.float64 if data.X.dtype == np.float64 else np.float32)
     X[rows] += sigma * X.std() * rng.standard_normal((len(rows), X.shape[1]))
-    X.flags.writeable = False
-    new = copy.copy(data)
-    new.X = new.shown = X
-    new.shown_val = data.X_val
-    return new
+    return data.with_matrix(X)
 
 
 def _human(data: Dataset, rate: float, human: Any, rng: np.random.Generator) -> tuple[Dataset, ndarray]:

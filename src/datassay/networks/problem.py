@@ -94,7 +94,7 @@ class Problem:
         """Class numbers or amounts as the loss takes them."""
         if self.data.task == "regression":
             codes = ((codes - self.data.codes.mean()) / self.data.codes.std()).astype(np.float32)
-        return torch.from_numpy(codes).to(self.device)
+        return torch.from_numpy(np.array(codes)).to(self.device)  # torch does not know arrays that can't be written
 
     @property
     def loss(self) -> Callable[[Tensor, Tensor], Tensor]:

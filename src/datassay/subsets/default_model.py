@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import weakref
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,14 +49,23 @@ def _chosen(data: Dataset) -> tuple[float, bool]:
     rises; then down again, by a power of ten at most, to the strongest penalty that is within a standard error of the best. It
     matters: weak penalties fit single wrong labels, and what one row changes drowns in that. The folds follow from the ids.
     """
-    if (key := f"{data.hash} {data.standardised}") not in _known:
-        while len(_known) >= KNOWN:
-            _known.pop(next(iter(_known)))
-        _known[key] = _choose(data)
-    return _known[key]
+    return _choice(_Content(data.hash, data.standardised, weakref.ref(data)))
 
 
-_known: dict[str, tuple[float, bool]] = {}  # by the hash of the data
+@dataclass(frozen=True)
+class _Content:
+    """What a choice depends on; equal for data sets of the same content, none of which it keeps in memory."""
+
+    hash: str
+    standardised: bool
+    data: weakref.ref[Dataset] = field(compare=False)
+
+
+@functools.lru_cache(KNOWN)
+def _choice(content: _Content) -> tuple[float, bool]:
+    data = content.data()
+    assert data is not None  # the caller has it
+    return _choose(data)
 
 
 def _choose(data: Dataset) -> tuple[float, bool]:
