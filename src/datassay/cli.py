@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from datassay.checks import DataError, OptionError
+from datassay.files import check_paths, check_target
 
 if TYPE_CHECKING:
     from datassay.data.dataset import Dataset
@@ -49,6 +51,7 @@ Budget = Annotated[str | None, typer.Option("--budget", help="Time that may be s
 Memory = Annotated[
     str | None, typer.Option("--memory", help="Memory that may be used, such as '8 GB'; default: what is free.")
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that datassay did not write.")]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many suspects the report shows.")]
 
 
@@ -66,6 +69,7 @@ def demo(
         "datassay-demo"
     ),
     seed: Annotated[int, typer.Option(help="Which labels are planted wrong.")] = 0,
+    force: Force = False,
 ) -> None:
     """Find wrong labels planted in real data.
 
@@ -79,6 +83,13 @@ def demo(
     from datassay.methods import value as value_rows
     from datassay.reporting import report as write_report
 
+    if not folder.is_dir() and os.path.lexists(folder):
+        raise DataError(f"{str(folder)!r} is a file: give the name of a folder.")
+    saved, page = folder / "values.parquet", folder / "report.html"
+    if folder.is_dir():
+        _paths([], [saved, page, page.with_suffix(".json")], force)
+    elif not folder.parent.is_dir():
+        raise DataError(f"the folder {str(folder.parent)!r} does not exist: make it first.")
     digits = load_digits()
     data, wrong = plant_wrong_labels(Dataset(digits.images, digits.target), 0.1, seed=seed)
     out.print(
@@ -95,8 +106,8 @@ def demo(
         f"AUC {found['auc']:.4f} (by chance 0.5)."
     )
     folder.mkdir(parents=True, exist_ok=True)
-    saved = values.save(folder / "values.parquet")
-    page = write_report(values, data, folder / "report.html", top=200)
+    values.save(saved, force=force)
+    write_report(values, data, page, top=200, force=force)
     out.print(
         f"Wrote {saved} and {page}.\nOpen {page.resolve().as_uri()} in a browser: the suspects, and what speaks against them."
     )
@@ -131,6 +142,7 @@ def value(
     scheduler: Annotated[str | None, typer.Option("--scheduler", help="Address of a running dask or ray cluster.")] = None,
     top: Annotated[int, typer.Option("--top", min=0, help="How many suspects to print.")] = 10,
     report: Annotated[Path | None, typer.Option("--report", help="Also write the report to this HTML file.")] = None,
+    force: Force = False,
 ) -> None:
     """Value every row of a file.
 
@@ -143,9 +155,13 @@ def value(
     from datassay.methods import value as value_rows
     from datassay.methods.spec import options_of
 
-    labels = Path(label) if label and data.suffix == ".npy" else None
-    _writable([output, report, report and report.with_suffix(".json")], [data, labels, val, features, val_features])
     options = options_of(set_ or [])
+    _paths(
+        [data, *_beside(data, label, id), val, features, val_features],
+        [output, report, report and report.with_suffix(".json")],
+        force,
+        options,
+    )
     rows = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
     out.print(escape(f"{data}: {rows!r}"))
     if len(rows.dropped):
@@ -190,10 +206,10 @@ def value(
         out.print(escape(f"Warning: {values.stats['warning']}."))
     if top:
         _table(values.suspects(top).iloc[:, :6], title="most suspicious rows")
-    saved = values.save(output)
+    saved = values.save(output, force=force)
     out.print(escape(f"{values.stats['seconds']:.1f} s; wrote {saved}."))
     if report is not None:
-        _report(values, rows, report, 100)
+        _report(values, rows, report, 100, force)
     else:
         out.print(escape(f"Next: datassay report {saved} --data {data} -o report.html"))
 
@@ -216,6 +232,7 @@ def report(
     task: Task = None,
     image_size: ImageSize = None,
     encoding: Annotated[str | None, typer.Option("--encoding", help="As in `datassay value`.")] = None,
+    force: Force = False,
 ) -> None:
     """Write one HTML page of suspects.
 
@@ -225,7 +242,7 @@ def report(
     """
     from datassay.values import Values
 
-    _writable([output, output.with_suffix(".json")], [values, data, val, features, val_features])
+    _paths([values, data, val, features, val_features], [output, output.with_suffix(".json")], force)
     found = Values.load(values)
     was = found.stats.get("source", {})
     given = {
@@ -234,8 +251,11 @@ def report(
     }  # fmt: skip
     asked = {name: was.get(name) if came is None else came for name, came in given.items()}
     asked["missing"], asked["encoding"] = asked["missing"] or "error", asked["encoding"] or "utf-8"
+    reads = [values, data, *_beside(data, asked["label"], asked["id"])]
+    reads += [Path(str(asked[name])) for name in ("val", "features", "val_features") if asked[name] is not None]
+    _paths(reads, [output, output.with_suffix(".json")], force)
     rows = _read(data, **asked)
-    _report(found, rows, output, top)
+    _report(found, rows, output, top, force)
 
 
 @app.command()
@@ -307,7 +327,10 @@ def audit(
     Plants known errors in copies of them, and says how many of the first suspects to expect to be wrong.
     """
     from datassay.evaluation.audit import audit as look
+    from datassay.methods.spec import method_of
 
+    for _, _, options in map(method_of, method or []):
+        _paths([data, *_beside(data, label, id), val, features, val_features], [], options=options)
     given = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
     out.print(escape(f"{data}: {given!r}"))
     found = look(given, method, budget=budget, kind=kind, rate=rate, repeats=repeats, rows=rows, seed=seed)
@@ -369,13 +392,14 @@ def bench(
     fresh: Annotated[bool, typer.Option("--fresh", help="Run all cells anew.")] = False,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Cells that run side by side; default 1.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Print the tasks and the data sets, and run nothing.")] = False,
+    force: Force = False,
 ) -> None:
     """Run methods side by side on tasks whose answers are known.
 
     Writes results.parquet, curves.parquet, agreement.parquet and one page, index.html.
     """
     from datassay.evaluation import TASKS, evaluate
-    from datassay.evaluation.bench import bench_file
+    from datassay.evaluation.bench import TABLES, bench_file
     from datassay.evaluation.datasets import SETS
 
     if list_:
@@ -386,6 +410,7 @@ def bench(
             (name, one.says, one.task, one.source, one.licence) for name, one in SETS.items()
         ])  # fmt: skip
         return
+    tables = [output / f"{name}.parquet" for name in TABLES]
     asked = {} if study is None else bench_file(study)
     pairs = {
         name if equals else "": file if equals else name for name, equals, file in (one.partition("=") for one in path or [])
@@ -395,6 +420,11 @@ def bench(
         "limit": limit, "paths": pairs or None, "download": download or None, "cache": cache, "fresh": fresh or None, "n_jobs": jobs,
     }  # fmt: skip
     asked |= {name: chosen for name, chosen in given.items() if chosen is not None and chosen != []}
+    if os.path.lexists(output) and not output.is_dir():
+        raise DataError(f"{str(output)!r} is a file: give the name of a folder.")
+    if output.is_dir():
+        files = [Path(str(file)) for file in asked["paths"].values()] if isinstance(asked.get("paths"), dict) else []
+        _paths([study, *map(Path, data or []), *files], [*tables, output / "index.html"], force)
     if data:
         asked["data"] = {
             name: _read(Path(name), label, None, None, None, None, None, "error", None, None, "utf-8")
@@ -402,13 +432,10 @@ def bench(
             else name
             for name in data
         }
-    if output.exists() and not output.is_dir():
-        raise DataError(f"{str(output)!r} is a file: give the name of a folder.")
-    output.mkdir(parents=True, exist_ok=True)
     asked.setdefault("folder", output)
     found = evaluate(**asked)
-    found.save(output)
-    written = found.page(output / "index.html", title="datassay bench")
+    found.save(output, force=force)
+    written = found.page(output / "index.html", title="datassay bench", force=force)
     for name in dict.fromkeys(found.results["task"]):
         _table(_summary(found, name), title=f"{name}: {TASKS[name].main}, mean over seeds, kinds and rates")
     if len(failed := found.failures()):
@@ -486,29 +513,40 @@ def _read(
     )  # fmt: skip
 
 
-def _writable(outputs: list[Path | None], inputs: list[Path | None]) -> None:
-    """Before any work: every output has a folder, and none is a folder, an input or another output."""
-    taken = {path.resolve() for path in inputs if path is not None}
-    for path in outputs:
-        if path is None:
-            continue
-        if not path.parent.is_dir():
-            raise DataError(f"the folder {str(path.parent)!r} does not exist: make it first.")
-        if path.is_dir():
-            raise DataError(f"{str(path)!r} is a folder: give the name of a file to write.")
-        if not os.access(path.parent, os.W_OK):
-            raise DataError(f"the folder {str(path.parent)!r} can't be written to: give another.")
-        if path.resolve() in taken:
-            raise DataError(
-                f"writing {str(path)!r} would overwrite a file that this call reads or writes: give another name."
-            )
-        taken.add(path.resolve())
+def _paths(
+    reads: Sequence[Path | None],
+    writes: Sequence[Path | None],
+    force: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> None:
+    """Before any work: all that the call reads and writes, the files among a method's options too."""
+    from datassay.methods.definition import ADDS_TO, WRITES
+
+    named = {name: given for name, given in (options or {}).items() if isinstance(given, (str, Path)) and str(given)}
+    check_paths(
+        reads,
+        [*writes, *(Path(named[name]) for name in WRITES if name in named and Path(named[name]).parent.is_dir())],
+        adds_to=[Path(named[name]) for name in ADDS_TO if name in named],
+        force=force,
+        or_force=", or add --force",
+    )
+    for name in WRITES:
+        if name in named:
+            check_target(named[name])
 
 
-def _report(values: Any, rows: Dataset, path: Path, top: int) -> None:
+def _beside(data: Path, label: Any, id: Any) -> list[Path]:
+    """The files of labels and ids of an npy file."""
+    if data.suffix.lower() != ".npy":
+        return []
+    found = [Path(name) if Path(name).is_file() else data.parent / name for name in (label, id) if isinstance(name, str)]
+    return [path for path in found if path.is_file()]
+
+
+def _report(values: Any, rows: Dataset, path: Path, top: int, force: bool) -> None:
     from datassay.reporting import report as write
 
-    page = write(values, rows, path, top=top)
+    page = write(values, rows, path, top=top, force=force)
     out.print(escape(f"Wrote {page} and {page.with_suffix('.json')}. Open {page.resolve().as_uri()} in a browser."))
 
 

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from scipy.optimize import isotonic_regression
 
 from datassay.checks import DataError
-from datassay.files import replacing
+from datassay.files import PARQUET_KEY, check_target, replacing
 
-_KEY = b"datassay"
+_KEY = PARQUET_KEY
 _OWN = ("id", "score", "rank", "flagged", "given_label", "suggested_label")
 
 
@@ -134,17 +134,21 @@ class Values:
         fitted: np.ndarray = isotonic_regression(right, weights=count).x[level]
         return np.clip(fitted, least, 1)
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write one Parquet file with everything inside; written beside and renamed, never half there.
+
+        A file that is there is replaced if datassay wrote it, or with ``force``.
 
         Raises
         ------
         DataError
-            If labels or ids are of a kind that a file can't hold (numbers, text, truth values and tuples of these can).
+            If labels or ids are of a kind that a file can't hold (numbers, text, truth values and tuples of these can), or a file
+            of others would be replaced.
         """
         path = Path(path)
         if not path.parent.is_dir():
             raise DataError(f"the folder {str(path.parent)!r} does not exist: make it first.")
+        check_target(path, force=force, or_force=", or pass force=True")
         table: dict[str, Any] = {"score": self.scores, "rank": self.ranks(), "flagged": self.flagged}
         kinds: dict[str, str] = {}
         for name in ("ids", "given_label", "suggested_label"):

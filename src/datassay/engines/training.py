@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from datassay.engines import machine
 from datassay.engines.gradients import Loss
-from datassay.files import replacing
+from datassay.files import mark_zip, replacing
 
 SAVE_EVERY = 5.0  # seconds between checkpoints: an epoch of a small network takes milliseconds
 WORTH_PROCESSES = 15.0  # seconds of work left from which on other processes are started
@@ -277,6 +277,8 @@ def keep(content: dict[str, Any], path: Path, key: str = "") -> None:
     """Tensors and numbers in a file, written beside and renamed; ``key`` says of what run."""
     with replacing(path) as beside:
         torch.save({"key": key, **content} if key else content, beside)
+        if not key:  # what somebody asked for by name, and may ask for again
+            mark_zip(beside)
 
 
 def kept(path: Path, key: str, device: torch.device | str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 import time
 import types
@@ -24,10 +25,13 @@ from numpy import ndarray
 from datassay.checks import DataError, one_of
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
+from datassay.files import check_paths
 from datassay.values import Values
 
 P = ParamSpec("P")
 NOT_KEPT = ("data", "n_jobs", "progress", "store", "checkpoint")  # nothing about how fast it goes
+WRITES, ADDS_TO = ("matrix", "save_model"), ("store", "checkpoint")  # options that name files
+READ = ("path", "label", "id", "val", "features", "val_features")  # of `Dataset.source`
 NAMED = ("model", "utility", "groups")  # options that may be objects
 
 
@@ -111,6 +115,7 @@ def method(name: str, shared: Mapping[str, str] = ALL) -> Callable[[Callable[P, 
                     f"{name} needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
                 )
             check(name, given, hints())
+            own_files(given, data.source)
             found = f(*args, **kwargs)
             stats = found.stats | {"seconds": time.perf_counter() - start} | sources(data)
             options = kept(given) | found.options
@@ -137,6 +142,22 @@ def method(name: str, shared: Mapping[str, str] = ALL) -> Callable[[Callable[P, 
 def sources(data: Dataset) -> dict[str, Any]:
     """For `Values.stats`: how the rows were read, so that a report finds them again."""
     return {"source": data.source} if data.source else {}
+
+
+def own_files(given: Mapping[str, Any], source: Mapping[str, Any] | None) -> None:
+    """Files that options name are none of those that the rows came from, nor one another.
+
+    Raises
+    ------
+    DataError
+        One would be overwritten.
+    """
+    writes, adds_to = ([v for o in names if isinstance(v := given.get(o), (str, Path))] for names in (WRITES, ADDS_TO))
+    if writes or adds_to:
+        read = [
+            v for o in READ if isinstance(v := (source or {}).get(o), str) and os.path.isabs(v)
+        ]  # a column's name is no file
+        check_paths(read, writes, adds_to=adds_to)
 
 
 def require(name: str, requires: frozenset[str], data: Dataset) -> None:
