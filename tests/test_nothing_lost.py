@@ -1,6 +1,7 @@
 """Files of others are never replaced, and nothing is read and written at once."""
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import os
@@ -14,10 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.datasets import load_iris
 
 import datassay as da
 from datassay.cli import main
+from datassay.engines.submodels import train as real_train
 from datassay.files import check_paths, check_target, is_ours, replacing, save_npy
+from datassay.subsets import study
 
 
 class Done(NamedTuple):
@@ -222,3 +226,73 @@ with replacing(Path({str(tmp_path)!r}) / "v.parquet") as beside:
         with replacing(tmp_path / "v.parquet") as mine:
             mine.write_text("whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other.parquet", "v.parquet"]
+
+
+def stopping(after):
+    """`train` of a study that Ctrl-C stops after so many trainings."""
+
+    def train(store, key, subsets, *more, **options):
+        for part in real_train(store, key, subsets, *more, **options):
+            yield part
+            if len(subsets.p) > 100 and part.done >= after:
+                raise KeyboardInterrupt
+
+    return train
+
+
+def test_ctrl_c_passes_through_bench_and_audit(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "train", stopping(40))
+    data = da.Dataset(*load_iris(return_X_y=True))
+    kept = da.value(data, "data-oob", n_models=200, progress=False)
+    assert (kept.stats["stopped"], kept.stats["trainings"] < 200) == ("interrupted", True)
+    with pytest.raises(KeyboardInterrupt):
+        da.evaluate("iris", "data-oob n_models=200", seeds=1, rates=0.1, folder=tmp_path, progress=False)
+    assert not list(tmp_path.rglob("*.cell"))
+    with pytest.raises(KeyboardInterrupt):
+        da.audit(data, "data-oob n_models=200", repeats=1, progress=False)
+    monkeypatch.undo()
+    found = da.evaluate("iris", "data-oob n_models=200", seeds=1, rates=0.1, folder=tmp_path, progress=False)
+    assert not len(found.failures())
+    assert len(list(tmp_path.rglob("*.cell"))) == 1
+
+
+def two_classes(X=None, X_val=None, y=None):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3)) if X is None else X
+    y = np.repeat(["a", "b"], 20) if y is None else y
+    task = "regression" if y.dtype.kind == "f" else "classification"
+    return da.Dataset(X, y, rng.normal(size=(10, 3)) if X_val is None else X_val, y[::4], task=task)
+
+
+@pytest.mark.parametrize("method", ["tracin", "in-run-shapley", "knn-shapley", "cg-score", "leave-one-out", "ame", "dvgs"])
+@pytest.mark.filterwarnings("ignore")
+def test_scores_are_finite_or_there_is_a_sentence(method):
+    rng = np.random.default_rng(1)
+    far = rng.normal(size=(10, 3))
+    far[3, 1] = 1e40
+    for trap in (
+        {"X_val": far},
+        {"X": rng.normal(size=(40, 3)) * 1e-320},
+        {"y": rng.normal(size=40) * 1e-200},
+        {"y": rng.normal(size=40) * 1e300},
+    ):
+        with contextlib.suppress(da.DataError):
+            values = da.value(two_classes(**trap), method, **({"n_models": 40} if method == "ame" else {}))
+            assert np.isfinite(values.scores).all()
+
+
+def test_scores_of_somebodys_method_are_finite_too():
+    def broken(data, *, seed=0):
+        return da.value(data, "random").scores * np.where(np.arange(len(data)) == 3, np.nan, 1)
+
+    def as_values(data, *, seed=0):
+        return dataclasses.replace(da.value(data, "random"), scores=broken(data))
+
+    for method in (broken, as_values):
+        with pytest.raises(da.DataError, match=r"the score of row 3 \(id 3\) is nan: numbers ran away"):
+            da.value(two_classes(), method)
+
+
+def test_scores_that_are_all_equal_come_with_a_warning():
+    assert "all scores are" in da.value(two_classes(), "dvgs", epochs=0).stats["warning"]
+    assert "warning" not in da.value(two_classes(), "random").stats

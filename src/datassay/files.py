@@ -50,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())  # the content is on the disk before its name is
         os.replace(beside, path)
     except OSError as error:
-        if error.filename is None:  # a full disk names no file
+        if error.errno is not None and error.filename is None:  # a full disk names no file
             error.filename = str(path)
         raise
     finally:
