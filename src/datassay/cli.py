@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import threading
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -16,6 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from datassay.checks import DataError, OptionError
+from datassay.checks import jobs as check_jobs
 from datassay.files import check_paths, check_target
 
 if TYPE_CHECKING:
@@ -28,8 +33,47 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(soft_wrap=True, highlight=False, emoji=False)
 
+
+class Stopped(Exception):  # noqa: N818
+    """Ctrl-C or SIGTERM: what is kept, and how to go on."""
+
+
+class _Out:
+    """Standard output, which may go away or be full: no reason to lose what was found."""
+
+    trouble: Exception | None = None
+
+    def write(self, text: str) -> int:
+        try:
+            if self.trouble is None:
+                sys.stdout.write(text)
+        except (OSError, ValueError) as error:
+            self.trouble = error
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            if self.trouble is None:
+                sys.stdout.flush()
+        except (OSError, ValueError) as error:
+            self.trouble = error
+
+    def isatty(self) -> bool:
+        return sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty()
+
+    def fileno(self) -> int:
+        return sys.stdout.fileno()
+
+    @property
+    def encoding(self) -> str:
+        return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
+stdout = _Out()
+out = Console(file=cast(IO[str], stdout), soft_wrap=True, highlight=False, emoji=False)
+
+INTERRUPTED = "interrupted"  # in stats["stopped"], after Ctrl-C
 FEWEST = 40  # rows with which methods are compared; with fewer it is the CG-score
 
 DataPath = Annotated[
@@ -96,6 +140,9 @@ def demo(
         f"{len(data)} handwritten digits (scikit-learn's); {wrong.sum()} labels (10 %) were planted wrong for this demo."
     )
     values = value_rows(data, method="cg-score", seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    values.save(saved, force=force)
+    write_report(values, data, page, top=200, force=force)
     found = detection(values.scores, wrong)
     first = np.argsort(values.scores, kind="stable")
     out.print(f"Valued by cg-score in {values.stats['seconds']:.1f} s, no model trained. Planted rows among the")
@@ -105,9 +152,6 @@ def demo(
         f"{values.flagged.sum()} rows are flagged, {(values.flagged & wrong).sum()} of them planted; "
         f"AUC {found['auc']:.4f} (by chance 0.5)."
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    values.save(saved, force=force)
-    write_report(values, data, page, top=200, force=force)
     out.print(
         f"Wrote {saved} and {page}.\nOpen {page.resolve().as_uri()} in a browser: the suspects, and what speaks against them."
     )
@@ -154,7 +198,11 @@ def value(
     from datassay.engines.machine import backend as workers
     from datassay.methods import value as value_rows
     from datassay.methods.spec import options_of
+    from datassay.reporting import report as write_report
 
+    if scheduler is not None and backend not in ("dask", "ray"):
+        raise DataError("--scheduler is the address of a cluster: it goes with --backend dask or --backend ray.")
+    check_jobs("value", jobs)
     options = options_of(set_ or [])
     _paths(
         [data, *_beside(data, label, id), val, features, val_features],
@@ -171,7 +219,8 @@ def value(
         from datassay.evaluation.audit import audit as look
         from datassay.units import in_seconds
 
-        audited = look(rows, budget=in_seconds(budget or "40 s", "budget") / 2, seed=seed)
+        with _stopping("nothing is written, and what was there is as it was"):
+            audited = look(rows, budget=in_seconds(budget or "40 s", "budget") / 2, seed=seed)
         _audited(audited, len(rows))
         method = audited.name
     if budget is not None or memory is not None or (audited is not None and len(rows) > audited.rows):
@@ -183,14 +232,25 @@ def value(
             _fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
         method, options = found.method, found.options | options
         out.print(escape(f"Planned: {method} {found.options}"))
+    name = method or "cg-score"
     with ExitStack() as stack:
         try:
             stack.enter_context(workers(backend, jobs, scheduler))
         except ValueError as error:
             raise DataError(f"--backend, --scheduler: {error}") from None
-        values = value_rows(rows, method=method or "cg-score", seed=seed, **options)
+        with _going_on(name, options):
+            values = value_rows(rows, method=name, seed=seed, **options)
     if audited is not None:
         values = audited.calibrate(values)
+    if values.stats.get("stopped") == INTERRUPTED and not force:
+        output, report = _beside_finished(output), report and _beside_finished(report)
+    saved = values.save(output, force=force)
+    if report is not None:
+        write_report(values, rows, report, top=100, force=force)
+    if (stopped := values.stats.get("stopped")) in (INTERRUPTED, "the time was up"):
+        of = values.options.get("n_models")
+        done = f"{values.stats['trainings']:,}" + (f" of {of:,}" if isinstance(of, int) else "") + " trainings"
+        out.print(f"This run stopped early, {done}: {stopped}.")
     if doubled := values.stats.get("equal_rows"):
         groups = len(values.stats["conflicting_rows"])
         out.print(
@@ -206,10 +266,9 @@ def value(
         out.print(escape(f"Warning: {values.stats['warning']}."))
     if top:
         _table(values.suspects(top).iloc[:, :6], title="most suspicious rows")
-    saved = values.save(output, force=force)
-    out.print(escape(f"{values.stats['seconds']:.1f} s; wrote {saved}."))
+    out.print(escape(_shown(f"{values.stats['seconds']:.1f} s; wrote {saved}.")))
     if report is not None:
-        _report(values, rows, report, 100, force)
+        _wrote(report)
     else:
         out.print(escape(f"Next: datassay report {saved} --data {data} -o report.html"))
 
@@ -333,7 +392,8 @@ def audit(
         _paths([data, *_beside(data, label, id), val, features, val_features], [], options=options)
     given = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
     out.print(escape(f"{data}: {given!r}"))
-    found = look(given, method, budget=budget, kind=kind, rate=rate, repeats=repeats, rows=rows, seed=seed)
+    with _stopping("an audit keeps nothing: a smaller --budget ends sooner"):
+        found = look(given, method, budget=budget, kind=kind, rate=rate, repeats=repeats, rows=rows, seed=seed)
     _audited(found, len(given))
     told = {
         "--label": label, "--id": id, "--val": val, "--features": features, "--val-features": val_features, "--task": task,
@@ -433,7 +493,8 @@ def bench(
             for name in data
         }
     asked.setdefault("folder", output)
-    found = evaluate(**asked)
+    with _stopping(f"the cells that were done are kept in {str(output / 'cells')!r}: the same call goes on there"):
+        found = evaluate(**asked)
     found.save(output, force=force)
     written = found.page(output / "index.html", title="datassay bench", force=force)
     for name in dict.fromkeys(found.results["task"]):
@@ -543,10 +604,48 @@ def _beside(data: Path, label: Any, id: Any) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
+@contextmanager
+def _stopping(kept: str) -> Iterator[None]:
+    """Ctrl-C inside says what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped; {kept}.") from None
+
+
+def _going_on(method: str, options: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """What is kept of a method that was stopped."""
+    from datassay.methods import takes
+
+    for name, what in (("store", "the trainings that were done are"), ("checkpoint", "what was done is")):
+        if options.get(name) is not None:
+            return _stopping(f"{what} kept in {str(options[name])!r}: the same call goes on there")
+    hints = {"store": "--set store=trainings.sqlite", "checkpoint": "--set checkpoint=a-folder"}
+    hint = next(
+        (f"; with {said} the same call goes on where it was stopped" for n, said in hints.items() if takes(n, method)), ""
+    )
+    return _stopping(f"nothing is written, and what was there is as it was{hint}")
+
+
+def _beside_finished(path: Path) -> Path:
+    """The path, or one beside it where a file is there: half a run does not take the place of a whole one."""
+    if not path.exists():
+        return path
+    for number in itertools.count(1):
+        beside = path.with_name(f"{path.stem}.stopped{'' if number == 1 else f'-{number}'}{path.suffix}")
+        with suppress(DataError):
+            check_paths([], [beside, *([beside.with_suffix(".json")] if path.suffix == ".html" else [])])
+            break
+    return beside
+
+
 def _report(values: Any, rows: Dataset, path: Path, top: int, force: bool) -> None:
     from datassay.reporting import report as write
 
-    page = write(values, rows, path, top=top, force=force)
+    _wrote(write(values, rows, path, top=top, force=force))
+
+
+def _wrote(page: Path) -> None:
     out.print(escape(f"Wrote {page} and {page.with_suffix('.json')}. Open {page.resolve().as_uri()} in a browser."))
 
 
@@ -567,20 +666,57 @@ def _shown(cell: Any) -> str:
 
 def main() -> None:
     """Entry point: errors become one sentence and a status."""
+    for name in ("SIGTERM", "SIGHUP"):  # like Ctrl-C: what was done is kept, and workers end
+        number = getattr(signal, name, None)
+        if number and threading.current_thread() is threading.main_thread() and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+    status = 0
+    stdout.trouble = None
     try:
         app()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except (DataError, OptionError) as error:
-        _fail(str(error), 2)
+        status = _said(str(error), 2)
     except ImportError as error:
         if "pip install" not in str(error):
             raise
-        _fail(str(error), 2)
+        status = _said(str(error), 2)
+    except Stopped as error:
+        status = _said(str(error), 130)
     except KeyboardInterrupt:
-        _fail("stopped", 130)
-    except (OSError, MemoryError) as error:
-        _fail(f"{type(error).__name__}: {error}", 1)
+        status = _said("stopped", 130)
+    except MemoryError as error:
+        status = _said(f"there is not enough memory: {str(error) or 'give fewer rows or columns'}", 1)
+    except (OSError, UnicodeError) as error:
+        status = _said(f"{type(error).__name__}: {error}", 1)
+    except Exception as error:
+        if os.environ.get("DATASSAY_DEBUG"):
+            raise
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        status = _said(
+            f"{UNEXPECTED} {type(error).__name__}: {(str(error).splitlines() or [''])[0]} ({Path(where.filename).name}, line "
+            f"{where.lineno}); nothing was written. With DATASSAY_DEBUG=1 in the environment all of it is shown: please report it.",
+            1,
+        )
+    stdout.flush()
+    if isinstance(stdout.trouble, OSError):
+        if not isinstance(stdout.trouble, BrokenPipeError) and status == 0:
+            status = _said(f"not all could be printed ({stdout.trouble.strerror}); the files are written", 1)
+        with suppress(OSError, ValueError):  # or Python tries again at its end, and complains
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
+
+
+UNEXPECTED = "an error that datassay did not expect:"
+
+
+def _said(message: str, status: int) -> int:
+    """The sentence on stderr, if that is there; the status."""
+    with suppress(OSError, ValueError, AttributeError):
+        Console(stderr=True, soft_wrap=True, highlight=False).print("datassay: " + escape(_shown(message)))
+    return status
 
 
 def _fail(message: str, status: int) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print("datassay: " + escape(message))
-    sys.exit(status)
+    sys.exit(_said(message, status))

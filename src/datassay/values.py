@@ -8,7 +8,7 @@ import html
 import json
 import platform
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -329,11 +329,17 @@ def _tagged(value: Any) -> Any:
         return value
     if isinstance(value, tuple):
         return {"tuple": [_tagged(v) for v in value]}
+    if isinstance(value, date):  # a datetime is one
+        return {type(value).__name__ if type(value) in (date, datetime) else "datetime": value.isoformat()}
     raise TypeError(f"a label of type {type(value).__name__}, {value!r}, has no place in a file")
 
 
 def _untagged(value: Any) -> Any:
-    return tuple(_untagged(v) for v in value["tuple"]) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    if "tuple" in value:
+        return tuple(_untagged(v) for v in value["tuple"])
+    return date.fromisoformat(value["date"]) if "date" in value else datetime.fromisoformat(value["datetime"])
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from joblib import cpu_count, effective_n_jobs, parallel_config
+from joblib import cpu_count, effective_n_jobs
 from joblib.parallel import get_active_backend
 from numpy import ndarray
 
@@ -480,7 +480,7 @@ def train(
     many = max(1, min(round(TASK / max(min(took), 1e-6)), -(-len(missing) // (4 * max(2, machine.workers(n_jobs))))))
     groups = [missing[a : a + many] for a in range(0, len(missing), many)]
     processes = in_threads or (n_jobs is None and jobs == 1)  # threads would wait for one another
-    with parallel_config("loky", n_jobs=n_jobs or min(cpu_count(), len(groups))) if processes else nullcontext():
+    with machine.loky(n_jobs or min(cpu_count(), len(groups))) if processes else nullcontext():
         results = machine.spread(None if processes else n_jobs, map(task, groups))
         with closing(results):  # type: ignore[type-var]
             for g, found in enumerate(results):

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkabl
 
 import numpy as np
 import torch
-from joblib import effective_n_jobs, parallel_config
+from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
 from torch import Tensor, nn
 
@@ -359,7 +359,7 @@ def each_run(work: Callable[[int, Tick], T], runs: int, n_jobs: int | None, devi
         return results
 
     if n_jobs is not None and effective_n_jobs(n_jobs) > 1:
-        with parallel_config("loky", n_jobs=n_jobs) if in_threads else nullcontext():
+        with machine.loky(n_jobs) if in_threads else nullcontext():
             return elsewhere(0, n_jobs)
     if n_jobs is None and jobs > 1 and not in_threads:
         return elsewhere(0, None)
@@ -369,7 +369,7 @@ def each_run(work: Callable[[int, Tick], T], runs: int, n_jobs: int | None, devi
         left = runs - run - 1
         alone = n_jobs is not None or jobs > 1 or threads == 1  # it was asked for, or there is nothing to gain
         if not alone and left and (time.perf_counter() - start) * left > WORTH_PROCESSES:
-            with parallel_config("loky", n_jobs=min(threads, left)):
+            with machine.loky(min(threads, left)):
                 return elsewhere(run + 1, None)
     return results
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from joblib import Parallel, delayed
+from joblib import Parallel
 from numpy import ndarray
 from scipy.stats import rankdata, spearmanr
 from tqdm import tqdm
@@ -23,6 +23,7 @@ from tqdm import tqdm
 from datassay.checks import DataError, one_of, whole
 from datassay.checks import jobs as check_jobs
 from datassay.data.dataset import Dataset
+from datassay.engines import machine
 from datassay.evaluation.cells import Cell, Found, Sizes, forget, kept, key, sources, work
 from datassay.evaluation.tasks import LOWER, TASKS, Learner
 from datassay.files import PARQUET_KEY, check_target, replacing
@@ -235,13 +236,15 @@ def evaluate(
         # a worker that imports torch has grown so much that loky replaces it: nothing is lost
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         tasks = (
-            delayed(work)(
-                number, cell, where[cell.data], sizes, learns, seconds, None if (p := path(cell)) is None else str(p)
+            machine.task(
+                work, number, cell, where[cell.data], sizes, learns, seconds, None if (p := path(cell)) is None else str(p)
             )
             for number, cell in enumerate(cells)
             if number not in done
         )
-        for number, found in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks):
+        with machine.by_default(n_jobs):
+            results = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks)
+        for number, found in results:
             done[number] = found
             bar.set_postfix_str(f"{found.cell.data} {found.cell.title}")
             bar.update()
