@@ -254,7 +254,9 @@ def value(
     if doubled := values.stats.get("equal_rows"):
         groups = len(values.stats["conflicting_rows"])
         out.print(
-            f"{doubled} rows have an equal row" + (f"; in {groups} groups of them the labels conflict." if groups else ".")
+            f"{doubled} rows have an equal row"
+            + ("" if values.stats.get("bias") else ", or one that is a multiple of it")
+            + (f"; in {groups} groups of them the labels conflict." if groups else ".")
         )
     share = values.flagged.mean()
     out.print(
