@@ -301,3 +301,12 @@ def test_pareto_as_by_pairs() -> None:
     ]
     assert pareto(s, q).tolist() == expected
     assert pareto([], []).tolist() == []
+
+
+def test_of_few_data_sets_the_permutations_count() -> None:
+    two = friedman(pd.DataFrame([[0.9, 0.8, 0.7], [0.8, 0.7, 0.6]], columns=list("abc")))
+    assert (two.f, two.f_p) == (np.inf, 0.0)
+    assert two.exact == pytest.approx(1 / 6)  # chance
+    many = friedman(pd.DataFrame([np.arange(12.0), np.arange(12.0)], columns=list("abcdefghijkl")))
+    assert many.exact == pytest.approx(1e-4)
+    assert friedman(pd.DataFrame(np.random.default_rng(0).normal(size=(10, 3)), columns=list("abc"))).exact is None

@@ -614,3 +614,28 @@ def test_folders_that_can_not_be_read(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty' has no images in sub-folders: .*or Parquet parts"):
         da.read(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        (["1234567890123456789", "1234567890123456788"], int),
+        (["12345678901234567890", "12345678901234567891"], str),
+        (["-9223372036854775808", "9223372036854775808"], str),
+        (["9007199254740993.0", "9007199254740992.0"], str),
+        (["9007199254740992.0", "9007199254740994.0"], float),
+        (["1e300", "2.5e300"], float),
+        (["1e400", "2e400"], str),
+        (["0.10000000000000000555", "1.50"], float),
+        (["123456789012345678", "1"], int),
+    ],
+)
+def test_labels_that_a_number_would_merge_stay_as_they_are_written(tmp_path, labels, kind):
+    path = tmp_path / "t.csv"
+    rows = [f"{i},{i % 7},{labels[i % 2]}" for i in range(20)]
+    path.write_text("\n".join(["p,q,label", *rows]) + "\n")
+    data = da.read(path, label="label", task="classification")
+    assert len(data.classes) == 2
+    assert {type(label) for label in data.y.tolist()} == {kind}
+    assert set(data.y.tolist()) == {kind(label) for label in labels}
+    assert len(np.unique(data.codes)) == 2

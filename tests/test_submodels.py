@@ -1,6 +1,7 @@
 """Trainings on subsets: kept by content, done once, the same bits wherever and however often they were interrupted."""
 
 import gc
+import itertools
 import os
 import signal
 import sqlite3
@@ -11,6 +12,7 @@ import time
 import weakref
 from contextlib import closing
 from dataclasses import dataclass
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -184,16 +186,16 @@ def test_a_file_says_its_format(tmp_path):
             return file.execute("PRAGMA user_version").fetchone()[0]
 
     Store(path).close()
-    assert version() == 1
+    assert version() == 2
     assert version(0) == 0  # as files were before they had a number
     Store(path).close()
-    assert version() == 1
-    version(2)
+    assert version() == 2
+    version(3)
     with pytest.raises(
-        ValueError, match=r"a store of format 2, and this version of datassay reads formats up to 1: install"
+        ValueError, match=r"a store of format 3, and this version of datassay reads formats up to 2: install"
     ):
         Store(path)
-    assert version() == 2
+    assert version() == 3
 
 
 def test_a_store_is_closed_by_whatever_thread(tmp_path, recwarn):
@@ -538,3 +540,75 @@ def test_a_penalty_is_chosen_once_for_the_same_rows_and_keeps_none_of_them(monke
     assert [held() for held in chosen] == [None] * 3
     assert default_model._choice.cache_info().maxsize == default_model.KNOWN
     default_model._choice.cache_clear()
+
+
+def test_a_flipped_bit_is_an_error_and_never_another_training(tmp_path):
+    path = tmp_path / "s.sqlite"
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 2, (6, 50)).astype(np.uint8)
+    keys = [training_key(c, 0) for c in counts]
+    with closing(Store(path)) as store:
+        study = store.study({"data": "abc"})
+        said = [Said(rng.normal(size=(8, 2)).astype(np.float32), rng.normal(size=(50, 2)).astype(np.float32)) for _ in keys]
+        store.put(study, [Training(k, c, 0.5, s, 0.1) for k, c, s in zip(keys, counts, said, strict=True)])
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("PRAGMA journal_mode = DELETE")
+    was = path.read_bytes()
+    found = {"error": 0, "same": 0, "absent": 0}
+    for bit in rng.integers(0, 8 * len(was), 300):
+        now = bytearray(was)
+        now[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(now)
+        try:
+            with closing(Store(path)) as store:
+                there = store.present(study, keys, val=True, rows=True)
+                which = [i for i in range(len(keys)) if i in there]
+                parts = store.read(study, [keys[i] for i in which], val=True, rows=True)
+                for i, told in zip(which, itertools.chain.from_iterable(parts), strict=True):
+                    assert all((a == b).all() for a, b in zip(told, said[i], strict=True))
+                back, subsets = store.drawn(study, 50)
+                for key, row, p in zip(back, subsets.counts, subsets.p, strict=True):
+                    assert p == 0.5
+                    assert (row == counts[keys.index(key)]).all()
+                found["same" if len(there) == len(keys) == len(back) else "absent"] += 1
+        except ValueError:  # DataError is one
+            found["error"] += 1
+        for beside in tmp_path.glob("s.sqlite-*"):
+            beside.unlink()
+    assert found["error"] > 20
+
+
+def test_a_store_that_can_only_be_read_is_used(tmp_path):
+    path = tmp_path / "s.sqlite"
+    counts = np.eye(3, dtype=np.uint8)
+    with closing(Store(path)) as store:
+        study = store.study({"data": "abc"})
+        store.put(
+            study, [Training(training_key(c, 0), c, 0.5, Said(np.zeros((2, 2), np.float32), None), 0.1) for c in counts]
+        )
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("PRAGMA journal_mode = DELETE")
+    refused = sqlite3.OperationalError("attempt to write a readonly database")
+    with mock.patch.object(Store, "_open", side_effect=refused), closing(Store(path)) as store:
+        assert store.study({"data": "abc"}) == study
+        assert len(store.present(study, [training_key(c, 0) for c in counts], val=True, rows=False)) == 3
+        assert len(next(store.read(study, [training_key(counts[0], 0)], val=True, rows=False))) == 1
+        with pytest.raises(DataError, match="can't be written to"):
+            store.study({"data": "other"})
+
+
+def test_a_store_of_the_format_before_is_read_and_added_to(tmp_path):
+    path = tmp_path / "s.sqlite"
+    one, two = np.eye(2, dtype=np.uint8)
+    with closing(Store(path)) as store:
+        study = store.study({"data": "abc"})
+        store.put(study, [Training(training_key(one, 0), one, 0.5, Said(np.ones((2, 2), np.float32), None), 0.1)])
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("ALTER TABLE training DROP COLUMN digest")
+        file.execute("PRAGMA user_version = 1")
+    with closing(Store(path)) as store:
+        store.put(study, [Training(training_key(two, 0), two, 0.5, Said(np.ones((2, 2), np.float32), None), 0.1)])
+        store.put(study, [Training(training_key(one, 0), one, np.nan, Said(None, np.ones((2, 2), np.float32)), 0.1)])
+        both = [training_key(one, 0), training_key(two, 0)]
+        assert len(next(store.read(study, both, val=True, rows=False))) == 2
+        assert store.present(study, both, val=True, rows=True) == {0}

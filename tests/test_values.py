@@ -95,7 +95,7 @@ def test_what_can_t_be_loaded_is_said(tmp_path):
 def rewritten(path, change, drop=()):
     """The same file with other words beside the table."""
     table = pq.read_table(path)
-    meta = json.loads(table.schema.metadata[b"datassay"])
+    meta = json.loads(table.schema.metadata[b"datassay"]) | {"format": 1}  # as files were before they had a digest
     change(meta)
     pq.write_table(table.drop_columns(list(drop)).replace_schema_metadata({b"datassay": json.dumps(meta).encode()}), path)
     return path
@@ -125,8 +125,8 @@ def rewritten_raw(path, words):
 
 
 def test_a_newer_file_is_said(tmp_path):
-    path = rewritten(small().save(tmp_path / "v.parquet"), lambda meta: meta.update(format=2))
-    with pytest.raises(DataError, match="newer datassay, in format 2"):
+    path = rewritten(small().save(tmp_path / "v.parquet"), lambda meta: meta.update(format=3))
+    with pytest.raises(DataError, match="newer datassay, in format 3"):
         Values.load(path)
 
 
@@ -201,3 +201,27 @@ def test_representations_escape():
     assert "<script>" not in values._repr_html_()
     assert "&lt;script&gt;" in values._repr_html_()
     assert repr(values).startswith("Values: 4 rows by cg-score, 2 flagged")
+
+
+def test_a_flipped_bit_is_an_error_and_never_other_scores(tmp_path):
+    path = small().save(tmp_path / "v.parquet")
+    was, whole = path.read_bytes(), Values.load(path)
+    rng = np.random.default_rng(0)
+    same = 0
+    for bit in rng.integers(0, 8 * len(was), 400):
+        now = bytearray(was)
+        now[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(now)
+        try:
+            found = Values.load(path)
+        except DataError:
+            continue
+        pd.testing.assert_frame_equal(found.to_frame(), whole.to_frame(), check_dtype=True)
+        assert (found.method, found.options, found.data_hash) == (whole.method, whole.options, whole.data_hash)
+        same += 1
+    assert same < 200  # in bytes that say nothing, such as statistics
+
+
+def test_a_file_without_a_digest_is_read_as_before(tmp_path):
+    path = rewritten(small().save(tmp_path / "v.parquet"), lambda meta: None)
+    assert (Values.load(path).scores == small().scores).all()

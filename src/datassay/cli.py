@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
+import signal
 import sys
-from contextlib import ExitStack
+import threading
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -15,6 +20,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from datassay.checks import DataError, OptionError
+from datassay.checks import jobs as check_jobs
+from datassay.files import check_paths, check_target
 
 if TYPE_CHECKING:
     from datassay.data.dataset import Dataset
@@ -26,8 +33,47 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(soft_wrap=True, highlight=False, emoji=False)
 
+
+class Stopped(Exception):  # noqa: N818
+    """Ctrl-C or SIGTERM: what is kept, and how to go on."""
+
+
+class _Out:
+    """Standard output, which may go away or be full: no reason to lose what was found."""
+
+    trouble: Exception | None = None
+
+    def write(self, text: str) -> int:
+        try:
+            if self.trouble is None:
+                sys.stdout.write(text)
+        except (OSError, ValueError) as error:
+            self.trouble = error
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            if self.trouble is None:
+                sys.stdout.flush()
+        except (OSError, ValueError) as error:
+            self.trouble = error
+
+    def isatty(self) -> bool:
+        return sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty()
+
+    def fileno(self) -> int:
+        return sys.stdout.fileno()
+
+    @property
+    def encoding(self) -> str:
+        return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
+stdout = _Out()
+out = Console(file=cast(IO[str], stdout), soft_wrap=True, highlight=False, emoji=False)
+
+INTERRUPTED = "interrupted"  # in stats["stopped"], after Ctrl-C
 FEWEST = 40  # rows with which methods are compared; with fewer it is the CG-score
 
 DataPath = Annotated[
@@ -49,6 +95,7 @@ Budget = Annotated[str | None, typer.Option("--budget", help="Time that may be s
 Memory = Annotated[
     str | None, typer.Option("--memory", help="Memory that may be used, such as '8 GB'; default: what is free.")
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that datassay did not write.")]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many suspects the report shows.")]
 
 
@@ -66,6 +113,7 @@ def demo(
         "datassay-demo"
     ),
     seed: Annotated[int, typer.Option(help="Which labels are planted wrong.")] = 0,
+    force: Force = False,
 ) -> None:
     """Find wrong labels planted in real data.
 
@@ -79,12 +127,22 @@ def demo(
     from datassay.methods import value as value_rows
     from datassay.reporting import report as write_report
 
+    if not folder.is_dir() and os.path.lexists(folder):
+        raise DataError(f"{str(folder)!r} is a file: give the name of a folder.")
+    saved, page = folder / "values.parquet", folder / "report.html"
+    if folder.is_dir():
+        _paths([], [saved, page, page.with_suffix(".json")], force)
+    elif not folder.parent.is_dir():
+        raise DataError(f"the folder {str(folder.parent)!r} does not exist: make it first.")
     digits = load_digits()
     data, wrong = plant_wrong_labels(Dataset(digits.images, digits.target), 0.1, seed=seed)
     out.print(
         f"{len(data)} handwritten digits (scikit-learn's); {wrong.sum()} labels (10 %) were planted wrong for this demo."
     )
     values = value_rows(data, method="cg-score", seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    values.save(saved, force=force)
+    write_report(values, data, page, top=200, force=force)
     found = detection(values.scores, wrong)
     first = np.argsort(values.scores, kind="stable")
     out.print(f"Valued by cg-score in {values.stats['seconds']:.1f} s, no model trained. Planted rows among the")
@@ -94,9 +152,6 @@ def demo(
         f"{values.flagged.sum()} rows are flagged, {(values.flagged & wrong).sum()} of them planted; "
         f"AUC {found['auc']:.4f} (by chance 0.5)."
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    saved = values.save(folder / "values.parquet")
-    page = write_report(values, data, folder / "report.html", top=200)
     out.print(
         f"Wrote {saved} and {page}.\nOpen {page.resolve().as_uri()} in a browser: the suspects, and what speaks against them."
     )
@@ -131,6 +186,7 @@ def value(
     scheduler: Annotated[str | None, typer.Option("--scheduler", help="Address of a running dask or ray cluster.")] = None,
     top: Annotated[int, typer.Option("--top", min=0, help="How many suspects to print.")] = 10,
     report: Annotated[Path | None, typer.Option("--report", help="Also write the report to this HTML file.")] = None,
+    force: Force = False,
 ) -> None:
     """Value every row of a file.
 
@@ -142,10 +198,18 @@ def value(
     from datassay.engines.machine import backend as workers
     from datassay.methods import value as value_rows
     from datassay.methods.spec import options_of
+    from datassay.reporting import report as write_report
 
-    labels = Path(label) if label and data.suffix == ".npy" else None
-    _writable([output, report, report and report.with_suffix(".json")], [data, labels, val, features, val_features])
+    if scheduler is not None and backend not in ("dask", "ray"):
+        raise DataError("--scheduler is the address of a cluster: it goes with --backend dask or --backend ray.")
+    check_jobs("value", jobs)
     options = options_of(set_ or [])
+    _paths(
+        [data, *_beside(data, label, id), val, features, val_features],
+        [output, report, report and report.with_suffix(".json")],
+        force,
+        options,
+    )
     rows = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
     out.print(escape(f"{data}: {rows!r}"))
     if len(rows.dropped):
@@ -155,7 +219,8 @@ def value(
         from datassay.evaluation.audit import audit as look
         from datassay.units import in_seconds
 
-        audited = look(rows, budget=in_seconds(budget or "40 s", "budget") / 2, seed=seed)
+        with _stopping("nothing is written, and what was there is as it was"):
+            audited = look(rows, budget=in_seconds(budget or "40 s", "budget") / 2, seed=seed)
         _audited(audited, len(rows))
         method = audited.name
     if budget is not None or memory is not None or (audited is not None and len(rows) > audited.rows):
@@ -167,18 +232,31 @@ def value(
             _fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
         method, options = found.method, found.options | options
         out.print(escape(f"Planned: {method} {found.options}"))
+    name = method or "cg-score"
     with ExitStack() as stack:
         try:
             stack.enter_context(workers(backend, jobs, scheduler))
         except ValueError as error:
             raise DataError(f"--backend, --scheduler: {error}") from None
-        values = value_rows(rows, method=method or "cg-score", seed=seed, **options)
+        with _going_on(name, options):
+            values = value_rows(rows, method=name, seed=seed, **options)
     if audited is not None:
         values = audited.calibrate(values)
+    if values.stats.get("stopped") == INTERRUPTED and not force:
+        output, report = _beside_finished(output), report and _beside_finished(report)
+    saved = values.save(output, force=force)
+    if report is not None:
+        write_report(values, rows, report, top=100, force=force)
+    if (stopped := values.stats.get("stopped")) in (INTERRUPTED, "the time was up"):
+        of = values.options.get("n_models")
+        done = f"{values.stats['trainings']:,}" + (f" of {of:,}" if isinstance(of, int) else "") + " trainings"
+        out.print(f"This run stopped early, {done}: {stopped}.")
     if doubled := values.stats.get("equal_rows"):
         groups = len(values.stats["conflicting_rows"])
         out.print(
-            f"{doubled} rows have an equal row" + (f"; in {groups} groups of them the labels conflict." if groups else ".")
+            f"{doubled} rows have an equal row"
+            + ("" if values.stats.get("bias") else ", or one that is a multiple of it")
+            + (f"; in {groups} groups of them the labels conflict." if groups else ".")
         )
     share = values.flagged.mean()
     out.print(
@@ -190,10 +268,9 @@ def value(
         out.print(escape(f"Warning: {values.stats['warning']}."))
     if top:
         _table(values.suspects(top).iloc[:, :6], title="most suspicious rows")
-    saved = values.save(output)
-    out.print(escape(f"{values.stats['seconds']:.1f} s; wrote {saved}."))
+    out.print(escape(_shown(f"{values.stats['seconds']:.1f} s; wrote {saved}.")))
     if report is not None:
-        _report(values, rows, report, 100)
+        _wrote(report)
     else:
         out.print(escape(f"Next: datassay report {saved} --data {data} -o report.html"))
 
@@ -216,6 +293,7 @@ def report(
     task: Task = None,
     image_size: ImageSize = None,
     encoding: Annotated[str | None, typer.Option("--encoding", help="As in `datassay value`.")] = None,
+    force: Force = False,
 ) -> None:
     """Write one HTML page of suspects.
 
@@ -225,7 +303,7 @@ def report(
     """
     from datassay.values import Values
 
-    _writable([output, output.with_suffix(".json")], [values, data, val, features, val_features])
+    _paths([values, data, val, features, val_features], [output, output.with_suffix(".json")], force)
     found = Values.load(values)
     was = found.stats.get("source", {})
     given = {
@@ -234,8 +312,11 @@ def report(
     }  # fmt: skip
     asked = {name: was.get(name) if came is None else came for name, came in given.items()}
     asked["missing"], asked["encoding"] = asked["missing"] or "error", asked["encoding"] or "utf-8"
+    reads = [values, data, *_beside(data, asked["label"], asked["id"])]
+    reads += [Path(str(asked[name])) for name in ("val", "features", "val_features") if asked[name] is not None]
+    _paths(reads, [output, output.with_suffix(".json")], force)
     rows = _read(data, **asked)
-    _report(found, rows, output, top)
+    _report(found, rows, output, top, force)
 
 
 @app.command()
@@ -307,10 +388,14 @@ def audit(
     Plants known errors in copies of them, and says how many of the first suspects to expect to be wrong.
     """
     from datassay.evaluation.audit import audit as look
+    from datassay.methods.spec import method_of
 
+    for _, _, options in map(method_of, method or []):
+        _paths([data, *_beside(data, label, id), val, features, val_features], [], options=options)
     given = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
     out.print(escape(f"{data}: {given!r}"))
-    found = look(given, method, budget=budget, kind=kind, rate=rate, repeats=repeats, rows=rows, seed=seed)
+    with _stopping("an audit keeps nothing: a smaller --budget ends sooner"):
+        found = look(given, method, budget=budget, kind=kind, rate=rate, repeats=repeats, rows=rows, seed=seed)
     _audited(found, len(given))
     told = {
         "--label": label, "--id": id, "--val": val, "--features": features, "--val-features": val_features, "--task": task,
@@ -369,13 +454,14 @@ def bench(
     fresh: Annotated[bool, typer.Option("--fresh", help="Run all cells anew.")] = False,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Cells that run side by side; default 1.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Print the tasks and the data sets, and run nothing.")] = False,
+    force: Force = False,
 ) -> None:
     """Run methods side by side on tasks whose answers are known.
 
     Writes results.parquet, curves.parquet, agreement.parquet and one page, index.html.
     """
     from datassay.evaluation import TASKS, evaluate
-    from datassay.evaluation.bench import bench_file
+    from datassay.evaluation.bench import TABLES, bench_file
     from datassay.evaluation.datasets import SETS
 
     if list_:
@@ -386,6 +472,7 @@ def bench(
             (name, one.says, one.task, one.source, one.licence) for name, one in SETS.items()
         ])  # fmt: skip
         return
+    tables = [output / f"{name}.parquet" for name in TABLES]
     asked = {} if study is None else bench_file(study)
     pairs = {
         name if equals else "": file if equals else name for name, equals, file in (one.partition("=") for one in path or [])
@@ -395,6 +482,11 @@ def bench(
         "limit": limit, "paths": pairs or None, "download": download or None, "cache": cache, "fresh": fresh or None, "n_jobs": jobs,
     }  # fmt: skip
     asked |= {name: chosen for name, chosen in given.items() if chosen is not None and chosen != []}
+    if os.path.lexists(output) and not output.is_dir():
+        raise DataError(f"{str(output)!r} is a file: give the name of a folder.")
+    if output.is_dir():
+        files = [Path(str(file)) for file in asked["paths"].values()] if isinstance(asked.get("paths"), dict) else []
+        _paths([study, *map(Path, data or []), *files], [*tables, output / "index.html"], force)
     if data:
         asked["data"] = {
             name: _read(Path(name), label, None, None, None, None, None, "error", None, None, "utf-8")
@@ -402,13 +494,11 @@ def bench(
             else name
             for name in data
         }
-    if output.exists() and not output.is_dir():
-        raise DataError(f"{str(output)!r} is a file: give the name of a folder.")
-    output.mkdir(parents=True, exist_ok=True)
     asked.setdefault("folder", output)
-    found = evaluate(**asked)
-    found.save(output)
-    written = found.page(output / "index.html", title="datassay bench")
+    with _stopping(f"the cells that were done are kept in {str(output / 'cells')!r}: the same call goes on there"):
+        found = evaluate(**asked)
+    found.save(output, force=force)
+    written = found.page(output / "index.html", title="datassay bench", force=force)
     for name in dict.fromkeys(found.results["task"]):
         _table(_summary(found, name), title=f"{name}: {TASKS[name].main}, mean over seeds, kinds and rates")
     if len(failed := found.failures()):
@@ -486,29 +576,78 @@ def _read(
     )  # fmt: skip
 
 
-def _writable(outputs: list[Path | None], inputs: list[Path | None]) -> None:
-    """Before any work: every output has a folder, and none is a folder, an input or another output."""
-    taken = {path.resolve() for path in inputs if path is not None}
-    for path in outputs:
-        if path is None:
-            continue
-        if not path.parent.is_dir():
-            raise DataError(f"the folder {str(path.parent)!r} does not exist: make it first.")
-        if path.is_dir():
-            raise DataError(f"{str(path)!r} is a folder: give the name of a file to write.")
-        if not os.access(path.parent, os.W_OK):
-            raise DataError(f"the folder {str(path.parent)!r} can't be written to: give another.")
-        if path.resolve() in taken:
-            raise DataError(
-                f"writing {str(path)!r} would overwrite a file that this call reads or writes: give another name."
-            )
-        taken.add(path.resolve())
+def _paths(
+    reads: Sequence[Path | None],
+    writes: Sequence[Path | None],
+    force: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> None:
+    """Before any work: all that the call reads and writes, the files among a method's options too."""
+    from datassay.methods.definition import ADDS_TO, WRITES
+
+    named = {name: given for name, given in (options or {}).items() if isinstance(given, (str, Path)) and str(given)}
+    check_paths(
+        reads,
+        [*writes, *(Path(named[name]) for name in WRITES if name in named and Path(named[name]).parent.is_dir())],
+        adds_to=[Path(named[name]) for name in ADDS_TO if name in named],
+        force=force,
+        or_force=", or add --force",
+    )
+    for name in WRITES:
+        if name in named:
+            check_target(named[name])
 
 
-def _report(values: Any, rows: Dataset, path: Path, top: int) -> None:
+def _beside(data: Path, label: Any, id: Any) -> list[Path]:
+    """The files of labels and ids of an npy file."""
+    if data.suffix.lower() != ".npy":
+        return []
+    found = [Path(name) if Path(name).is_file() else data.parent / name for name in (label, id) if isinstance(name, str)]
+    return [path for path in found if path.is_file()]
+
+
+@contextmanager
+def _stopping(kept: str) -> Iterator[None]:
+    """Ctrl-C inside says what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped; {kept}.") from None
+
+
+def _going_on(method: str, options: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """What is kept of a method that was stopped."""
+    from datassay.methods import takes
+
+    for name, what in (("store", "the trainings that were done are"), ("checkpoint", "what was done is")):
+        if options.get(name) is not None:
+            return _stopping(f"{what} kept in {str(options[name])!r}: the same call goes on there")
+    hints = {"store": "--set store=trainings.sqlite", "checkpoint": "--set checkpoint=a-folder"}
+    hint = next(
+        (f"; with {said} the same call goes on where it was stopped" for n, said in hints.items() if takes(n, method)), ""
+    )
+    return _stopping(f"nothing is written, and what was there is as it was{hint}")
+
+
+def _beside_finished(path: Path) -> Path:
+    """The path, or one beside it where a file is there: half a run does not take the place of a whole one."""
+    if not path.exists():
+        return path
+    for number in itertools.count(1):
+        beside = path.with_name(f"{path.stem}.stopped{'' if number == 1 else f'-{number}'}{path.suffix}")
+        with suppress(DataError):
+            check_paths([], [beside, *([beside.with_suffix(".json")] if path.suffix == ".html" else [])])
+            break
+    return beside
+
+
+def _report(values: Any, rows: Dataset, path: Path, top: int, force: bool) -> None:
     from datassay.reporting import report as write
 
-    page = write(values, rows, path, top=top)
+    _wrote(write(values, rows, path, top=top, force=force))
+
+
+def _wrote(page: Path) -> None:
     out.print(escape(f"Wrote {page} and {page.with_suffix('.json')}. Open {page.resolve().as_uri()} in a browser."))
 
 
@@ -529,20 +668,57 @@ def _shown(cell: Any) -> str:
 
 def main() -> None:
     """Entry point: errors become one sentence and a status."""
+    for name in ("SIGTERM", "SIGHUP"):  # like Ctrl-C: what was done is kept, and workers end
+        number = getattr(signal, name, None)
+        if number and threading.current_thread() is threading.main_thread() and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+    status = 0
+    stdout.trouble = None
     try:
         app()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except (DataError, OptionError) as error:
-        _fail(str(error), 2)
+        status = _said(str(error), 2)
     except ImportError as error:
         if "pip install" not in str(error):
             raise
-        _fail(str(error), 2)
+        status = _said(str(error), 2)
+    except Stopped as error:
+        status = _said(str(error), 130)
     except KeyboardInterrupt:
-        _fail("stopped", 130)
-    except (OSError, MemoryError) as error:
-        _fail(f"{type(error).__name__}: {error}", 1)
+        status = _said("stopped", 130)
+    except MemoryError as error:
+        status = _said(f"there is not enough memory: {str(error) or 'give fewer rows or columns'}", 1)
+    except (OSError, UnicodeError) as error:
+        status = _said(f"{type(error).__name__}: {error}", 1)
+    except Exception as error:
+        if os.environ.get("DATASSAY_DEBUG"):
+            raise
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        status = _said(
+            f"{UNEXPECTED} {type(error).__name__}: {(str(error).splitlines() or [''])[0]} ({Path(where.filename).name}, line "
+            f"{where.lineno}); nothing was written. With DATASSAY_DEBUG=1 in the environment all of it is shown: please report it.",
+            1,
+        )
+    stdout.flush()
+    if isinstance(stdout.trouble, OSError):
+        if not isinstance(stdout.trouble, BrokenPipeError) and status == 0:
+            status = _said(f"not all could be printed ({stdout.trouble.strerror}); the files are written", 1)
+        with suppress(OSError, ValueError):  # or Python tries again at its end, and complains
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
+
+
+UNEXPECTED = "an error that datassay did not expect:"
+
+
+def _said(message: str, status: int) -> int:
+    """The sentence on stderr, if that is there; the status."""
+    with suppress(OSError, ValueError, AttributeError):
+        Console(stderr=True, soft_wrap=True, highlight=False).print("datassay: " + escape(_shown(message)))
+    return status
 
 
 def _fail(message: str, status: int) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print("datassay: " + escape(message))
-    sys.exit(status)
+    sys.exit(_said(message, status))

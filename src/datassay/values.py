@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import html
 import json
 import platform
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ import pyarrow.parquet as pq
 from scipy.optimize import isotonic_regression
 
 from datassay.checks import DataError
-from datassay.files import replacing
+from datassay.files import PARQUET_KEY, check_target, replacing
 
-_KEY = b"datassay"
+_KEY = PARQUET_KEY
+_DIGEST = PARQUET_KEY + b".digest"
+FORMAT = 2  # with a digest of all that is in the file; 1: without
 _OWN = ("id", "score", "rank", "flagged", "given_label", "suggested_label")
 
 
@@ -134,17 +137,21 @@ class Values:
         fitted: np.ndarray = isotonic_regression(right, weights=count).x[level]
         return np.clip(fitted, least, 1)
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write one Parquet file with everything inside; written beside and renamed, never half there.
+
+        A file that is there is replaced if datassay wrote it, or with ``force``.
 
         Raises
         ------
         DataError
-            If labels or ids are of a kind that a file can't hold (numbers, text, truth values and tuples of these can).
+            If labels or ids are of a kind that a file can't hold (numbers, text, truth values and tuples of these can), or a file
+            of others would be replaced.
         """
         path = Path(path)
         if not path.parent.is_dir():
             raise DataError(f"the folder {str(path.parent)!r} does not exist: make it first.")
+        check_target(path, force=force, or_force=", or pass force=True")
         table: dict[str, Any] = {"score": self.scores, "rank": self.ranks(), "flagged": self.flagged}
         kinds: dict[str, str] = {}
         for name in ("ids", "given_label", "suggested_label"):
@@ -157,7 +164,7 @@ class Values:
         for name in [k for k, v in stats.items() if isinstance(v, np.ndarray) and v.shape == (len(self),)]:
             table[f"stats.{name}"] = stats.pop(name)
         meta = {
-            "format": 1,
+            "format": FORMAT,
             "method": self.method,
             "options": self.options,
             "stats": stats,
@@ -165,7 +172,9 @@ class Values:
             "data_hash": self.data_hash,
             "versions": self.versions,
         }
-        arrow = pa.table(table).replace_schema_metadata({_KEY: json.dumps(meta, default=_plain).encode()})
+        arrow = pa.table(table)
+        about = json.dumps(meta, default=_plain)
+        arrow = arrow.replace_schema_metadata({_KEY: about.encode(), _DIGEST: _digest(arrow, about)})
         with replacing(path) as beside:
             pq.write_table(arrow, beside, compression="zstd")
         return path
@@ -177,29 +186,36 @@ class Values:
         Raises
         ------
         DataError
-            If the file is not there or was not written by `save`.
+            If the file is not there, was not written by `save`, or is not as it was written.
         """
         if not Path(path).is_file():
             raise DataError(f"there is no file {str(path)!r}.")
+        content = Path(path).read_bytes()
+        again = "write it again with `datassay value -o` or Values.save"
+        if not content.startswith(b"PAR1"):
+            raise DataError(f"{str(path)!r} is not a Parquet file: a file written by `datassay value -o` is needed.")
         try:
-            table = pq.read_table(path)
-        except pa.ArrowInvalid:
-            raise DataError(
-                f"{str(path)!r} is not a Parquet file: a file written by `datassay value -o` is needed."
-            ) from None
+            table = pq.read_table(pa.BufferReader(content))
+            table.validate(full=True)
+        except MemoryError:
+            raise DataError(f"{str(path)!r} is not whole: {again}.") from None
+        except Exception as error:  # Arrow has many words for it
+            raise DataError(f"{str(path)!r} is not whole ({type(error).__name__}): {again}.") from error
         if _KEY not in (table.schema.metadata or {}):
             raise DataError(
                 f"{str(path)!r} holds no values: a file written by `datassay value -o` or Values.save is needed."
             )
+        about = table.schema.metadata[_KEY]
         try:
-            meta = json.loads(table.schema.metadata[_KEY])
-            if meta["format"] == 1:
+            meta = json.loads(about)
+            if meta["format"] in (1, FORMAT):
+                if meta["format"] == FORMAT and table.schema.metadata.get(_DIGEST) != _digest(table, about.decode()):
+                    raise DataError(f"{str(path)!r} is not whole (it is not as it was written): {again}.")
                 return cls(**_parts(table, meta))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"{str(path)!r} is not whole ({type(error).__name__}: {error}): write it again with `datassay value -o` or "
-                "Values.save."
-            ) from error
+        except DataError:
+            raise
+        except Exception as error:  # a file that somebody else put together, too
+            raise DataError(f"{str(path)!r} is not whole ({type(error).__name__}: {error}): {again}.") from error
         raise DataError(f"{str(path)!r} was written by a newer datassay, in format {meta['format']}: update datassay.")
 
     def __repr__(self) -> str:
@@ -226,6 +242,19 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in names}
 
 
+def _digest(table: pa.Table, about: str) -> bytes:
+    """Of the columns, by what is in them and not by how Parquet has it, and of what stands beside them."""
+    found = hashlib.blake2b(about.encode(), digest_size=16)
+    for name in table.column_names:
+        column = table.column(name)
+        found.update(repr((name, str(column.type), len(column), column.null_count)).encode())
+        if pa.types.is_string(column.type) or column.null_count:
+            found.update(json.dumps(column.to_pylist(), default=str).encode())
+        else:
+            found.update(np.ascontiguousarray(column.to_numpy()).tobytes())
+    return found.hexdigest().encode()
+
+
 def _parts(table: pa.Table, meta: dict[str, Any]) -> dict[str, Any]:
     """What `Values` is made of, from a table and what stands beside it."""
     column = {name: table.column(name) for name in table.column_names}
@@ -236,6 +265,22 @@ def _parts(table: pa.Table, meta: dict[str, Any]) -> dict[str, Any]:
     def labels(name: str, attribute: str) -> np.ndarray | None:
         return _from_column(column[name], meta["kinds"][attribute]) if name in column else None
 
+    kinds = {"method": str, "options": dict, "stats": dict, "kinds": dict, "data_hash": str, "versions": dict}
+    for name, kind in kinds.items():
+        if not isinstance(meta[name], kind):
+            raise TypeError(f"{name} is {meta[name]!r}")
+    for name, c in column.items():
+        dtype = c.type
+        number = pa.types.is_floating(dtype) or pa.types.is_integer(dtype) or pa.types.is_boolean(dtype)
+        right = {
+            "score": pa.types.is_floating(dtype),
+            "flagged": pa.types.is_boolean(dtype),
+            "rank": pa.types.is_integer(dtype),
+        }
+        if not right.get(name, number or not name.startswith(("column.", "stats."))):
+            raise TypeError(f"column {name!r} is of type {dtype}")
+        if c.null_count and name in right:
+            raise TypeError(f"column {name!r} has gaps")
     return {
         "ids": _from_column(column["id"], meta["kinds"]["ids"]),
         "scores": column["score"].to_numpy(),
@@ -284,11 +329,17 @@ def _tagged(value: Any) -> Any:
         return value
     if isinstance(value, tuple):
         return {"tuple": [_tagged(v) for v in value]}
+    if isinstance(value, date):  # a datetime is one
+        return {type(value).__name__ if type(value) in (date, datetime) else "datetime": value.isoformat()}
     raise TypeError(f"a label of type {type(value).__name__}, {value!r}, has no place in a file")
 
 
 def _untagged(value: Any) -> Any:
-    return tuple(_untagged(v) for v in value["tuple"]) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    if "tuple" in value:
+        return tuple(_untagged(v) for v in value["tuple"])
+    return date.fromisoformat(value["date"]) if "date" in value else datetime.fromisoformat(value["datetime"])
 
 
 def _plain(value: Any) -> Any:

@@ -6,8 +6,10 @@ CSV, Parquet, npy, npz, a folder of images with a sub-folder a class; data sets 
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -329,12 +331,23 @@ def _csv(path: Path, label: str | None, id: str | None, encoding: str) -> pa.Tab
 
 
 def _as_number(column: pa.ChunkedArray, whole: bool) -> pa.ChunkedArray:
-    """Text of whole numbers alone, or unless ``whole`` of decimals alone, becomes numbers; where "007" is among it, all stays text."""
-    kinds = [(r"^-?(0|[1-9]\d{0,17})$", pa.int64()), (r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$", pa.float64())]
-    for pattern, kind in kinds[:1] if whole else kinds:
-        if pc.all(pc.match_substring_regex(column, pattern)).as_py():
-            return pc.cast(column, kind)
-    return column
+    """Text of whole numbers alone, or unless ``whole`` of decimals alone, becomes numbers; where "007" is among it, all stays text.
+
+    So it does where a number would be another one than is written: whole numbers beyond 64 bits, decimals beyond 2^53.
+    """
+    if pc.all(pc.match_substring_regex(column, r"^-?(0|[1-9]\d{0,17})$")).as_py():
+        return pc.cast(column, pa.int64())
+    if whole or not pc.all(pc.match_substring_regex(column, r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$")).as_py():
+        return column
+    if pc.all(pc.match_substring_regex(column, r"^-?\d+$")).as_py():
+        try:
+            return pc.cast(column, pa.int64())
+        except pa.ArrowInvalid:
+            return column
+    numbers = pc.cast(column, pa.float64())
+    large = pc.greater_equal(pc.abs(numbers), 2.0**53)
+    pairs = zip(pc.filter(column, large).to_pylist(), pc.filter(numbers, large).to_pylist(), strict=True)
+    return numbers if all(math.isfinite(x) and Decimal(text) == Decimal(repr(x)) for text, x in pairs) else column
 
 
 def _is_path(source: Any) -> bool:

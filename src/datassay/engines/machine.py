@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import socket
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,7 +71,9 @@ def spread(n_jobs: int | None, tasks: Iterable[Any]) -> Iterator[Any]:
         if n_jobs is None and effective_n_jobs(None) == 1:  # its own default is -1
             yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)
         elif get_active_backend()[0].supports_return_generator:
-            yield from Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
+            with by_default(n_jobs):
+                found = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
+            yield from found
         else:
             rest = iter(
                 tasks
@@ -82,7 +85,47 @@ def spread(n_jobs: int | None, tasks: Iterable[Any]) -> Iterator[Any]:
 def task(work: Callable[..., Any], *arguments: Any) -> Any:
     """For `spread`. The arguments travel with the task: as joblib's arguments, Dask would put the large ones on one worker,
     and a run would not end if that worker was killed."""
-    return delayed(partial(work, *arguments))()
+    return delayed(partial(_for_parent, os.getpid(), work, *arguments))()
+
+
+def _for_parent(parent: int, work: Callable[..., Any], *arguments: Any) -> Any:
+    _end_with(parent)
+    return work(*arguments)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """A worker process ends within a second or so when the process that started it is gone."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    if os.name == "posix" and os.getppid() == parent:  # else it is another cluster's
+        threading.Thread(target=watch, daemon=True, name="datassay-watch").start()
+
+
+def _begin_for(parent: int) -> None:
+    """A worker's first deed: it may be late, and its parent gone."""
+    if os.name == "posix" and os.getppid() != parent:
+        os._exit(1)
+    _end_with(parent)
+
+
+def loky(n_jobs: int | None = None) -> AbstractContextManager[Any]:
+    """joblib's own processes, which end when this one does, even if they had nothing to do yet."""
+    context: AbstractContextManager[Any] = parallel_config(
+        "loky", n_jobs=-1 if n_jobs is None else n_jobs, initializer=_begin_for, initargs=(os.getpid(),)
+    )
+    return context
+
+
+def by_default(n_jobs: int | None) -> AbstractContextManager[Any]:
+    """`loky` where so many jobs are asked for and joblib has no other backend set."""
+    if n_jobs is None or type(get_active_backend()[0]).__name__ != "LokyBackend":
+        return nullcontext()
+    return loky(n_jobs)
 
 
 def workers(n_jobs: int | None) -> int:
@@ -102,13 +145,20 @@ def backend(name: str | None, n_jobs: int | None = None, scheduler: str | None =
     ValueError
         If there is no such backend, or no cluster at that address.
     """
+    if scheduler is not None:
+        if name not in ("dask", "ray"):
+            raise ValueError("a scheduler goes with backend 'dask' or 'ray'.")
+        _answers(scheduler)
     if name is None:
         if n_jobs is None:
             yield
         else:
-            with parallel_config(n_jobs=n_jobs):
+            with loky(n_jobs):
                 yield
-    elif name in ("loky", "threading"):
+    elif name == "loky":
+        with loky(n_jobs):
+            yield
+    elif name == "threading":
         with parallel_config(backend=name, n_jobs=-1 if n_jobs is None else n_jobs):
             yield
     elif name == "dask":
@@ -118,7 +168,13 @@ def backend(name: str | None, n_jobs: int | None = None, scheduler: str | None =
             raise ImportError("backend 'dask' needs dask: pip install 'datassay[dask]'") from error
         with ExitStack() as stack:
             try:
-                address = scheduler or stack.enter_context(LocalCluster(n_workers=n_jobs, threads_per_worker=1))
+                local = {
+                    "n_workers": n_jobs,
+                    "threads_per_worker": 1,
+                    "host": "127.0.0.1",
+                    "dashboard_address": "127.0.0.1:0",
+                }
+                address = scheduler or stack.enter_context(LocalCluster(**local))
                 stack.enter_context(Client(address, timeout=10))
             except OSError as error:
                 raise ValueError(f"no dask scheduler answers at {scheduler}: {error}") from None
@@ -130,7 +186,11 @@ def backend(name: str | None, n_jobs: int | None = None, scheduler: str | None =
             from ray.util.joblib import register_ray
         except ImportError as error:
             raise ImportError("backend 'ray' needs ray: pip install 'datassay[ray]'") from error
-        ray.init(address=scheduler, num_cpus=None if scheduler else n_jobs, include_dashboard=False, log_to_driver=False)
+        here: dict[str, Any] = {} if scheduler else {"num_cpus": n_jobs, "_node_ip_address": "127.0.0.1"}
+        try:
+            ray.init(address=scheduler, include_dashboard=False, log_to_driver=False, **here)
+        except (ConnectionError, RuntimeError) as error:
+            raise ValueError(f"ray can't be started or reached: {str(error).splitlines()[0]}") from None
         try:
             register_ray()
             with parallel_config(backend="ray", n_jobs=-1 if n_jobs is None else n_jobs):
@@ -139,6 +199,25 @@ def backend(name: str | None, n_jobs: int | None = None, scheduler: str | None =
             ray.shutdown()
     else:
         raise ValueError(f"backend must be 'loky', 'threading', 'dask' or 'ray', got {name!r}.")
+
+
+def _answers(scheduler: str) -> None:
+    """Something listens at the address of a scheduler; 'auto' is ray's word for the one on this machine.
+
+    Raises
+    ------
+    ValueError
+        Nothing does, or it is no address.
+    """
+    if scheduler == "auto":
+        return
+    found = re.fullmatch(r"(?:\w+://)?\[?([^/\s]+?)\]?:(\d{1,5})/?", scheduler)
+    if found is None or int(found[2]) > 65535:
+        raise ValueError(f"a scheduler's address is such as tcp://10.0.0.1:8786, got {scheduler!r}.")
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=5).close()
+    except OSError as error:
+        raise ValueError(f"no scheduler answers at {scheduler}: {error}.") from None
 
 
 _inside = 0

@@ -16,13 +16,13 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkabl
 
 import numpy as np
 import torch
-from joblib import effective_n_jobs, parallel_config
+from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
 from torch import Tensor, nn
 
 from datassay.engines import machine
 from datassay.engines.gradients import Loss
-from datassay.files import replacing
+from datassay.files import mark_zip, replacing
 
 SAVE_EVERY = 5.0  # seconds between checkpoints: an epoch of a small network takes milliseconds
 WORTH_PROCESSES = 15.0  # seconds of work left from which on other processes are started
@@ -277,6 +277,8 @@ def keep(content: dict[str, Any], path: Path, key: str = "") -> None:
     """Tensors and numbers in a file, written beside and renamed; ``key`` says of what run."""
     with replacing(path) as beside:
         torch.save({"key": key, **content} if key else content, beside)
+        if not key:  # what somebody asked for by name, and may ask for again
+            mark_zip(beside)
 
 
 def kept(path: Path, key: str, device: torch.device | str) -> dict[str, Any]:
@@ -357,7 +359,7 @@ def each_run(work: Callable[[int, Tick], T], runs: int, n_jobs: int | None, devi
         return results
 
     if n_jobs is not None and effective_n_jobs(n_jobs) > 1:
-        with parallel_config("loky", n_jobs=n_jobs) if in_threads else nullcontext():
+        with machine.loky(n_jobs) if in_threads else nullcontext():
             return elsewhere(0, n_jobs)
     if n_jobs is None and jobs > 1 and not in_threads:
         return elsewhere(0, None)
@@ -367,7 +369,7 @@ def each_run(work: Callable[[int, Tick], T], runs: int, n_jobs: int | None, devi
         left = runs - run - 1
         alone = n_jobs is not None or jobs > 1 or threads == 1  # it was asked for, or there is nothing to gain
         if not alone and left and (time.perf_counter() - start) * left > WORTH_PROCESSES:
-            with parallel_config("loky", n_jobs=min(threads, left)):
+            with machine.loky(min(threads, left)):
                 return elsewhere(run + 1, None)
     return results
 

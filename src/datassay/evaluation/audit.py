@@ -35,6 +35,7 @@ from tqdm import tqdm
 from datassay.checks import DataError, Number, of_kind, one_of, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import machine
+from datassay.evaluation.cells import uninterrupted
 from datassay.evaluation.detection import KINDS, LABELS, detection, plant
 from datassay.evaluation.tasks import stream
 from datassay.methods import EXTRAS, METHODS, find, takes, value
@@ -359,6 +360,7 @@ def _try(mine: _Tried, one: Asked, copy: Dataset, wrong: ndarray, seed: int) -> 
     except Exception as error:  # a method that fails is a line in the table, and the others go on
         mine.error = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         return 0.0
+    uninterrupted(values)
     mine.places.append(place(values.scores, wrong))
     mine.measures.append(detection(values.scores, wrong))
     mine.auc.append(mine.measures[-1]["auc"])

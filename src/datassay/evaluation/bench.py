@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+import pyarrow as pa
+import pyarrow.parquet as pq
+from joblib import Parallel
 from numpy import ndarray
 from scipy.stats import rankdata, spearmanr
 from tqdm import tqdm
@@ -21,14 +23,16 @@ from tqdm import tqdm
 from datassay.checks import DataError, one_of, whole
 from datassay.checks import jobs as check_jobs
 from datassay.data.dataset import Dataset
+from datassay.engines import machine
 from datassay.evaluation.cells import Cell, Found, Sizes, forget, kept, key, sources, work
 from datassay.evaluation.tasks import LOWER, TASKS, Learner
-from datassay.files import replacing
+from datassay.files import PARQUET_KEY, check_target, replacing
 from datassay.methods import METHODS, meant
 from datassay.methods.spec import method_of
 from datassay.units import in_seconds
 
 NAMES = ["task", "data", "kind", "rate", "seed", "method"]
+TABLES = ("results", "curves", "agreement")  #: files of a bench
 SHIPPED = ("digits", "breast-cancer", "wine", "iris", "2dplanes", "fried", "gaussians")
 
 
@@ -63,22 +67,40 @@ class Evaluation:
         """The cells that came to nothing, and why."""
         return self.results[self.results["error"] != ""][[*NAMES, "error"]].reset_index(drop=True)
 
-    def save(self, folder: str | Path) -> Path:
-        """results.parquet, curves.parquet and agreement.parquet in this folder, each written beside and renamed."""
+    def save(self, folder: str | Path, *, force: bool = False) -> Path:
+        """results.parquet, curves.parquet and agreement.parquet in this folder, each written beside and renamed.
+
+        Files that are there are replaced if datassay wrote them, or with ``force``.
+        """
         folder = Path(folder)
+        for name in TABLES:
+            check_target(folder / f"{name}.parquet", force=force, or_force=", or pass force=True")
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("results", "curves", "agreement"):
+        for name in TABLES:
+            table = pa.Table.from_pandas(getattr(self, name), preserve_index=False)
             with replacing(folder / f"{name}.parquet") as beside:
-                getattr(self, name).to_parquet(beside, index=False)
+                pq.write_table(
+                    table.replace_schema_metadata({**table.schema.metadata, PARQUET_KEY + b".bench": b"1"}), beside
+                )
         return folder
 
-    def page(self, path: str | Path, *, title: str = "Methods side by side", notes: Sequence[str] = ()) -> Path:
+    def page(
+        self, path: str | Path, *, title: str = "Methods side by side", notes: Sequence[str] = (), force: bool = False
+    ) -> Path:
         """One HTML file: tables, critical differences, time against quality, curves."""
         from datassay.evaluation.page import page
 
         main = {name: TASKS[name].main for name in self.results["task"].unique()}
         return page(
-            self.results, self.curves, path, title=title, notes=notes, metric=main, lower=LOWER, agreement=self.agreement
+            self.results,
+            self.curves,
+            path,
+            title=title,
+            notes=notes,
+            metric=main,
+            lower=LOWER,
+            agreement=self.agreement,
+            force=force,
         )
 
     def __repr__(self) -> str:
@@ -191,10 +213,10 @@ def evaluate(
     cells = _cells(list(where), methods, task, kinds, rates, seeds)
     seconds = None if limit is None else in_seconds(limit, "limit")
     home = None if folder is None else Path(folder) / "cells"
-    if home is not None:
-        home.mkdir(parents=True, exist_ok=True)
     for source in where.values():  # a set that is not there is said before the work begins
         source.split(sizes, 0)
+    if home is not None:
+        home.mkdir(parents=True, exist_ok=True)
 
     def path(cell: Cell) -> Path | None:
         return None if home is None else home / f"{key(cell, where[cell.data], sizes, learns)}.cell"
@@ -214,13 +236,15 @@ def evaluate(
         # a worker that imports torch has grown so much that loky replaces it: nothing is lost
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         tasks = (
-            delayed(work)(
-                number, cell, where[cell.data], sizes, learns, seconds, None if (p := path(cell)) is None else str(p)
+            machine.task(
+                work, number, cell, where[cell.data], sizes, learns, seconds, None if (p := path(cell)) is None else str(p)
             )
             for number, cell in enumerate(cells)
             if number not in done
         )
-        for number, found in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks):
+        with machine.by_default(n_jobs):
+            results = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks)
+        for number, found in results:
             done[number] = found
             bar.set_postfix_str(f"{found.cell.data} {found.cell.title}")
             bar.update()

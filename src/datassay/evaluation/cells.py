@@ -29,6 +29,8 @@ from datassay.evaluation.tasks import TASKS, Case, Curve, Learner
 from datassay.files import replacing
 from datassay.methods import find, takes, value
 from datassay.subsets.identity import coded
+from datassay.subsets.study import INTERRUPTED
+from datassay.values import Values
 
 DIGEST = 16  # bytes
 
@@ -151,6 +153,7 @@ def run(cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float
             start = time.perf_counter()
             values = value(case.data, cell.method, seed=cell.seed, **options)
             seconds = time.perf_counter() - start
+            uninterrupted(values)
             metrics, curves = task.measure(case, values, learner)
         except KeyboardInterrupt:
             raise
@@ -158,6 +161,18 @@ def run(cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float
             what = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
             return Found(cell, {}, {}, np.zeros(0), what or type(error).__name__)
     return Found(cell, {k: float(v) for k, v in metrics.items()} | {"seconds": seconds}, curves, values.scores, "")
+
+
+def uninterrupted(values: Values) -> None:
+    """A method on subsets that Ctrl-C stops goes on with what it has: for one who compares methods that is half a training.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        It was stopped so.
+    """
+    if values.stats.get("stopped") == INTERRUPTED:
+        raise KeyboardInterrupt
 
 
 @lru_cache(maxsize=2)

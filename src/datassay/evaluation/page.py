@@ -18,7 +18,7 @@ from scipy import stats
 
 from datassay.checks import DataError
 from datassay.evaluation import statistics as st
-from datassay.files import replacing
+from datassay.files import check_target, replacing
 from datassay.reporting.html import count, digest, number
 
 RESULTS = [*st.CELL, "seed", "metric", "value", "error"]
@@ -56,6 +56,7 @@ def page(
     metric: str | Mapping[str, str] | None = None,
     lower: Collection[str] = _COST,
     agreement: pd.DataFrame | None = None,
+    force: bool = False,
 ) -> Path:
     """Write one self-contained page about a comparison of methods; written beside and renamed, never half there.
 
@@ -77,6 +78,8 @@ def page(
         Metrics of which a low value is better.
     agreement
         A line per pair of methods: task, data, kind, rate, method, other, spearman.
+    force
+        Replace a file that datassay did not write.
 
     Raises
     ------
@@ -88,6 +91,7 @@ def page(
         raise DataError(f"the folder {str(path.parent)!r} does not exist: make it first.")
     if path.is_dir():
         raise DataError(f"{str(path)!r} is a folder: give the name of a file.")
+    check_target(path, force=force, or_force=", or pass force=True")
     html = to_html(results, curves, title=title, notes=notes, metric=metric, lower=lower, agreement=agreement)
     with replacing(path) as beside:
         beside.write_text(html, encoding="utf-8", errors="backslashreplace")

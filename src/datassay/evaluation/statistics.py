@@ -6,8 +6,9 @@ difference look certain. Demšar, "Statistical comparisons of classifiers over m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from scipy import stats
 
 from datassay.checks import DataError
 
+FEW = 9  # data sets for which chi squared and F are no good approximations
 CELL = ["task", "data", "kind", "rate", "method"]  # what seeds repeat
 
 
@@ -29,13 +31,14 @@ class Blocks(NamedTuple):
 
 
 class Friedman(NamedTuple):
-    """Friedman's test over all methods; ``ranks``: the mean rank of each, 1 = best."""
+    """Friedman's test over all methods; ``ranks``: the mean rank of each, 1 = best; ``exact``: p by permutation, of few data sets."""
 
     statistic: float
     p: float
     f: float
     f_p: float
     ranks: pd.Series
+    exact: float | None = None
 
 
 def means(results: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -171,7 +174,28 @@ def friedman(matrix: pd.DataFrame, *, higher_is_better: bool = True) -> Friedman
         float(f),
         float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))),
         pd.Series(mean, index=matrix.columns, name="rank"),
+        _permuted(ranks) if n <= FEW else None,
     )
+
+
+def _permuted(ranks: ndarray) -> float:
+    """How often the ranks, in any order within each data set, agree as much as they do: all orders where these are few, else 9,999
+    that are drawn, and the one that was seen.
+
+    >>> _permuted(np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]))  # one of six orders
+    0.16666666666666666
+    """
+    n, k = ranks.shape
+    seen = float(np.sum(ranks.sum(axis=0) ** 2))
+    if k <= 8 and math.factorial(k) ** (n - 1) <= 20_000:
+        orders = np.array(list(permutations(range(k))))
+        sums = ranks[0][None]
+        for row in ranks[1:]:
+            sums = (sums[:, None] + row[orders][None]).reshape(-1, k)
+        return float(np.mean((sums**2).sum(axis=1) >= seen - 1e-9))
+    rng = np.random.default_rng(0)
+    drawn = np.sum([rng.permuted(np.broadcast_to(row, (9_999, k)), axis=1) for row in ranks], axis=0)
+    return float(1 + np.sum((drawn**2).sum(axis=1) >= seen - 1e-9)) / 10_000
 
 
 def nemenyi_cd(k: int, N: int, alpha: float = 0.05) -> float:

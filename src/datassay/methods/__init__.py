@@ -30,7 +30,7 @@ from datassay.costs import subsets as subset_costs
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines.machine import Rates
-from datassay.methods.definition import require, sources
+from datassay.methods.definition import numbers_that_fit, require, sources, told
 from datassay.values import Values
 
 GROUP = "datassay.methods"  #: of entry points
@@ -476,20 +476,25 @@ def _checked(function: Callable[..., Any], name: str, data: Dataset, options: di
         It returned something else than `Values` of these rows, or one finite number a row.
     """
     start = time.perf_counter()
-    found = function(data, **options)
+    with numbers_that_fit(name):
+        found = function(data, **options)
     if isinstance(found, Values):
         if len(found) != len(data) or not np.array_equal(found.ids, data.ids):
             raise DataError(f"{name} must return Values of the {len(data)} rows that it was given, in their order.")
-        return replace(found, method=name, data_hash=data.hash, stats=found.stats | sources(data))
+        return replace(
+            found,
+            method=name,
+            data_hash=data.hash,
+            stats=found.stats | told(name, data, found.scores, found.stats) | sources(data),
+        )
     try:
         scores = np.array(found, np.float64)
     except (TypeError, ValueError):
         raise DataError(f"{name} must return Values or one number a row, got {type(found).__name__}.") from None
     if scores.shape != (len(data),):
         raise DataError(f"{name} must return one number for each of {len(data)} rows, got shape {scores.shape}.")
-    if len(bad := np.flatnonzero(~np.isfinite(scores))):
-        raise DataError(f"{name}: the score of row {bad[0]} (id {plain(data.ids[bad[0]])!r}) is {scores[bad[0]]}.")
     stats = {"seconds": time.perf_counter() - start, "flag_rule": "none: the method gives scores alone"} | sources(data)
+    stats |= told(name, data, scores, {})
     given = {option: plain(value) for option, value in options.items()}
     return Values(data.ids, scores, np.zeros(len(data), bool), {}, name, given, stats, data.y, None, data.hash)
 

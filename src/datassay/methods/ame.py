@@ -29,7 +29,7 @@ from datassay.engines import designs, effects, knockoffs, semivalues
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.methods import ame_groups
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.study import Stop, Study, Utility, stop_when, study, symmetric
+from datassay.subsets.study import INTERRUPTED, Stop, Study, Utility, stop_when, study, symmetric
 from datassay.subsets.utilities import query_utility, utility_of
 
 GRID = (0.2, 0.4, 0.6, 0.8)
@@ -231,6 +231,7 @@ def _grouped(s: Study, given: dict[str, Any], how: _How, stop: Stop, worth: Util
         value[inner.rows], stderr[inner.rows], statistic[inner.rows] = inner.effect, inner.stderr, inner.W
         flagged[inner.rows] = knockoffs.threshold(inner.W, q, plus=plus) <= inner.W
         stats["trainings"] += inner.trainings
+        stats["stopped"] = INTERRUPTED if inner.stopped == INTERRUPTED else found.stopped
         stats["groups_opened"] = [str(groups.labels[g]) for g in worst]
     name = "knockoff+" if plus else "knockoffs"
     what = "in groups" + (", and rows of opened groups," if len(worst) else "")

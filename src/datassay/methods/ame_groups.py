@@ -80,6 +80,7 @@ class Second(NamedTuple):
     stderr: ndarray
     W: ndarray  #: knockoff statistics
     trainings: int
+    stopped: str
 
 
 def second(
@@ -120,4 +121,4 @@ def second(
         coded(one), coded(other), U, effects.covariates(p), how=how, direction=direction, strata=p, seed=s.seed
     )
     assert found.stderr is not None
-    return Second(rows, v * found.coef, v * found.stderr, W, m)
+    return Second(rows, v * found.coef, v * found.stderr, W, m, got.stopped)

@@ -12,6 +12,7 @@ logit margin; hundreds of trainings, not hundreds of thousands.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -22,7 +23,7 @@ from datassay.checks import Count, DataError, Jobs, Seed, Share, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines import effects
 from datassay.engines.designs import Inclusion
-from datassay.files import replacing
+from datassay.files import check_target, save_npy
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.study import stop_when, study
 from datassay.subsets.utilities import log_odds, of_labels, query_utility
@@ -90,6 +91,10 @@ def datamodels(
         raise DataError(f"datamodels: matrix must be the name of a .npy file to write, got {matrix!r}.")
     if matrix is not None and not Path(matrix).resolve().parent.is_dir():
         raise DataError(f"datamodels: the folder of {str(matrix)!r} does not exist: make it first.")
+    if matrix is not None and not os.access(Path(matrix).resolve().parent, os.W_OK):
+        raise DataError(f"datamodels: the folder of {str(matrix)!r} can't be written to: give another.")
+    if matrix is not None:
+        check_target(matrix)
     stop = stop_when("datamodels", n_models, budget)
     s = study(
         "datamodels", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
@@ -120,7 +125,7 @@ def datamodels(
         foretold.append(1 - least / np.maximum(U.var(axis=0), 1e-300))
     theta = np.concatenate(parts, axis=1)
     if matrix is not None:
-        _write(Path(matrix), theta)
+        save_npy(theta, Path(matrix))
     value = theta.mean(axis=1)
     scores = value.copy() if own else -value
     stats = {
@@ -141,8 +146,3 @@ def datamodels(
     }
     suggested = s.suggested()
     return Finding(scores, scores < 0, {"datamodel": value}, suggested, stats)
-
-
-def _write(path: Path, theta: ndarray) -> None:
-    with replacing(path) as beside, beside.open("wb") as file:
-        np.save(file, theta)

@@ -11,22 +11,29 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, get_type_hints
 
+import numpy as np
 from numpy import ndarray
 
 from datassay.checks import DataError, annotated
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
+from datassay.files import check_paths
 from datassay.values import Values
 
 P = ParamSpec("P")
 NOT_KEPT = ("data", "n_jobs", "progress", "store", "checkpoint")  # nothing about how fast it goes
+RAN_AWAY = "numbers ran away: scale the columns and the targets, of the validation rows too, or take milder options"
+WRITES, ADDS_TO = ("matrix", "save_model"), ("store", "checkpoint")  # options that name files
+READ = ("path", "label", "id", "val", "features", "val_features")  # of `Dataset.source`
 NAMED = ("model", "utility", "groups")  # options that may be objects
 
 
@@ -110,8 +117,15 @@ def method(name: str, shared: Mapping[str, str] = ALL) -> Callable[[Callable[P, 
                     f"{name} needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
                 )
             annotated(name, given, hints())
-            found = f(*args, **kwargs)
-            stats = found.stats | {"seconds": time.perf_counter() - start} | sources(data)
+            own_files(given, data.source)
+            with numbers_that_fit(name):
+                found = f(*args, **kwargs)
+            stats = (
+                found.stats
+                | told(name, data, found.scores, found.stats)
+                | {"seconds": time.perf_counter() - start}
+                | sources(data)
+            )
             options = kept(given) | found.options
             return Values(
                 data.ids,
@@ -136,6 +150,60 @@ def method(name: str, shared: Mapping[str, str] = ALL) -> Callable[[Callable[P, 
 def sources(data: Dataset) -> dict[str, Any]:
     """For `Values.stats`: how the rows were read, so that a report finds them again."""
     return {"source": data.source} if data.source else {}
+
+
+def own_files(given: Mapping[str, Any], source: Mapping[str, Any] | None) -> None:
+    """Files that options name are none of those that the rows came from, nor one another.
+
+    Raises
+    ------
+    DataError
+        One would be overwritten.
+    """
+    writes, adds_to = ([v for o in names if isinstance(v := given.get(o), (str, Path))] for names in (WRITES, ADDS_TO))
+    if writes or adds_to:
+        read = [
+            v for o in READ if isinstance(v := (source or {}).get(o), str) and os.path.isabs(v)
+        ]  # a column's name is no file
+        check_paths(read, writes, adds_to=adds_to)
+
+
+@contextmanager
+def numbers_that_fit(name: str) -> Iterator[None]:
+    """Numbers that are too large or too small for the arithmetic end in a sentence.
+
+    Raises
+    ------
+    DataError
+        In place of numpy's errors.
+    """
+    try:
+        yield
+    except (np.linalg.LinAlgError, FloatingPointError, OverflowError, ZeroDivisionError) as error:
+        raise DataError(f"{name}: {RAN_AWAY} ({type(error).__name__}: {error}).") from error
+    except ValueError as error:  # numpy's and scikit-learn's, of what they can't work with
+        if isinstance(error, DataError) or not re.search(r"\b(infs?|NaNs?|infinity)\b", str(error)):
+            raise
+        raise DataError(f"{name}: {RAN_AWAY} ({str(error).splitlines()[0]}).") from error
+
+
+def told(name: str, data: Dataset, scores: ndarray, stats: Mapping[str, Any]) -> dict[str, Any]:
+    """What every method's scores have to be, and for ``stats`` a warning where they say nothing.
+
+    Raises
+    ------
+    DataError
+        A score is not finite.
+    """
+    scores = np.asarray(scores)
+    if len(bad := np.flatnonzero(~np.isfinite(scores))):
+        raise DataError(
+            f"{name}: the score of row {bad[0]} (id {plain(data.ids[bad[0]])!r}) is {scores[bad[0]]}: {RAN_AWAY}."
+        )
+    if len(scores) > 1 and (scores == scores[0]).all():
+        warnings = [stats["warning"]] if "warning" in stats else []
+        return {"warning": "; ".join([*warnings, f"all scores are {scores[0]:g}, so they say nothing about the rows"])}
+    return {}
 
 
 def require(name: str, requires: frozenset[str], data: Dataset) -> None:

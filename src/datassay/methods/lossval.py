@@ -40,6 +40,7 @@ from datassay.data.dataset import Dataset
 from datassay.engines import transport
 from datassay.engines.training import Recipe, Run, Tick, keep, outputs, spawned
 from datassay.engines.two_means import suspicious
+from datassay.files import check_target
 from datassay.methods.definition import NETWORKS, Finding, method
 from datassay.networks.problem import Model, Problem, problem
 from datassay.networks.runs import Place, do, options_of, recipe
@@ -439,6 +440,7 @@ def _model_file(save_model: str | Path | None, checkpoint: str | Path | None) ->
     if not isinstance(save_model, (str, Path)) or not str(save_model) or Path(save_model).is_dir():
         raise DataError(f"{needed}, got {save_model!r}.")
     target = Path(save_model)
+    check_target(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target.parent):

@@ -30,7 +30,7 @@ from datassay.engines.designs import Inclusion
 from datassay.engines.progress import progress_bar
 from datassay.engines.semivalues import shapley_law
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.study import Found, Stop, Study, Utility, semivalue, stop_when, study
+from datassay.subsets.study import INTERRUPTED, Found, Stop, Study, Utility, semivalue, stop_when, study
 from datassay.subsets.utilities import utility_of
 
 INNER = (0.1, 0.9)  # p of subsets from which proportional effects are estimated
@@ -147,7 +147,7 @@ def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Fo
         except KeyboardInterrupt:
             if not marginals:
                 raise
-            reason = "interrupted"
+            reason = INTERRUPTED
     stats = {
         "trainings": trainings,
         "model": s.text,

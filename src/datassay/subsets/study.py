@@ -27,6 +27,7 @@ FEWEST = 20  # trainings without which nothing is said
 FIRST_LOOK = 200
 GROWTH = 1.5  # from look to look
 TOL = 1e-4  # of logistic regressions: their log-probabilities are right to a few thousandths, far below what trainings differ by
+INTERRUPTED = "interrupted"  #: in ``stats["stopped"]``, after Ctrl-C
 SUSPECTS = 0.1  # share of the rows that a look compares
 
 Utility = Callable[[ndarray], ndarray]
@@ -174,8 +175,8 @@ class Study:
                 except KeyboardInterrupt:
                     if done < FEWEST:
                         raise
-                    reason = "interrupted"
-                if reason in ("the time was up", "interrupted"):
+                    reason = INTERRUPTED
+                if reason in ("the time was up", INTERRUPTED):
                     break
                 if look is None or done < FEWEST:
                     continue
@@ -186,7 +187,7 @@ class Study:
                 try:
                     scores, stderr = look(_first(subsets, done))
                 except KeyboardInterrupt:
-                    reason = "interrupted"
+                    reason = INTERRUPTED
                     break
                 spent_looking += time.perf_counter() - begun
                 seen = {"trainings": float(done), "stderr": float(np.median(stderr) / max(scores.std(), 1e-300))}

@@ -1,0 +1,134 @@
+"""Runs that are stopped, and output that goes nowhere: nothing is lost, nothing stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+
+from datassay.values import Values
+
+SRC = os.path.dirname(os.path.dirname(sys.modules["datassay"].__file__))
+ENVIRONMENT = os.environ | {"PYTHONPATH": SRC}
+COMMAND = [sys.executable, "-m", "datassay"]
+
+
+@pytest.fixture
+def rows(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 10)) + np.repeat([[0.5], [-0.5]], 150, axis=0)
+    frame = pd.DataFrame(X, columns=list("abcdefghij")).assign(label=np.repeat(["x", "y"], 150))
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.iloc[::3].to_csv(tmp_path / "val.csv", index=False)
+    return tmp_path
+
+
+def test_values_are_written_whoever_listens(rows):
+    call = [*COMMAND, "value", "t.csv", "--label", "label", "-m", "random", "-o"]
+    with subprocess.Popen([*call, "closed.parquet"], cwd=rows, env=ENVIRONMENT, stdout=-1, stderr=-1, text=True) as process:
+        process.stdout.close()  # as `| head -1` does
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, "")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*call, "full.parquet"], cwd=rows, env=ENVIRONMENT, stdout=full, stderr=-1, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "not all could be printed" in done.stderr
+    assert len(Values.load(rows / "closed.parquet")) == len(Values.load(rows / "full.parquet")) == 300
+
+
+AME = ["value", "t.csv", "--label", "label", "--val", "val.csv", "-m", "ame", "--jobs", "2", "--set", "n_models=200000"]
+
+
+def children(process):
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_stays(rows, how):
+    process = subprocess.Popen(
+        [*COMMAND, *AME, "--set", "store=s.sqlite", "-o", "v.parquet"],
+        cwd=rows,
+        env=ENVIRONMENT,
+        stdout=-1,
+        stderr=-1,
+        text=True,
+    )
+    try:
+        until = time.monotonic() + 120
+        while len(workers := children(process)) < 2 and time.monotonic() < until and process.poll() is None:
+            time.sleep(0.2)
+        time.sleep(5)
+        workers = children(process)
+        assert len(workers) >= 2
+    finally:
+        process.send_signal(how)
+    out, err = process.communicate(timeout=120)
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
+    assert "Traceback" not in err
+    if how == signal.SIGTERM:  # as Ctrl-C: what is there is used
+        assert process.returncode in (0, 130), err
+        assert "stopped early" in out or "kept in 's.sqlite': the same call goes on" in err
+
+
+def test_half_a_run_does_not_replace_a_whole_one(rows, monkeypatch, capsys):
+    from datassay.cli import main
+    from datassay.engines.submodels import train
+    from datassay.subsets import study
+
+    def stopping(store, key, subsets, *more, **options):
+        for part in train(store, key, subsets, *more, **options):
+            yield part
+            if len(subsets.p) >= 200 and part.done >= 50:
+                raise KeyboardInterrupt
+
+    def call(*more):
+        monkeypatch.setattr(
+            sys, "argv", ["datassay", *AME[:8], "--set", "n_models=300", "--set", "store=s.x", "-o", "v.parquet", *more]
+        )
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    monkeypatch.chdir(rows)
+    assert call()[0] == 0
+    whole = (rows / "v.parquet").read_bytes()
+    monkeypatch.setattr(study, "train", stopping)
+    (rows / "s.x").unlink()
+    status, out, _ = call()
+    assert status == 0
+    assert "This run stopped early, " in out
+    assert " of 300 trainings: interrupted" in out
+    assert (rows / "v.parquet").read_bytes() == whole
+    assert Values.load(rows / "v.stopped.parquet").stats["stopped"] == "interrupted"
+    assert call("--force")[0] == 0
+    assert (rows / "v.parquet").read_bytes() != whole
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--scheduler", "tcp://127.0.0.1:9"], "goes with --backend dask"),
+        (["--backend", "dask", "--scheduler", "tcp://127.0.0.1:9"], "no scheduler answers at"),
+        (["--backend", "dask", "--scheduler", "nowhere"], "a scheduler's address is"),
+        (["--jobs", "0"], "n_jobs must be"),
+    ],
+)
+def test_schedulers_and_jobs_that_are_none(rows, monkeypatch, capsys, more, says):
+    from datassay.cli import main
+
+    monkeypatch.chdir(rows)
+    monkeypatch.setattr(sys, "argv", ["datassay", "value", "t.csv", "--label", "label", "-m", "random", *more])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert says in capsys.readouterr().err
+    assert not (rows / "values.parquet").exists()
