@@ -1,7 +1,6 @@
 """A few checked rows: the draws, the intervals beside all draws that can be, and what people type."""
 
 import itertools
-import subprocess
 import sys
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 import pytest
 
 import datassay as da
+from datassay import cli
 from datassay.checks import DataError
 from datassay.engines import confidence
 from datassay.evaluation.checking import precision_at, read_answers, recall_at, rows_needed, sheet
@@ -90,7 +90,7 @@ def test_wealth_within_a_group_of_rows_is_a_martingale_too():
 @pytest.mark.parametrize(("share_wrong", "sorted_right"), [(0.05, True), (0.3, True), (0.3, False), (0.9, True)])
 def test_the_truth_is_lost_at_no_time_in_19_of_20_runs(share_wrong, sorted_right):
     """The worst rule of stopping: go on until the truth is outside, or all rows are checked."""
-    n, runs = 80, 200
+    n, runs = 50, 100
     bad = round(share_wrong * n)
     wrong = np.arange(n) < bad if sorted_right else np.arange(n) >= n - bad
     strata, prior = confidence.strata_of(np.arange(n)), confidence.usual(n)
@@ -291,29 +291,42 @@ def test_few_rows(n):
 # ------------------------------------------------------------------------------------------------------- command line
 
 
-def run(*arguments, cwd):
-    command = [sys.executable, "-m", "datassay", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """The command in this process and in a folder of its own: its status, what it printed, what it complained of."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["datassay", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return int(end.value.code or 0), said.out, said.err
+
+    return call
 
 
-def test_the_command_draws_and_tells(tmp_path):
+def test_the_command_draws_and_tells(run, tmp_path):
     values, truth = made()
     values.save(tmp_path / "values.parquet")
-    done = run("check", "values.parquet", "-n", 30, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "Next: datassay check values.parquet --answers sample.csv" in done.stdout
-    again = run("check", "values.parquet", "-n", 30, cwd=tmp_path)
-    assert again.returncode == 2
-    assert "may hold answers" in again.stderr
-    empty = run("check", "values.parquet", "--answers", "sample.csv", cwd=tmp_path)
-    assert empty.returncode == 2
-    assert len(empty.stderr.strip().splitlines()) == 1
+    status, said, complaint = run("check", "values.parquet", "-n", 30)
+    assert status == 0, complaint
+    assert "Next: datassay check values.parquet --answers sample.csv" in said
+    status, _, complaint = run("check", "values.parquet", "-n", 30)
+    assert (status, "may hold answers" in complaint) == (2, True)
+    status, _, complaint = run("check", "values.parquet", "--answers", "sample.csv")
+    assert (status, len(complaint.strip().splitlines())) == (2, 1)
     frame = read_answers(tmp_path / "sample.csv")
     assert list(frame)[:4] == ["id", "given_label", "suggested_label", "wrong"]
     frame["wrong"] = ["yes" if truth[int(one) - 1000] else "no" for one in frame["id"]]
     frame.to_csv(tmp_path / "sample.csv", index=False, sep=";")
-    told = run("check", "values.parquet", "--answers", "sample.csv", cwd=tmp_path)
-    assert told.returncode == 0, told.stderr
+    status, said, complaint = run("check", "values.parquet", "--answers", "sample.csv")
+    assert status == 0, complaint
     found = Values.load(tmp_path / "checked.parquet").stats["wrong_labels"]
-    assert f"Of 400 rows between {found['low']} and {found['high']} labels are wrong" in told.stdout
-    assert "more rows would halve that" in told.stdout
+    assert f"Of 400 rows between {found['low']} and {found['high']} labels are wrong" in said
+    assert "more rows would halve that" in said
+    for name, content in (("nothing.csv", None), ("odd.csv", "a"), ("odd.parquet", "a")):
+        if content:
+            (tmp_path / name).write_text(content)
+        status, _, complaint = run("check", "values.parquet", "--answers", name)
+        assert (status, len(complaint.strip().splitlines())) == (2, 1)
