@@ -31,7 +31,7 @@ from scipy.special import expit, logit
 STRATA = 10
 FINER = 1.3  # powers of this many steps: the first strata are smaller
 EVEN = 0.3  # of the draws go to all rows alike, the others where guesses say that answers vary most
-TRUST = 15.0  # answers that a stratum's guess is worth
+TRUST = 6.0  # answers that a stratum's guess is worth
 BETS = np.concatenate([-np.geomspace(0.55, 0.15, 8), np.geomspace(0.15, 0.55, 8)])  # in units of 1 / sigma
 GRID = 101
 
@@ -124,7 +124,7 @@ def inclusion(sizes: ndarray, share: ndarray, n: int) -> ndarray:
 def calibrated(
     z: ndarray, count: ndarray, wrong: ndarray, start: tuple[float, float] = (0.0, 1.0), steps: int = 8
 ) -> tuple[float, float]:
-    """a, b of P(wrong) = 1 / (1 + exp(-(a + b z))), drawn to 0 and 1 by normal priors of standard deviation 1 and 1/2.
+    """a, b of P(wrong) = 1 / (1 + exp(-(a + b z))), drawn to 0 and 1 by normal priors of standard deviation .7 and 1.
 
     z: log odds guessed for S groups; ``count`` were checked in each and ``wrong`` of these are wrong.
 
@@ -135,8 +135,8 @@ def calibrated(
     for _ in range(steps):
         p = expit(a + b * z)
         r, v = wrong - count * p, count * p * (1 - p)
-        g0, g1 = r.sum() - a, (r * z).sum() - 4 * (b - 1)
-        h00, h01, h11 = v.sum() + 1, (v * z).sum(), (v * z * z).sum() + 4
+        g0, g1 = r.sum() - 2 * a, (r * z).sum() - (b - 1)
+        h00, h01, h11 = v.sum() + 2, (v * z).sum(), (v * z * z).sum() + 1
         det = h00 * h11 - h01 * h01
         da, db = (h11 * g0 - h01 * g1) / det, (h00 * g1 - h01 * g0) / det
         cut = min(1.0, 1 / max(abs(da), abs(db), 1e-12))
@@ -202,7 +202,7 @@ def recall_interval(history: History, first: ndarray, level: float = 0.95) -> tu
 def recalibrated(history: History, prior: ndarray) -> ndarray:
     """(n,) probabilities to be wrong: 1 and 0 for rows that were checked; else the guesses brought to what was found.
 
-    Two numbers for all (`calibrated`), then each stratum to its own answers, of which its guess counts for 15; never rising along the
+    Two numbers for all (`calibrated`), then each stratum to its own answers, of which its guess counts for 6; never rising along the
     order of the guesses.
     """
     strata, S = history.strata, history.left.shape[1]
