@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from datassay.evaluation.audit import audit as audit
     from datassay.evaluation.bench import Evaluation as Evaluation
     from datassay.evaluation.bench import evaluate as evaluate
+    from datassay.evaluation.checking import check_sample as check_sample
+    from datassay.evaluation.checking import checked as checked
     from datassay.evaluation.detection import plant as plant
     from datassay.methods import value as value
     from datassay.methods.ame import ame as ame
@@ -92,6 +94,8 @@ __all__ = [
     "Store",
     "Values",
     "audit",
+    "check_sample",
+    "checked",
     "datasets",
     "evaluate",
     "methods",
@@ -115,6 +119,8 @@ _HOMES = {
     "Store": "datassay.engines.submodels",
     "Values": "datassay.values",
     "audit": "datassay.evaluation.audit",
+    "check_sample": "datassay.evaluation.checking",
+    "checked": "datassay.evaluation.checking",
     "evaluate": "datassay.evaluation.bench",
     "network_features": "datassay.networks.features",
     "plan": "datassay.planning",

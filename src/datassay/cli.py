@@ -666,6 +666,41 @@ def _shown(cell: Any) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
+@app.command()
+def check(
+    values: Annotated[Path, typer.Argument(help="What `datassay value` wrote, or an earlier `datassay check --answers`.")],
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many rows to draw in all.")] = 60,
+    answers: Annotated[
+        Path | None, typer.Option("--answers", help="The drawn rows with the column wrong filled in: yes or no.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write; default: sample.csv, with --answers checked.parquet."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which rows are drawn; a larger -n with the same seed goes on.")] = 0,
+) -> None:
+    """Look at a few rows, and know how many labels are wrong.
+
+    Draws rows and writes them to a CSV file with an empty column wrong. With --answers that file comes back: prints
+    between which numbers of labels are wrong, wherever one stopped, and writes the values with what was found.
+    """
+    from datassay.evaluation.checking import checked, in_words, read_answers, write_sheet
+    from datassay.values import Values
+
+    written = output or Path("sample.csv" if answers is None else "checked.parquet")
+    _writable([written], [values, answers])
+    found = Values.load(values)
+    if answers is None:
+        write_sheet(found, number, written, seed)
+        out.print(escape(f"Wrote {number} of {len(found)} rows to {written}: fill in the column wrong with yes or no."))
+        out.print(escape(f"Next: datassay check {values} --answers {written}"))
+        return
+    found = checked(found, read_answers(answers))
+    for line in in_words(found):
+        out.print(escape(line))
+    out.print(escape(f"Wrote {found.save(written)}."))
+
+
 def main() -> None:
     """Entry point: errors become one sentence and a status."""
     for name in ("SIGTERM", "SIGHUP"):  # like Ctrl-C: what was done is kept, and workers end
