@@ -116,15 +116,18 @@ def test_clean_well_separated_rows_have_no_errors_and_it_says_so():
     codes = rng.integers(0, 4, 500)
     L = np.where(codes[:, None] == np.arange(4), 1.0, -1.0) + 0.1 * rng.normal(size=(500, 4))
     model = nm.fit(L, codes)
-    assert model.told and not model.flagged.any()
-    assert model.low == 0 and model.high < 5
+    assert model.told
+    assert not model.flagged.any()
+    assert model.low == 0
+    assert model.high < 5
 
 
 def test_chance_is_not_told():
     rng = np.random.default_rng(0)
     model = nm.fit(rng.normal(size=(800, 3)), rng.integers(0, 3, 800))
     assert not model.told
-    assert model.low < 0.1 * 800 and model.high > 0.4 * 800
+    assert model.low < 0.1 * 800
+    assert model.high > 0.4 * 800
 
 
 def test_order_of_rows_and_names_of_classes_do_not_matter():
@@ -141,7 +144,8 @@ def test_odd_input():
     L[3, 1], L[4], L[5, 0] = np.nan, -np.inf, np.inf
     assert np.isfinite(nm.fit(L, given).probability).all()
     one = nm.fit(np.zeros((7, 1)), np.zeros(7, int))
-    assert not one.told and one.probability.tolist() == [0.0] * 7
+    assert not one.told
+    assert one.probability.tolist() == [0.0] * 7
     assert len(nm.fit(np.zeros((0, 3)), np.zeros(0, int)).probability) == 0
     assert np.isfinite(nm.fit(np.zeros((50, 2)), np.arange(50) % 2).probability).all()
 
