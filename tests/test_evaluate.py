@@ -38,7 +38,28 @@ def three_classes(n=90, d=4, seed=0):
 # ---------------------------------------------------------------------------------------------------------------- planting
 
 
-@pytest.mark.parametrize("kind", ["uniform", "pair-flip", "features", "mixed"])
+def test_errors_like_people_s_lie_where_classes_meet():
+    """ "near": rows with neighbours of another class first, and that class's label; "confused": any row of a class that has such."""
+    rng = np.random.default_rng(0)
+    x = np.r_[rng.normal(0, 1, 200), rng.normal(3, 1, 200), rng.normal(30, 1, 200)]
+    data = da.Dataset(np.c_[x, x], np.repeat(["left", "middle", "far"], 200))
+    near, wrong = plant(data, "near", 0.05, seed=1)
+    assert wrong.sum() == 30
+    assert np.array_equal(near.y != data.y, wrong)
+    assert np.mean(np.abs(x[wrong] - 1.5) < 1) > 0.6 > 0.4 > np.mean(np.abs(x[:400] - 1.5) < 1)
+    confused, mistaken = plant(data, "confused", 0.2, seed=1)
+    pairs = set(zip(data.y[mistaken].tolist(), confused.y[mistaken].tolist(), strict=True))
+    often = [np.mean((data.y[mistaken] == a) & (confused.y[mistaken] == b)) for a, b in (("left", "middle"), ("middle", "left"))]
+    assert sum(often) > 0.55
+    assert len(pairs) > 2  # none is out of the question
+    assert np.mean(np.abs(x[mistaken] - 1.5) < 1) < 0.5
+    again, _ = plant(data, "near", 0.05, seed=1)
+    assert np.array_equal(again.y, near.y)
+    with pytest.raises(da.DataError, match="'near' and 'confused' are about classes"):
+        plant(da.Dataset(np.eye(9), np.arange(9.0) + 0.5, task="regression"), "near", 0.2)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "pair-flip", "near", "confused", "features", "mixed"])
 def test_the_rows_that_are_said_to_be_wrong_are_those_that_changed(kind):
     data = three_classes()
     spoilt, wrong = plant(data, kind, 0.2, seed=3)
@@ -93,7 +114,7 @@ def test_labels_of_people():
 @pytest.mark.parametrize(
     ("kind", "rate", "more", "says"),
     [
-        ("gaussian", 0.1, {}, "kind must be one of uniform, pair-flip, human, features, mixed, got 'gaussian'"),
+        ("gaussian", 0.1, {}, "kind must be one of uniform, pair-flip, near, confused, human, features, mixed, got 'gaussian'"),
         ("uniform", 0, {}, "rate must be between 0 and 1, got 0"),
         ("uniform", 1.0, {}, "rate must be between"),
         ("human", 0, {}, "needs the 90 labels that people gave, one a row, got none"),
@@ -394,7 +415,7 @@ def test_poison_is_marked_rows_of_other_classes_with_the_first_label():
         ({"data": "irish"}, "iris"),
         ({"data": [3]}, "data must be names of data sets"),
         ({"data": ["iris", "iris"]}, "two data sets are called 'iris'"),
-        ({"kinds": "flip"}, "has no kind 'flip'; it has uniform, pair-flip, human"),
+        ({"kinds": "flip"}, "has no kind 'flip'; it has uniform, pair-flip, near, confused, human"),
         ({"rates": 1.5}, "a rate is a share of the rows"),
         ({"rates": [0.1, 0.1]}, "a rate is there twice"),
         ({"seeds": [0, 0]}, "a seed is there twice"),

@@ -9,12 +9,14 @@ import scipy.sparse as sp
 from numpy import ndarray
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.neighbors import NearestNeighbors
 
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 from datassay.engines.two_means import lower_group
 
-LABELS = ("uniform", "pair-flip", "human")
+NEIGHBOURS = 10  # of a row, whose classes say what it could be taken for
+LABELS = ("uniform", "pair-flip", "near", "confused", "human")
 KINDS = (*LABELS, "features", "mixed")
 
 
@@ -29,7 +31,9 @@ def plant(
         The rows; validation rows are left as they are.
     kind
         "uniform": a label drawn uniformly from the other classes. "pair-flip": the label of the next class, the last class's rows
-        that of the first. Of amounts both are the label of another row. "features": normal noise of ``sigma`` standard deviations of
+        that of the first. Of amounts both are the label of another row. "near", as people err: rows with many neighbours of other
+        classes first, and the label of such a neighbour. "confused": any row, and the label of a class that is often among the
+        neighbours of its class. "features": normal noise of ``sigma`` standard deviations of
         all entries of X is added to every column. "mixed": half of the rows "uniform", half "features". "human": the labels in
         ``human``, which disagree with the data's own in some rows; of ``rate`` 0 all of these are taken, else so many are drawn.
     rate
@@ -71,12 +75,15 @@ def plant(
     if k == 0:
         raise DataError(f"a share of {rate:g} of {n} rows is no row: take a higher rate.")
     half = {"features": 0, "mixed": (k + 1) // 2}.get(kind, k)
-    rows = _spared(data, rng.permutation(n), half)[:k]
-    labels, noisy = rows[:half], rows[half:]
+    near = _neighbours(data) if kind in ("near", "confused") else None
+    first = rng.permutation(n) if kind != "near" or near is None else _hard_first(near, rng)
+    rows = _spared(data, first, half)[:k]
+    mislabelled, noisy = rows[:half], rows[half:]
     wrong = np.isin(np.arange(n), rows)
-    if len(labels):
-        mask = np.isin(np.arange(n), labels)
-        data = data.with_labels(_other_labels(data, mask, rng, kind))
+    if len(mislabelled):
+        mask = np.isin(np.arange(n), mislabelled)
+        labels = _other_labels(data, mask, rng, kind) if near is None else _labels_nearby(data, mask, rng, kind, near)
+        data = data.with_labels(labels)
     if len(noisy):
         data = _noisy(data, noisy, sigma, rng)
     return data, wrong
@@ -111,6 +118,40 @@ def _other_labels(data: Dataset, wrong: ndarray, rng: np.random.Generator, kind:
     k = len(data.classes)
     codes = data.codes.copy()
     codes[wrong] = (codes[wrong] + (1 if kind == "pair-flip" else rng.integers(1, k, wrong.sum()))) % k
+    return data.labels_of(codes)
+
+
+def _neighbours(data: Dataset) -> ndarray:
+    """(n, K) share of a row's nearest rows that are of each class, and none of its own."""
+    if data.task == "regression":
+        raise DataError("kinds 'near' and 'confused' are about classes, and this is regression: take 'uniform'.")
+    n, k = len(data), min(NEIGHBOURS, len(data) - 1)
+    X = data.X
+    if not sp.issparse(X):
+        deviation = X.std(0)
+        X = (X - X.mean(0)) / np.where(deviation > 0, deviation, 1)
+    rows = NearestNeighbors(n_neighbors=k).fit(X).kneighbors(return_distance=False)
+    share = np.zeros((n, len(data.classes)))
+    np.add.at(share, (np.repeat(np.arange(n), k), data.codes[rows].ravel()), 1 / k)
+    share[np.arange(n), data.codes] = 0.0
+    return share
+
+
+def _hard_first(near: ndarray, rng: np.random.Generator) -> ndarray:
+    """An order of the rows in which each is next with a chance in proportion to its neighbours of other classes (and a little)."""
+    weights = near.sum(1) + 0.02
+    return np.argsort(-(rng.random(len(near)) ** (1 / weights)), kind="stable")  # Efraimidis and Spirakis (2006)
+
+
+def _labels_nearby(data: Dataset, wrong: ndarray, rng: np.random.Generator, kind: str, near: ndarray) -> ndarray:
+    """The labels, in these rows those of classes nearby: of the row ("near"), or of its class ("confused")."""
+    if kind == "confused":
+        near = np.stack([near[data.codes == c].mean(0) for c in range(len(data.classes))])[data.codes]
+    codes = data.codes.copy()
+    for row in np.flatnonzero(wrong):
+        chance = near[row] + 0.005  # no class is out of the question
+        chance[data.codes[row]] = 0.0
+        codes[row] = rng.choice(len(chance), p=chance / chance.sum())
     return data.labels_of(codes)
 
 

@@ -1,0 +1,254 @@
+"""How many labels are wrong, and which: a noise model on out-of-sample predictions, with what can't be told from them.
+
+L (n, K) says of each row what models that have not seen its label say of the K classes: leave-one-out predictions, or log-probabilities.
+A temperature s makes probabilities of the right class of them, and noise makes the given label of the right class:
+
+    p_i = softmax(s L_i)
+    q_i = sum_c p_ic T_{c, y_i}             probability of the given label y_i;   T = (1 - e) I + e / (K - 1) (ones - I)
+
+s and e maximise sum_i log q_i; where it predicts better out of sample, T is a matrix, class by class, with a prior towards one rate.
+
+What overlaps can be read in two ways, and the predictions don't say which is right:
+
+    overlap is ambiguity    the given label is right unless noise made it:  r_i = 1 - p_{i y_i} T_{y_i, y_i} / q_i
+    overlap is noise        without noise, too, a label where classes overlap is drawn anew from p_i, and says nothing of the right
+                            class:  R_i = 1 - (1 - r_i) p_{i y_i}
+
+The number of wrong labels lies between sum r and sum R if errors lie anywhere between these two, as random errors and people's do. Both
+bounds are widened by their sampling error: of e by the likelihood (profile, 95 %), of sum R by its variance. ``probability`` mixes the two,
+
+    a r_i + (1 - a) R_i,    a = min(1, mean r / share of rows of which another class is predicted),
+
+since errors that are made at random explain nearly all disagreement, and overlap leaves disagreement that they can't explain.
+
+A row is flagged if ``probability`` is above .6 and another class is more probable than the given one by the factor 1 / (1 - D)^2, at most
+4, where D is the share of rows of which another class is predicted: weak features predict other classes all the time. Both numbers were
+chosen on the data sets of docs/what-it-says.md (benchmarks/promises.py), not derived.
+
+Sources: Natarajan et al. (2013) and Patrini et al. (2017) for T; Guo et al. (2017) for s. The two bounds are this project's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+from scipy.optimize import brentq, minimize
+
+MOST = 0.9  #: of e
+DROP = 1.92  #: of the log likelihood at the ends of a 95 % interval: half the quantile of chi-squared with one degree of freedom
+SAMPLE = 20_000  #: rows on which the model is fitted, of more
+PRIOR = 10.0  #: labels' worth, for each class, of the prior towards one rate
+GAIN = 3.0  #: log likelihood out of sample that a matrix must win
+LIKELY = 0.6  #: probability above which a row may be flagged
+FACTOR = 4.0  #: of the odds, at most
+FEW = 50  #: classes, at most, of a matrix
+Matrix = Float[ndarray, "n K"]
+Codes = Int[ndarray, " n"]
+
+
+class NoiseModel(NamedTuple):
+    """The fitted model, of n rows."""
+
+    probability: Float[ndarray, " n"]  #: that the given label is wrong, between the two readings
+    ambiguity: Float[ndarray, " n"]  #: the same where all overlap is ambiguity
+    noise: Float[ndarray, " n"]  #: the same where all overlap is noise
+    clean: Matrix  #: p, of the right class
+    temperature: float  #: s
+    rate: float  #: mean of r
+    transition: Float[ndarray, "K K"] | None  #: T where it was fitted class by class
+    low: float  #: wrong labels at least
+    high: float  #: wrong labels at most
+    flagged: Bool[ndarray, " n"]  #: most likely wrong
+    told: bool  #: the two bounds are so near to each other that the number is known
+
+
+def fit(L: Matrix, codes: Codes, *, seed: int = 0) -> NoiseModel:
+    """Fit the model to the given labels, in time n K.
+
+    Parameters
+    ----------
+    L
+        (n, K) Out-of-sample: the larger, the likelier is the class. What is not finite counts as the least that is.
+    codes
+        (n,) The given labels, 0 to K - 1.
+    seed
+        For the rows on which it is fitted, where there are more than 20,000.
+    """
+    n, K = L.shape
+    L = _finite(L)
+    if K < 2 or n == 0:
+        nothing = np.zeros(n)
+        return NoiseModel(
+            nothing, nothing, nothing, np.ones((n, K)), 1.0, 0.0, None, 0.0, float(n), np.zeros(n, bool), False
+        )
+    pick = np.arange(n) if n <= SAMPLE else np.sort(np.random.default_rng(seed).permutation(n)[:SAMPLE])
+    X, y = L[pick], codes[pick]
+    s, e, T = *one_rate(X, y), None
+    uniform = _uniform(e, K)
+    if 2 < K <= FEW and uneven(X, y, s, uniform) and won(X, y) > GAIN:
+        s, T = class_rates(X, y, s, e)
+    low, _ = interval(X, y, s, uniform if T is None else T)
+    p = softmax(L, s)
+    r, R = readings(p, uniform if T is None else T, codes)
+    spread = 1.96 * np.sqrt(np.sum(R * (1 - R)))
+    bottom, top = low * n, min(float(n), R.sum() + spread)
+    other = np.mean(p.argmax(1) != codes)
+    a = min(1.0, r.mean() / other) if other else 1.0
+    probability = a * r + (1 - a) * R
+    flagged = (probability > LIKELY) & (odds(p, codes) > min(FACTOR, 1 / max(1 - other, 1e-9) ** 2))
+    told = top - bottom <= 0.03 * n or (top - r.sum() <= 0.5 * r.sum() and r.sum() - bottom <= 0.5 * r.sum())
+    return NoiseModel(probability, r, R, p, s, float(r.mean()), T, min(bottom, r.sum()), top, flagged, bool(told))
+
+
+def softmax(L: Matrix, s: float) -> Matrix:
+    """(n, K) softmax(s L), row by row."""
+    p = np.exp(s * (L - L.max(1, keepdims=True)))
+    p /= p.sum(1, keepdims=True)
+    return p
+
+
+def readings(p: Matrix, T: ndarray, codes: Codes) -> tuple[ndarray, ndarray]:
+    """r and R (n,): the probability that a label is wrong, where overlap is ambiguity and where it is noise."""
+    own = p[np.arange(len(p)), codes]
+    q = np.maximum(_given(p, T, codes), 1e-300)
+    r = np.clip(1 - own * T[codes, codes] / q, 0.0, 1.0)
+    return r, 1 - (1 - r) * own
+
+
+def odds(p: Matrix, codes: Codes) -> Float[ndarray, " n"]:
+    """(n,) How many times likelier the best other class is than the given one."""
+    own, others = p[np.arange(len(p)), codes], p.copy()
+    others[np.arange(len(p)), codes] = 0.0
+    return others.max(1) / np.maximum(own, 1e-300)
+
+
+def one_rate(L: Matrix, codes: Codes) -> tuple[float, float]:
+    """s and e of the greatest likelihood: from two starts, since there may be two tops."""
+    K = L.shape[1]
+    own = (np.arange(len(L)), codes)
+
+    def minus(x: ndarray) -> tuple[float, ndarray]:
+        s, e = np.exp(x[0]), MOST / (1 + np.exp(-x[1]))
+        p = softmax(L, s)
+        mine = p[own]
+        q = np.maximum((1 - e) * mine + e * (1 - mine) / (K - 1), 1e-300)
+        by_s = (1 - e - e / (K - 1)) * mine * (L[own] - (p * L).sum(1)) * s
+        by_e = ((1 - mine) / (K - 1) - mine) * e * (1 - e / MOST)
+        return -float(np.log(q).sum()), -np.array([(by_s / q).sum(), (by_e / q).sum()])
+
+    starts = [(2.0, 0.03), (4.0, 0.25)]
+    tops = [
+        minimize(minus, [np.log(s), np.log(e / (MOST - e))], jac=True, method="L-BFGS-B", bounds=[(-4, 6), (-9, 7)])
+        for s, e in starts
+    ]
+    best = min(tops, key=lambda top: top.fun)
+    return float(np.exp(best.x[0])), float(MOST / (1 + np.exp(-best.x[1])))
+
+
+def class_rates(L: Matrix, codes: Codes, s: float, e: float, *, most: int = 60) -> tuple[float, ndarray]:
+    """s and T (K, K), T[c, j] the probability of label j where class c is right, by expectation and maximisation.
+
+    Each row of T has a prior of `PRIOR` labels towards the one rate that the whole T comes to.
+    """
+    n, K = L.shape
+    hot = np.zeros((n, K))
+    hot[np.arange(n), codes] = 1
+    T, last = _uniform(max(e, 0.01), K), -np.inf
+    for _ in range(most):
+        s, top = _temperature(L, codes, T, s, steps=4)
+        p = softmax(L, s)
+        for _ in range(4):  # p stays, which is what costs
+            right = p * T[:, codes].T
+            right /= np.maximum(right.sum(1, keepdims=True), 1e-300)
+            counts = right.T @ hot
+            counts += PRIOR * _uniform(1 - np.trace(counts) / n, K)
+            T = counts / counts.sum(1, keepdims=True)
+        if top - last < 0.02:
+            break
+        last = top
+    return s, T
+
+
+def uneven(L: Matrix, codes: Codes, s: float, T: ndarray) -> bool:
+    """Whether errors prefer some pairs of classes, as the one-rate model sees them: a look that spares most data the matrix.
+
+    The expected number of errors of each pair, by that model, has a variance about as large; far more spread than that is none of chance.
+    """
+    p = softmax(L, s)
+    right = p * T[:, codes].T
+    right /= np.maximum(right.sum(1, keepdims=True), 1e-300)
+    K = L.shape[1]
+    counts = np.zeros((K, K))
+    np.add.at(counts.T, codes, right)
+    off = counts[~np.eye(K, dtype=bool)]
+    return bool(off.sum() > 1 and np.sum((off - off.mean()) ** 2) / off.mean() > 0.5 * len(off))
+
+
+def won(L: Matrix, codes: Codes, *, folds: int = 3) -> float:
+    """Log likelihood that T class by class wins out of sample: fitted on the other folds, summed over the rows."""
+    which, gain = np.random.default_rng(0).permutation(len(L)) % folds, 0.0
+    for fold in range(folds):
+        rest, here = which != fold, which == fold
+        s, e = one_rate(L[rest], codes[rest])
+        plain = _given(softmax(L[here], s), _uniform(e, L.shape[1]), codes[here])
+        s, T = class_rates(L[rest], codes[rest], s, e, most=30)
+        by_class = _given(softmax(L[here], s), T, codes[here])
+        gain += float(np.sum(np.log(np.maximum(by_class, 1e-300)) - np.log(np.maximum(plain, 1e-300))))
+    return gain
+
+
+def interval(L: Matrix, codes: Codes, s: float, T: ndarray) -> tuple[float, float]:
+    """95 % interval of the rate, by the profile likelihood of T(x) = I + x (T - I): s is fitted anew for each x."""
+    eye = np.eye(len(T))
+    rate = float(np.mean(1 - np.diag(T)[codes]))
+    top = _temperature(L, codes, T, s)[1]
+
+    def drop(x: float) -> float:
+        return top - _temperature(L, codes, eye + x * (T - eye), s)[1] - DROP
+
+    least = 1e-4 / max(rate, 1e-4)  # a rate that can't be told from none
+    most = 0.98 / max(float(1 - np.diag(T).min()), 1e-12)
+    low = 0.0 if rate < 2e-4 or drop(least) <= 0 else brentq(drop, least, 1.0, xtol=2e-3)
+    step, high = 1.0, 1.0
+    while high < most and drop(high) < 0:
+        step, high = 1.6 * step, min(most, high + 0.1 * step + 1e-3 / max(rate, 1e-3))
+    high = high if drop(high) <= 0 or high == 1.0 else brentq(drop, 1.0, high, xtol=2e-3)
+    return low * rate, high * rate
+
+
+def _temperature(L: Matrix, codes: Codes, T: ndarray, s: float, *, steps: int = 30) -> tuple[float, float]:
+    """The s of the greatest likelihood with this T, and that log likelihood."""
+    weights = T[:, codes].T
+
+    def minus(x: ndarray) -> tuple[float, ndarray]:
+        t = np.exp(x[0])
+        p = softmax(L, t)
+        q = np.maximum(np.einsum("ij,ij->i", p, weights), 1e-300)
+        by_s = np.einsum("ij,ij,ij->i", p, weights, L) / q - np.einsum("ij,ij->i", p, L)
+        return -float(np.log(q).sum()), np.array([-by_s.sum() * t])
+
+    found = minimize(minus, [np.log(s)], jac=True, method="L-BFGS-B", bounds=[(-4, 6)], options={"maxiter": steps})
+    return float(np.exp(found.x[0])), -float(found.fun)
+
+
+def _given(p: Matrix, T: ndarray, codes: Codes) -> ndarray:
+    """(n,) the probability of the given label."""
+    return np.einsum("ij,ij->i", p, T[:, codes].T)
+
+
+def _uniform(e: float, K: int) -> ndarray:
+    """T of one rate."""
+    T = np.full((K, K), e / (K - 1))
+    np.fill_diagonal(T, 1 - e)
+    return T
+
+
+def _finite(L: Matrix) -> Matrix:
+    L = np.asarray(L, np.float64)
+    if np.isfinite(L).all():
+        return L
+    there = L[np.isfinite(L)]
+    return np.where(np.isfinite(L), L, there.min() if len(there) else 0.0)

@@ -1,0 +1,160 @@
+"""The noise model of engines/noise_model: against its definition, by simulation from itself, and where it can't tell."""
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime, minimize
+
+from datassay.engines import noise_model as nm
+
+
+def drawn(n, K, e, *, sharp=3.0, T=None, seed=0):
+    """Rows from the model itself: L, given codes, right codes."""
+    rng = np.random.default_rng(seed)
+    L = rng.normal(size=(n, K))
+    p = nm.softmax(L, sharp)
+    right = (p.cumsum(1) > rng.random((n, 1))).argmax(1)
+    T = nm._uniform(e, K) if T is None else T
+    given = (T[right].cumsum(1) > rng.random((n, 1))).argmax(1)
+    return L, given, right
+
+
+def likelihood(L, codes, s, T):
+    """By definition, a row at a time."""
+    total = 0.0
+    for scores, code in zip(L, codes, strict=True):
+        p = np.exp(s * scores) / np.exp(s * scores).sum()
+        total += np.log(sum(p[c] * T[c, code] for c in range(len(p))))
+    return total
+
+
+@pytest.mark.parametrize("K", [2, 3, 5])
+def test_one_rate_is_the_maximum_of_its_definition(K):
+    L, given, _ = drawn(300, K, 0.15, seed=K)
+    s, e = nm.one_rate(L, given)
+    found = minimize(
+        lambda x: -likelihood(L, given, np.exp(x[0]), nm._uniform(x[1], K)), [np.log(s), e], method="Nelder-Mead",
+        options={"xatol": 1e-6, "fatol": 1e-8},
+    )  # fmt: skip
+    assert likelihood(L, given, s, nm._uniform(e, K)) == pytest.approx(-found.fun, abs=1e-5)
+
+
+def test_the_readings_are_bayes_rule():
+    L, given, _ = drawn(60, 4, 0.2)
+    T = np.random.default_rng(1).dirichlet(np.ones(4) + 8 * np.eye(4)[0], 4)
+    p = nm.softmax(L, 2.0)
+    r, R = nm.readings(p, T, given)
+    for i, y in enumerate(given):
+        joint = [p[i, c] * T[c, y] for c in range(4)]
+        assert r[i] == pytest.approx(1 - joint[y] / sum(joint), abs=1e-12)
+        assert R[i] == pytest.approx(1 - joint[y] / sum(joint) * p[i, y], abs=1e-12)
+    assert np.all(r <= R + 1e-12)
+
+
+def test_the_temperature_is_a_maximum_and_its_slope_right():
+    L, given, _ = drawn(200, 3, 0.1)
+    T = nm._uniform(0.1, 3)
+    s, top = nm._temperature(L, given, T, 1.0)
+    assert top == pytest.approx(likelihood(L, given, s, T), abs=1e-6)
+    slope = approx_fprime([s], lambda x: likelihood(L, given, x[0], T), 1e-6)
+    assert abs(slope[0]) < 0.05
+
+
+def test_matrix_steps_do_not_lower_the_likelihood_and_find_the_confused_pair():
+    T = nm._uniform(0.02, 4)
+    T[1] = [0.01, 0.67, 0.31, 0.01]
+    L, given, right = drawn(4000, 4, 0, sharp=6.0, T=T)
+    s, e = nm.one_rate(L, given)
+    tops = []
+    for most in (1, 3, 10, 40):
+        fitted, found = nm.class_rates(L, given, s, e, most=most)
+        tops.append(likelihood(L[:500], given[:500], fitted, found))
+    assert tops[-1] > tops[0]
+    assert found[1, 2] == pytest.approx(0.31, abs=0.05)
+    model = nm.fit(L, given)
+    assert model.transition is not None
+    assert abs(model.rate - np.mean(given != right)) < 0.02
+    uniform = nm.fit(*drawn(2000, 4, 0.1, sharp=6.0)[:2])
+    assert uniform.transition is None  # nothing to win out of sample
+
+
+def test_the_interval_holds_the_rate_of_the_model_in_19_of_20_draws():
+    hits = []
+    for seed in range(200):
+        L, given, _ = drawn(400, 3, 0.1, sharp=4.0, seed=seed)
+        s, e = nm.one_rate(L, given)
+        low, high = nm.interval(L, given, s, nm._uniform(e, 3))
+        hits.append(low <= 0.1 <= high)
+    assert np.mean(hits) > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 200)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_bounds_hold_the_number_wherever_between_the_readings_errors_lie(share):
+    """Errors at random, and labels drawn anew where classes overlap, in so large a share of the rows."""
+    held = []
+    for seed in range(60):
+        L, given, right = drawn(600, 3, 0.08, sharp=3.0, seed=seed)
+        rng = np.random.default_rng(1000 + seed)
+        p = nm.softmax(L, 3.0)
+        anew = rng.random(600) < share
+        truth = np.where(anew & (given == right), (p.cumsum(1) > rng.random((600, 1))).argmax(1), right)
+        model = nm.fit(L, given)
+        held.append(model.low <= np.sum(given != truth) <= model.high)
+    assert np.mean(held) >= 0.95
+
+
+def test_probabilities_are_true_where_the_model_is():
+    L, given, right = drawn(20_000, 5, 0.1, sharp=8.0)
+    model = nm.fit(L, given)
+    wrong = given != right
+    for low in (0.0, 0.2, 0.4, 0.6, 0.8):
+        some = (model.ambiguity >= low) & (model.ambiguity < low + 0.2)
+        assert model.ambiguity[some].mean() == pytest.approx(wrong[some].mean(), abs=3 * 0.5 / np.sqrt(some.sum()))
+
+
+def test_clean_well_separated_rows_have_no_errors_and_it_says_so():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, 500)
+    L = np.where(codes[:, None] == np.arange(4), 1.0, -1.0) + 0.1 * rng.normal(size=(500, 4))
+    model = nm.fit(L, codes)
+    assert model.told
+    assert not model.flagged.any()
+    assert model.low == 0
+    assert model.high < 5
+
+
+def test_chance_is_not_told():
+    rng = np.random.default_rng(0)
+    model = nm.fit(rng.normal(size=(800, 3)), rng.integers(0, 3, 800))
+    assert not model.told
+    assert model.low < 0.1 * 800
+    assert model.high > 0.4 * 800
+
+
+def test_order_of_rows_and_names_of_classes_do_not_matter():
+    L, given, _ = drawn(400, 4, 0.1)
+    model = nm.fit(L, given)
+    rows, classes = np.random.default_rng(1).permutation(400), np.array([2, 0, 3, 1])
+    moved = nm.fit(L[rows][:, np.argsort(classes)], classes[given[rows]])
+    assert moved.probability == pytest.approx(model.probability[rows], abs=1e-3)
+    assert moved.flagged.tolist() == model.flagged[rows].tolist()
+
+
+def test_odd_input():
+    L, given, _ = drawn(100, 3, 0.1)
+    L[3, 1], L[4], L[5, 0] = np.nan, -np.inf, np.inf
+    assert np.isfinite(nm.fit(L, given).probability).all()
+    one = nm.fit(np.zeros((7, 1)), np.zeros(7, int))
+    assert not one.told
+    assert one.probability.tolist() == [0.0] * 7
+    assert len(nm.fit(np.zeros((0, 3)), np.zeros(0, int)).probability) == 0
+    assert np.isfinite(nm.fit(np.zeros((50, 2)), np.arange(50) % 2).probability).all()
+
+
+def test_many_rows_are_fitted_on_a_sample_and_valued_all(monkeypatch):
+    L, given, right = drawn(6000, 3, 0.1, sharp=6.0)
+    whole = nm.fit(L, given)
+    monkeypatch.setattr(nm, "SAMPLE", 3000)
+    part = nm.fit(L, given)
+    assert len(part.probability) == 6000
+    assert part.rate == pytest.approx(whole.rate, abs=0.02)
+    assert part.low <= np.sum(given != right) <= part.high
