@@ -49,7 +49,9 @@ def test_errors_like_people_s_lie_where_classes_meet():
     assert np.mean(np.abs(x[wrong] - 1.5) < 1) > 0.6 > 0.4 > np.mean(np.abs(x[:400] - 1.5) < 1)
     confused, mistaken = plant(data, "confused", 0.2, seed=1)
     pairs = set(zip(data.y[mistaken].tolist(), confused.y[mistaken].tolist(), strict=True))
-    often = [np.mean((data.y[mistaken] == a) & (confused.y[mistaken] == b)) for a, b in (("left", "middle"), ("middle", "left"))]
+    often = [
+        np.mean((data.y[mistaken] == a) & (confused.y[mistaken] == b)) for a, b in (("left", "middle"), ("middle", "left"))
+    ]
     assert sum(often) > 0.55
     assert len(pairs) > 2  # none is out of the question
     assert np.mean(np.abs(x[mistaken] - 1.5) < 1) < 0.5
@@ -114,7 +116,12 @@ def test_labels_of_people():
 @pytest.mark.parametrize(
     ("kind", "rate", "more", "says"),
     [
-        ("gaussian", 0.1, {}, "kind must be one of uniform, pair-flip, near, confused, human, features, mixed, got 'gaussian'"),
+        (
+            "gaussian",
+            0.1,
+            {},
+            "kind must be one of uniform, pair-flip, near, confused, human, features, mixed, got 'gaussian'",
+        ),
         ("uniform", 0, {}, "rate must be between 0 and 1, got 0"),
         ("uniform", 1.0, {}, "rate must be between"),
         ("human", 0, {}, "needs the 90 labels that people gave, one a row, got none"),
