@@ -1,13 +1,18 @@
 # make demo   the main job on real data, in an environment of its own without torch
 # make test   style, types, tests; everything CI runs
+# make test WORKERS=0   in one process, in order; the default is a worker a core, each with one thread
 # `make -B .venv/ready` builds the environment anew.
 PYTHON ?= python3
+WORKERS ?= logical
+# a worker's arrays on its own core: more threads than cores take turns. A file's tests stay in one worker, which shares their fixtures.
+ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       install into .venv-demo (no torch) and run the main job on real data"
 	@echo "make test       install into .venv and run style, types and tests"
 	@echo "make test-slow  the tests that take minutes"
+	@echo "make test-oldest  the tests with the oldest promised version of each dependency, in .venv-oldest (no torch)"
 	@echo "make docs       build docs/_build/html and run every example in docs"
 	@echo "make clean      remove the environments and what was built"
 
@@ -28,16 +33,30 @@ test: .venv/ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/python -m pytest
+	$(ONE_THREAD) .venv/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: .venv/ready
 	.venv/bin/python -m pytest -m slow
+
+# of those that need no torch: its oldest version comes with gigabytes of CUDA
+OLDEST = values semivalues bench_statistics engines knn_shapley progress effects designs linear cg_score cg_score_approx audit plan \
+	ame submodels held_out knockoffs readers report files games public cli
+
+.venv-oldest/ready: pyproject.toml benchmarks/oldest.py
+	$(PYTHON) -m venv .venv-oldest
+	$(PYTHON) benchmarks/oldest.py images ot > .venv-oldest/constraints.txt
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check --constraint .venv-oldest/constraints.txt --editable '.[images,ot]' \
+		'pytest>=8' 'pytest-xdist>=3.6' 'hypothesis>=6.100' 'beartype>=0.19'
+	touch $@
+
+test-oldest: .venv-oldest/ready
+	$(ONE_THREAD) .venv-oldest/bin/python -m pytest -n $(WORKERS) --dist loadfile $(OLDEST:%=tests/test_%.py)
 
 docs: .venv/ready
 	.venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	.venv/bin/python -m pytest -q docs
 
 clean:
-	rm -rf .venv .venv-demo .pytest_cache .mypy_cache .ruff_cache docs/_build docs/generated datassay-demo
+	rm -rf .venv .venv-demo .venv-oldest .pytest_cache .mypy_cache .ruff_cache docs/_build docs/generated datassay-demo
 
-.PHONY: help demo test test-slow docs clean
+.PHONY: help demo test test-slow test-oldest docs clean

@@ -77,7 +77,7 @@ def exact(v: Float[ndarray, " m"], law: Float[ndarray, " n"]) -> Float[ndarray, 
     """
     n = len(law)
     number = np.arange(2**n)
-    size = np.bitwise_count(number)
+    size = np.bitwise_count(number).astype(np.int64)  # of 8-bit numbers, gammaln is in single precision in SciPy 1.13
     phi = np.empty(n)
     for i in range(n):
         without = number[(number >> i & 1) == 0]
