@@ -255,10 +255,12 @@ LOWER = (
     "best_offset",
 )  # less is better, or no matter
 
+WRONG = ("pair-flip", "near", "confused", "human")
+EVERY = (*WRONG, "features", "mixed")
 TASKS = {
     "noisy-labels": Task(
         "wrong labels are planted in the training rows; validation rows are right", spoilt, detected,
-        ("uniform",), (0.05, 0.1, 0.2), "auc", other_kinds=("pair-flip", "near", "confused", "human"),
+        ("uniform",), (0.05, 0.1, 0.2), "auc", other_kinds=WRONG,
     ),
     "noisy-features": Task(
         "normal noise is planted in the features of some training rows", spoilt, detected, ("features",), (0.05, 0.1, 0.2), "auc",
@@ -268,15 +270,15 @@ TASKS = {
     ),
     "removal": Task(
         "rows are left out by score, a model is trained on the others and judged on test rows", spoilt, pruned,
-        ("uniform",), (0.0, 0.2), "gap", other_kinds=("pair-flip", "near", "confused", "human", "features", "mixed"),
+        ("uniform",), (0.0, 0.2), "gap", other_kinds=EVERY,
     ),
     "addition": Task(
         "a model is trained on the highest, or lowest, scores alone and judged on test rows", spoilt, grown,
-        ("uniform",), (0.0, 0.2), "gap", other_kinds=("pair-flip", "near", "confused", "human", "features", "mixed"),
+        ("uniform",), (0.0, 0.2), "gap", other_kinds=EVERY,
     ),
     "window": Task(
         "a model is trained on half of the rows, from the easiest half to the hardest", spoilt, windowed,
-        ("uniform",), (0.2,), "best", other_kinds=("pair-flip", "near", "confused", "human", "features", "mixed"),
+        ("uniform",), (0.2,), "best", other_kinds=EVERY,
     ),
     "difficulty": Task(
         "a network is trained on all rows: the loss of each tenth of the scores, epoch by epoch", spoilt, learnt,
@@ -292,7 +294,7 @@ TASKS = {
     ),
     "stability": Task(
         "the same rows are valued with other seeds of the method", spoilt, nothing,
-        ("uniform",), (0.1,), "rank_correlation", other_kinds=("pair-flip", "near", "confused", "human", "features", "mixed"), same_rows=True,
+        ("uniform",), (0.1,), "rank_correlation", other_kinds=EVERY, same_rows=True,
     ),
     "time": Task(
         "seconds at several sizes", fewer, nothing, ("n=250", "n=500", "n=1000"), (0.0,), "seconds", higher=False,
