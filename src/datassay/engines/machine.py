@@ -317,7 +317,7 @@ def pick_device(device: str, *, worthwhile: bool = True) -> str:
     """
     if device == "cpu":
         return "cpu"
-    if not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", device):
+    if not isinstance(device, str) or not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", device):
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'cuda:0', got {device!r}.")
     if importlib.util.find_spec("torch") is None:
         if device == "auto":

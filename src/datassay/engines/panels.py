@@ -12,7 +12,10 @@ square goes on holding K.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +72,9 @@ class Panels:
             mine = {"rows": n, "dtype": str(self.dtype), "panel": panel, "run": run}
             about = folder / "run.json"
             if about.exists():
-                if json.loads(about.read_text()) != mine:
+                with _whole(about):
+                    there = json.loads(about.read_text())
+                if there != mine:
                     raise OtherRunError(f"{folder} holds a run on other rows or with other options")
             elif any(not path.name.startswith(".") for path in folder.iterdir()):
                 raise OtherRunError(f"{folder} holds other files")
@@ -79,7 +84,8 @@ class Panels:
             for path in folder.glob(".panel-*"):  # of a run that was killed while it wrote
                 path.unlink()
             while len(self.held) < len(self.starts) and self._path(len(self.held)).exists():
-                self.held.append(np.load(self._path(len(self.held)), mmap_mode=None if in_memory else "r"))
+                with _whole(self._path(len(self.held))):
+                    self.held.append(np.load(self._path(len(self.held)), mmap_mode=None if in_memory else "r"))
 
     def __len__(self) -> int:
         """How many panels are finished."""
@@ -108,7 +114,7 @@ class Panels:
         """What `keep` was given, of this run or the one before it; None if nothing was."""
         if self.folder is None or not (path := self.folder / f"{name}.npz").exists():
             return None
-        with np.load(path, allow_pickle=False) as arrays:
+        with _whole(path), np.load(path, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
 
     def clear(self) -> None:
@@ -121,6 +127,15 @@ class Panels:
     def _path(self, j: int) -> Path:
         assert self.folder is not None
         return self.folder / f"panel-{j:05d}.npy"
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """What numpy and zip say of a file that is not as it was written, in a sentence."""
+    try:
+        yield
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise OtherRunError(f"{path} is damaged") from error
 
 
 def width(n: int) -> int:

@@ -266,11 +266,14 @@ class Run:
 
     def _load(self, path: Path) -> None:
         content = kept(path, self._key, self.y.device)
-        self.net.load_state_dict(content["net"])
-        self._optimiser.load_state_dict(content["optimiser"])
-        for name, tensor in content["state"].items():
-            self.state[name].copy_(tensor)
-        self.epoch = content["epoch"]
+        try:
+            self.net.load_state_dict(content["net"])
+            self._optimiser.load_state_dict(content["optimiser"])
+            for name, tensor in content["state"].items():
+                self.state[name].copy_(tensor)
+            self.epoch = content["epoch"]
+        except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged ({type(error).__name__}): delete it, or give another folder.") from error
 
 
 def keep(content: dict[str, Any], path: Path, key: str = "") -> None:
@@ -283,8 +286,16 @@ def keep(content: dict[str, Any], path: Path, key: str = "") -> None:
 
 def kept(path: Path, key: str, device: torch.device | str) -> dict[str, Any]:
     """What `keep` wrote; a ValueError where it is of another run."""
-    content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)  # tensors and numbers: no code is run
-    if content["key"] != key:
+    try:
+        content: dict[str, Any] = torch.load(
+            path, map_location=device, weights_only=True
+        )  # tensors and numbers: no code is run
+        found = content["key"]
+    except Exception as error:  # torch has many words for it
+        raise ValueError(
+            f"{path} is damaged, or no checkpoint ({type(error).__name__}): delete it, or give another folder."
+        ) from error
+    if found != key:
         raise ValueError(
             f"{path} belongs to a run with other data, model or options: pass another checkpoint folder, or delete it."
         )

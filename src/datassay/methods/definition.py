@@ -186,6 +186,13 @@ def own_files(given: Mapping[str, Any], source: Mapping[str, Any] | None) -> Non
     DataError
         One would be overwritten.
     """
+    for option in (*WRITES, *ADDS_TO):
+        if (path := given.get(option)) is not None and (not isinstance(path, (str, Path)) or not str(path).strip()):
+            raise DataError(
+                f"{option} must be the name of a {'folder' if option == 'checkpoint' else 'file'}, got {path!r}."
+            )
+    if isinstance(folder := given.get("checkpoint"), (str, Path)) and os.path.lexists(folder) and not Path(folder).is_dir():
+        raise DataError(f"checkpoint: {str(folder)!r} is a file: give the name of a folder.")
     writes, adds_to = ([v for o in names if isinstance(v := given.get(o), (str, Path))] for names in (WRITES, ADDS_TO))
     if writes or adds_to:
         read = [

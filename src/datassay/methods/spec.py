@@ -8,6 +8,7 @@ from typing import Any
 
 from datassay.checks import DataError
 from datassay.methods import find
+from datassay.methods.definition import ADDS_TO, WRITES
 
 
 def options_of(pairs: Sequence[str], where: str = "--set ") -> dict[str, Any]:
@@ -23,9 +24,12 @@ def options_of(pairs: Sequence[str], where: str = "--set ") -> dict[str, Any]:
             raise DataError(f"{where}{name.strip()} is not an option of the method; the seed is --seed.")
         if not equals or not name.strip():
             raise DataError(f"{where.strip() or 'a method'} needs name=value, as in {where}ridge=0, got {pair!r}.")
+        if name.strip() in (*WRITES, *ADDS_TO, "device") and text != "None":  # names, also of digits alone
+            options[name.strip()] = text
+            continue
         try:
             options[name.strip()] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             options[name.strip()] = {"true": True, "false": False}.get(text.lower(), text)
     return options
 
