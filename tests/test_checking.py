@@ -131,8 +131,8 @@ def test_strata_are_drawn_by_their_shares_and_none_is_left_out():
 def test_a_curve_is_brought_to_what_was_found():
     """Guesses of a tenth of what is true are corrected as answers come; few answers move them little."""
     z = np.log(np.array([0.03, 0.01]) / (1 - np.array([0.03, 0.01])))
-    a, b = confidence.calibrated(z, np.array([500.0, 500.0]), np.array([150.0, 50.0]), steps=30)
-    np.testing.assert_allclose(1 / (1 + np.exp(-(a + b * z))), [0.3, 0.1], atol=0.03)
+    a, b = confidence.calibrated(z, np.array([4000.0, 4000.0]), np.array([1200.0, 400.0]), steps=30)
+    np.testing.assert_allclose(1 / (1 + np.exp(-(a + b * z))), [0.3, 0.1], atol=0.015)
     few = confidence.calibrated(z, np.array([1.0, 0.0]), np.array([1.0, 0.0]))
     assert 0 < few[0] < 1.5
 

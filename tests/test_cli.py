@@ -135,7 +135,7 @@ def test_methods_and_help_name_what_there_is():
 
     listed = run("methods").stdout
     assert all(name in listed for name in METHODS)
-    for command in ("demo", "value", "audit", "plan", "bench", "report", "methods"):
+    for command in ("demo", "value", "audit", "plan", "bench", "report", "methods", "check"):
         assert run(command, "--help").returncode == 0
 
 
