@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ParamSpec, get_type_hints
+from typing import Any, Concatenate, ParamSpec, Unpack, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError, OptionError, annotated
+from datassay.checks import Call, DataError, OptionError, annotated
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.files import check_paths
@@ -35,6 +35,11 @@ NOT_KEPT = ("data", "n_jobs", "progress", "store", "checkpoint")  # nothing abou
 RAN_AWAY = "numbers ran away: scale the columns and the targets, of the validation rows too, or take milder options"
 WRITES, ADDS_TO = ("matrix", "save_model"), ("store", "checkpoint")  # options that name files
 READ = ("path", "label", "id", "val", "features", "val_features")  # of `Dataset.source`
+DEFAULTS = {
+    "device": "auto",
+    "seed": 0,
+    "progress": True,
+}  # of keywords that ``**shared: Unpack[...]`` stands for; of all others None
 NAMED = ("model", "utility", "groups")  # options that may be objects
 
 
@@ -99,57 +104,109 @@ def method(
     """Make a method of a function that takes a `Dataset` and named options, and returns a `Finding`.
 
     ``shared`` explains the options that its docstring leaves out. ``renamed``: former names of options, and what they are called now;
-    they still work, with a FutureWarning.
+    they still work, with a FutureWarning. ``**shared: Unpack[...]`` in the function stands for the keywords of a TypedDict: they are in
+    the signature of what is made, and their defaults are DEFAULTS, or None.
     """
 
     def decorate(f: Callable[P, Finding]) -> Callable[P, Values]:
-        signature = inspect.signature(f)
-
-        @functools.cache
-        def hints() -> dict[str, Any]:
-            return get_type_hints(f, include_extras=True)
-
-        @functools.wraps(f)
-        def call(*args: P.args, **kwargs: P.kwargs) -> Values:
-            start = time.perf_counter()
-            bound = signature.bind(*args, **current(name, kwargs, renamed or {}))
-            bound.apply_defaults()
-            given = dict(bound.arguments)
-            data = given["data"]
-            if not isinstance(data, Dataset):
-                raise DataError(
-                    f"{name} needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
-                )
-            annotated(name, given, hints())
-            own_files(given, data.source)
-            with numbers_that_fit(name):
-                found = f(*bound.args, **bound.kwargs)
-            stats = (
-                found.stats
-                | told(name, data, found.scores, found.stats)
-                | {"seconds": time.perf_counter() - start}
-                | sources(data)
-            )
-            options = kept(given) | found.options
-            return Values(
-                data.ids,
-                found.scores,
-                found.flagged,
-                found.columns,
-                name,
-                options,
-                stats,
-                data.y,
-                found.suggested,
-                data.hash,
-            )
-
-        call.__signature__ = signature.replace(return_annotation="Values")  # type: ignore[attr-defined]
-        call.renamed = dict(renamed or {})  # type: ignore[attr-defined]
-        call.__doc__ = completed(inspect.getdoc(f) or "", list(signature.parameters), shared)
-        return call
+        return _door(f, name, shared, renamed or {})
 
     return decorate
+
+
+def network_method(
+    name: str, renamed: Mapping[str, str] | None = None
+) -> Callable[[Callable[Concatenate[Call, P], Finding]], Callable[P, Values]]:
+    """As `method`, of a function that trains networks: it takes the `Call` before all else, since checkpoints go by the options."""
+
+    def decorate(f: Callable[Concatenate[Call, P], Finding]) -> Callable[P, Values]:
+        return _door(f, name, NETWORKS, renamed or {}, takes_call=True)
+
+    return decorate
+
+
+def _door(
+    f: Callable[..., Finding], name: str, shared: Mapping[str, str], renamed: Mapping[str, str], takes_call: bool = False
+) -> Callable[..., Values]:
+    signature = spelled_out(f, drop=takes_call)
+
+    @functools.cache
+    def hints() -> dict[str, Any]:
+        return all_hints(f)
+
+    @functools.wraps(f)
+    def call(*args: Any, **kwargs: Any) -> Values:
+        start = time.perf_counter()
+        bound = signature.bind(*args, **current(name, kwargs, renamed))
+        bound.apply_defaults()
+        given = dict(bound.arguments)
+        data = given["data"]
+        if not isinstance(data, Dataset):
+            raise DataError(
+                f"{name} needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
+            )
+        annotated(name, given, hints())
+        work = functools.partial(f, Call(name, given, renamed)) if takes_call else f
+        own_files(given, data.source)
+        with numbers_that_fit(name):
+            found = work(*bound.args, **bound.kwargs)
+        stats = found.stats | told(name, data, found.scores, found.stats)
+        stats |= {"seconds": time.perf_counter() - start} | sources(data)
+        return Values(
+            data.ids,
+            found.scores,
+            found.flagged,
+            found.columns,
+            name,
+            kept(given) | found.options,
+            stats,
+            data.y,
+            found.suggested,
+            data.hash,
+        )
+
+    call.__signature__ = signature.replace(return_annotation="Values")  # type: ignore[attr-defined]
+    call.renamed = dict(renamed)  # type: ignore[attr-defined]
+    call.__doc__ = completed(inspect.getdoc(f) or "", list(signature.parameters), shared)
+    return call
+
+
+def all_hints(f: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of its parameters, those of ``**shared: Unpack[...]`` too."""
+    hints = get_type_hints(f, include_extras=True)
+    packed = next((hint for hint in hints.values() if get_origin(hint) is Unpack), None)
+    return hints if packed is None else hints | get_type_hints(get_args(packed)[0], include_extras=True)
+
+
+def spelled_out(f: Callable[..., Any], drop: bool = False) -> inspect.Signature:
+    """Its signature with the keywords that ``**shared: Unpack[...]`` stands for; without the first parameter."""
+    parameters = list(inspect.signature(f).parameters.values())[drop:]
+    if parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
+        packed = get_args(get_type_hints(f, include_extras=True)[parameters.pop().name])[0]
+        for option, hint in packed.__annotations__.items():
+            words = getattr(hint, "__forward_arg__", hint)  # as in the code, like those of all other parameters
+            kind, default = inspect.Parameter.KEYWORD_ONLY, DEFAULTS.get(option)
+            parameters.append(inspect.Parameter(option, kind, default=default, annotation=words))
+    return inspect.Signature(parameters)
+
+
+def sources(data: Dataset) -> dict[str, Any]:
+    """For `Values.stats`: how the rows were read, so that a report finds them again."""
+    return {"source": data.source} if data.source else {}
+
+
+def require(name: str, requires: frozenset[str], data: Dataset) -> None:
+    """What the entry of a method says that the data must have.
+
+    Raises
+    ------
+    DataError
+        It has no validation rows, or no classes.
+    """
+    if "validation" in requires and data.X_val is None:
+        raise DataError(f"{name} needs validation rows, X_val and y_val (file: --val).")
+    if "classes" in requires and data.task == "regression":
+        raise DataError(f"{name} is about classes, and this is regression.")
 
 
 def current(name: str, options: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
@@ -171,11 +228,6 @@ def current(name: str, options: Mapping[str, Any], renamed: Mapping[str, str]) -
             raise OptionError(f"{name}: {old} is the former name of {new}, and both came: pass {new} alone.")
         warnings.warn(f"{name}: the option {old} is now called {new}; its former name will go.", FutureWarning, stacklevel=3)
     return {renamed.get(option, option): value for option, value in options.items()}
-
-
-def sources(data: Dataset) -> dict[str, Any]:
-    """For `Values.stats`: how the rows were read, so that a report finds them again."""
-    return {"source": data.source} if data.source else {}
 
 
 def own_files(given: Mapping[str, Any], source: Mapping[str, Any] | None) -> None:
