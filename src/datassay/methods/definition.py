@@ -291,20 +291,6 @@ def told(name: str, data: Dataset, scores: ndarray, stats: Mapping[str, Any]) ->
     return {}
 
 
-def require(name: str, requires: frozenset[str], data: Dataset) -> None:
-    """What the entry of a method says that the data must have.
-
-    Raises
-    ------
-    DataError
-        It has no validation rows, or no classes.
-    """
-    if "validation" in requires and data.X_val is None:
-        raise DataError(f"{name} needs validation rows, X_val and y_val (file: --val).")
-    if "classes" in requires and data.task == "regression":
-        raise DataError(f"{name} is about classes, and this is regression.")
-
-
 def kept(given: Mapping[str, Any]) -> dict[str, Any]:
     """What `Values.options` keeps of the options: no data, objects by their names, a recipe by its numbers."""
     options = {option: plain(value) for option, value in given.items() if option not in NOT_KEPT}

@@ -153,7 +153,7 @@ def do(
         key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
     units = used.epochs if units is None else units
     title = f"{p.method}, {len(p.data)} rows" + (f", {runs} runs" if runs > 1 else "")
-    bar = progress_bar(title, runs * units, progress=progress)
+    bar = progress_bar(title, runs * units, progress=bool(progress))
     one = partial(_one, work, p, used, call.given["seed"], folder, key)
     with bar:
         try:
