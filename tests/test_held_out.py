@@ -635,7 +635,7 @@ BAD = [
     ({"probabilities": np.eye(3), "model": GaussianNB()}, ["confident-learning"], "leave one of them out"),
     ({"n_models": 19}, METHODS[2:], "n_models must be a whole number from 20 on, got 19"),
     ({"utility": "f1"}, METHODS[2:], "utility must be None or 'accuracy' or 'probability' or 'margin'"),
-    ({"settled": 2}, METHODS[2:], "settled must be a number above 0, 1 at most, got 2"),
+    ({"settled": 2}, METHODS[2:], "settled must be None or a number above 0 and at most 1, got 2"),
     ({"budget": "soon"}, METHODS[2:], "budget must be"),
     ({"ratios": (0.5, 1.0)}, ["c-score"], "ratios: grid needs probabilities between 0 and 1"),
     ({"ratios": ()}, ["c-score"], "ratios: grid needs probabilities between 0 and 1"),

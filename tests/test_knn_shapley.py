@@ -439,7 +439,7 @@ def test_a_common_offset_costs_no_digits():
         ({"search": "hnsw"}, "search must be 'exact' or 'faiss', got 'hnsw'"),
         ({"dtype": "float16"}, "dtype must be 'float64' or 'float32', got 'float16'"),
         ({"radius": 3.0}, "radius belongs to form='threshold'"),
-        ({"radius": -1, "form": "threshold"}, "radius must be None or a number > 0, got -1"),
+        ({"radius": -1, "form": "threshold"}, "radius must be None or a number above 0, got -1"),
         ({"tolerance": -0.1}, "tolerance must be a number from 0 to 1, got -0.1"),
         ({"tolerance": 0.1, "form": "soft"}, "tolerance is for form='hard'"),
         ({"search": "faiss"}, "search='faiss' finds the nearest rows only: pass a tolerance above 0"),

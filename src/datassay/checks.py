@@ -78,7 +78,7 @@ class Number:
         low = "" if self.above is None else f" above {self.above:g}"
         low += "" if self.least is None else f" from {self.least:g}"
         high = "" if self.below is None else f" below {self.below:g}"
-        high += "" if self.most is None else f" to {self.most:g}"
+        high += "" if self.most is None else f" {'to' if self.above is None else 'at most'} {self.most:g}"
         if low and high:
             joint = " and" if self.below is not None or self.above is not None else ""
             return f"a number{low}{joint}{high}"
