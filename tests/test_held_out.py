@@ -20,7 +20,7 @@ from datassay.engines import designs
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods import confident_learning as cl
-from datassay.methods.data_oob import utility_of_rows, without
+from datassay.subsets.held_out import utility_of_rows, without
 from datassay.subsets.study import study
 
 METHODS = ("self-confidence", "confident-learning", "data-oob", "c-score")

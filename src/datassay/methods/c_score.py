@@ -22,8 +22,8 @@ from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.engines.robust import top
-from datassay.methods.data_oob import Without, utility_of_rows, without
 from datassay.methods.definition import SUBSETS, Finding, method
+from datassay.subsets.held_out import Without, utility_of_rows, without
 from datassay.subsets.study import stop_when, study
 
 NAME = "c-score"

@@ -30,7 +30,8 @@ from datassay.engines import gram, machine
 from datassay.engines.class_draws import draw, over_draws
 from datassay.engines.gp_loo import Choice, SingularGramError, Trusted, Work, choose, energy_terms, leave_one_out
 from datassay.engines.panels import OtherRunError
-from datassay.engines.robust import limit
+from datassay.engines.margins import margin
+from datassay.engines.robust import limit, top
 from datassay.methods.cg_score_approx import approximate
 from datassay.methods.definition import Finding, method
 
@@ -243,7 +244,8 @@ def cg_score(
         r = np.sqrt(columns["cg_score"])
         flagged, rule = r > limit(r), "leave-one-out residual beyond 3 robust standard deviations"
     else:
-        columns["loo_margin"], guess = _margin(f, own)
+        f = np.where(np.isnan(f), -np.inf, f)  # of a class among whose draws the row never was
+        columns["loo_margin"], guess = margin(f, own), top(f, own)
         suggested = data.labels_of(guess)
         if flag == "loo":
             flagged, rule = guess != own, "leave-one-out class differs from the given label"
@@ -298,15 +300,6 @@ def _choose(data: Dataset, Y: np.ndarray, known: Trusted | None, ridge: Any, bia
         pick_v = np.sort(rng.permutation(len(known.Y))[:SAMPLE])
         known = known._replace(X=known.X[pick_v], Y=known.Y[pick_v])
     return choose(data.X[pick], Y[pick], lam, b, known, t, TRUSTED_RIDGES)
-
-
-def _margin(f: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction for the given class minus that for the best other, and the best class of all (a tie is the given one's)."""
-    f, own = np.where(np.isnan(f), -np.inf, f), (np.arange(len(f)), codes)
-    others = f.copy()
-    others[own] = -np.inf
-    margin = f[own] - others.max(axis=1)
-    return margin, np.where(margin >= 0, codes, f.argmax(axis=1))
 
 
 def _conflicts(same: np.ndarray, codes: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:

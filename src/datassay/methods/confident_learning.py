@@ -22,7 +22,7 @@ flagged, one error less of the commonest kind is counted (there: one less of eac
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy import ndarray
@@ -30,13 +30,15 @@ from numpy import ndarray
 from datassay.checks import Count, DataError, Jobs, Seed, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
+from datassay.engines.margins import confidences
 from datassay.engines.robust import top
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.methods.self_confidence import TOL, ranks, said_without
+from datassay.subsets.held_out import TOL, said_without
 from datassay.subsets.study import study
 
 NAME = "confident-learning"
-FILTERS = ("prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given")
+Filter = Literal["prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given"]
+FILTERS = get_args(Filter)
 NEAR = 1e-6  # of a threshold, of another class
 
 
@@ -45,9 +47,7 @@ def confident_learning(
     data: Dataset,
     model: Any = None,
     *,
-    filter: Literal[
-        "prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given"
-    ] = "prune_by_noise_rate",
+    filter: Filter = "prune_by_noise_rate",
     rank: Literal["self_confidence", "normalized_margin"] = "self_confidence",
     probabilities: Any = None,
     folds: Annotated[int, Whole(2)] = 5,
@@ -123,7 +123,7 @@ def confident_learning(
         if filter in ("prune_by_noise_rate", "both"):
             flagged &= prune_by_noise_rate(p, codes, joint, place)
     flagged &= likeliest != codes
-    columns = ranks(p, codes)
+    columns = confidences(p, codes)
     stats |= {
         "flag_rule": f"{filter}, {int(joint.sum() - np.trace(joint))} wrong labels estimated",
         "classes": list(data.classes),

@@ -11,8 +11,6 @@ Chuang (JAIR 2021) rank rows by these two numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,13 +20,13 @@ from numpy import ndarray
 from datassay.checks import Count, DataError, Jobs, Seed, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Subsets
+from datassay.engines.margins import confidences
 from datassay.engines.robust import FAR, off, top
 from datassay.methods.definition import SUBSETS, Finding, method
+from datassay.subsets.held_out import TOL, said_without
 from datassay.subsets.study import Study, study
 
 NAME = "self-confidence"
-TOL = 1e-6  # of logistic regressions, which begin at a model of all rows: of that nothing may be left
-RANKS = ("self_confidence", "normalized_margin")
 
 
 @method("self-confidence", SUBSETS)
@@ -101,37 +99,14 @@ def self_confidence(
         if not by_folds:  # classes whose labels don't sort are in the order in which they come
             each = each[..., [rows.classes.index(label) for label in data.classes]]
         p = each.mean(0)
-        columns = ranks(p, data.codes)
+        columns = confidences(p, data.codes)
         likeliest = top(p, data.codes)
         scores, flagged, suggested = columns[rank].copy(), likeliest != data.codes, data.labels_of(likeliest)
         stats["flag_rule"] = "another class is likelier than the given one"
         if repeats > 1:
-            spread = np.std([ranks(one, data.codes)[rank] for one in each], axis=0, ddof=1)
+            spread = np.std([confidences(one, data.codes)[rank] for one in each], axis=0, ddof=1)
             stats["stderr"] = spread / np.sqrt(repeats)
     return Finding(scores, flagged, columns, suggested, stats)
-
-
-def said_without(s: Study, repeats: int, ask: Callable[[Study], ndarray]) -> ndarray:
-    """(repeats, n, c) probabilities (amounts: predictions) by so many studies that differ by their seeds."""
-    seeds = [s.seed, *np.random.SeedSequence(s.seed).generate_state(repeats - 1).tolist()]
-    said = np.stack([ask(replace(s, seed=seed)) for seed in seeds])
-    if s.data.task == "regression":
-        return said
-    p = np.exp(said)
-    return p / p.sum(2, keepdims=True)
-
-
-def ranks(p: ndarray, codes: ndarray) -> dict[str, ndarray]:
-    """Columns (n,) by which rows can be ranked, from probabilities (n, c).
-
-    >>> found = ranks(np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]]), np.array([0, 1]))
-    >>> {name: column.round(2).tolist() for name, column in found.items()}
-    {'self_confidence': [0.7, 0.2], 'normalized_margin': [0.75, 0.25]}
-    """
-    rows = np.arange(len(codes))
-    own, others = p[rows, codes], p.copy()
-    others[rows, codes] = -np.inf
-    return {"self_confidence": own, "normalized_margin": (own - others.max(1) + 1) / 2}
 
 
 def _judged(data: Dataset) -> Dataset:
