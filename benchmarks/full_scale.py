@@ -74,7 +74,7 @@ def peak_memory() -> float:
 class Watch:
     """In the bar's place: what time the share done so far foretells for the whole."""
 
-    def __init__(self, **_: object) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         self.done, self.start, self.told = 0.0, time.perf_counter(), {}
 
     def __enter__(self) -> "Watch":
@@ -100,7 +100,7 @@ def exact(path: Path, rows: int | None, clean: bool, folder: Path | None, device
     if not clean:
         data, wrong = plant_wrong_labels(data, 0.2, seed=0)
     rate = product_rate(len(data), dtype) if device == "cpu" else float("nan")
-    module.tqdm = Watch
+    module.progress_bar = Watch
     values = cg_score(data, approx="exact", dtype=dtype, device=device, checkpoint=folder, seed=0)
     n, seconds = len(data), values.stats["seconds"]
     watch = watches[-1]

@@ -69,11 +69,11 @@ def test_a_killed_worker_costs_time_and_nothing_else(rows, alone, dask_cluster, 
     assert len(set(pids.values()) | {os.getpid()}) == 3  # two processes beside this one
 
     class Bar:
-        """In the place of tqdm: at a third of the way it kills one of the workers."""
+        """In the place of the bar: at a third of the way it kills one of the workers."""
 
         done, killed = 0.0, False
 
-        def __init__(self, **_):
+        def __init__(self, *_, **__):
             pass
 
         def __enter__(self):
@@ -88,7 +88,7 @@ def test_a_killed_worker_costs_time_and_nothing_else(rows, alone, dask_cluster, 
                 Bar.killed = True
                 os.kill(next(iter(pids.values())), signal.SIGKILL)
 
-    monkeypatch.setattr(module, "tqdm", Bar)
+    monkeypatch.setattr(module, "progress_bar", Bar)
     with parallel_config(backend="dask"):
         values = cg_score(rows, **FIXED, **WAYS[way])
     assert Bar.killed

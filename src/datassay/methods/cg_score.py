@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from datassay.checks import Count, DataError, FromZero, Jobs, Positive, Seed
 from datassay.costs import cg_score as cg_score_costs
@@ -29,8 +28,9 @@ from datassay.data.encoding import plain
 from datassay.engines import gram, machine
 from datassay.engines.class_draws import draw, over_draws
 from datassay.engines.gp_loo import Choice, SingularGramError, Trusted, Work, choose, energy_terms, leave_one_out
-from datassay.engines.panels import OtherRunError
 from datassay.engines.margins import margin
+from datassay.engines.panels import OtherRunError
+from datassay.engines.progress import progress_bar
 from datassay.engines.robust import limit, top
 from datassay.methods.cg_score_approx import approximate
 from datassay.methods.definition import Finding, method
@@ -170,14 +170,7 @@ def cg_score(
     found: dict[str, Any] = {}
     if inverse:
         title = f"{max(sizes)} x {max(sizes)} {how.dtype}" if how.approx == "exact" else f"{n} rows, {how.approx}"
-        with tqdm(
-            total=1.0,
-            desc=f"cg-score, {title}",
-            bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} to go",
-            disable=None if progress else True,
-            smoothing=0,
-            leave=False,
-        ) as bar:
+        with progress_bar(f"cg-score, {title}", 1.0, progress=progress, smoothing=0) as bar:
             try:
                 if how.approx != "exact":
                     tune = ridge == "auto" and n > cg_score_costs.EXACT

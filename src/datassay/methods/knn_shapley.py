@@ -26,13 +26,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from joblib import effective_n_jobs
 from numpy import ndarray
-from tqdm import tqdm
 
 from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines import gram
 from datassay.engines.neighbours import each, nearest, ranked
+from datassay.engines.progress import progress_bar
 from datassay.methods.definition import Finding, method
 
 SAMPLE = 1000  # judges from whose neighbours the radius is taken
@@ -121,13 +121,7 @@ def knn_shapley(
     stats: dict[str, Any] = {"k": k, "judges": m, "rows_per_judge": reach, "search": search, "radius": None}
     a, common = _soft(k, N, len(data.classes)) if form == "soft" else (_alpha(k, N), (0.0, 0.0))
     sums = _Sums(n, None if regression else data.codes)
-    bar = tqdm(
-        total=m,
-        desc=f"knn-shapley, {m} judges, {n} rows",
-        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} to go",
-        disable=None if progress else True,
-        leave=False,
-    )
+    bar = progress_bar(f"knn-shapley, {m} judges, {n} rows", m, progress=progress)
 
     def in_rank(i: int, d: ndarray) -> tuple[Any, ndarray, ndarray]:
         order, tied = ranked(d)

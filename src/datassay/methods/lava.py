@@ -25,12 +25,12 @@ from typing import Annotated, Any
 import numpy as np
 import scipy.sparse as sp
 from numpy import ndarray
-from tqdm import tqdm
 
 from datassay.checks import Count, DataError, FromZero, Number, Positive, Seed, Share
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines import transport
+from datassay.engines.progress import progress_bar
 from datassay.engines.transport import Cost
 from datassay.engines.two_means import suspicious
 from datassay.methods.definition import Finding, method
@@ -100,13 +100,7 @@ def lava(
     codes, codes_val = data.codes, data.codes_val
     assert codes_val is not None
     n, m, c = len(x), len(x_val), len(data.classes)
-    with tqdm(
-        total=c * c + 1,
-        desc=f"lava, {n} rows",
-        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}",
-        disable=None if progress else True,
-        leave=False,
-    ) as bar:
+    with progress_bar(f"lava, {n} rows", c * c + 1, progress=progress, remaining=False) as bar:
         rng = np.random.default_rng(seed)
         blocks = [_of_classes(z, k, c, class_rows, rng) for z, k in ((x, codes), (x_val, codes_val))]
         W = np.zeros((c, c))

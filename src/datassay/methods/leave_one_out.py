@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 from sklearn.linear_model import LinearRegression
-from tqdm import tqdm
 
 from datassay.checks import Count, Jobs, Seed
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
+from datassay.engines.progress import progress_bar
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.default_model import scaled
 from datassay.subsets.study import Study, Utility, study
@@ -119,13 +119,7 @@ def _retrained(s: Study, worth: Utility, repeat: int) -> tuple[ndarray, float]:
     s.seed += repeat > 0
     everything = Subsets(np.ones((1, n), np.uint8), np.full(1, np.nan))
     left_out = designs.without_each(n, range(n))
-    with tqdm(
-        total=n,
-        desc=f"leave-one-out, {n} rows",
-        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} to go",
-        disable=None if s.progress else True,
-        leave=False,
-    ) as bar:
+    with progress_bar(f"leave-one-out, {n} rows", n, progress=s.progress) as bar:
         s.train(everything)
         s.train(left_out, bar=bar)
     whole_worth = float(s.worth(everything, worth)[0])

@@ -27,6 +27,7 @@ from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Inclusion
+from datassay.engines.progress import progress_bar
 from datassay.engines.semivalues import shapley_law
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.study import Found, Stop, Study, Utility, semivalue, stop_when, study
@@ -128,13 +129,7 @@ def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Fo
     near = truncation * abs(everything - none)
     marginals: list[ndarray] = []
     trainings, reason = 0, "as many trainings as were asked for"
-    bar = tqdm(
-        total=stop.n_models,
-        desc=f"shapley, {n} rows, {stop.n_models} trainings",
-        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} to go{postfix}",
-        disable=None if s.progress else True,
-        leave=False,
-    )
+    bar = progress_bar(f"shapley, {n} rows, {stop.n_models} trainings", stop.n_models, progress=s.progress)
     with bar:
         try:
             while not marginals or (stop.n_models - trainings >= n - 1 and s.elapsed <= stop.seconds):

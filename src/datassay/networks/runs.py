@@ -9,10 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from tqdm import tqdm
-
 from datassay.checks import DataError, jobs, one_of, whole
 from datassay.data.encoding import plain
+from datassay.engines.progress import progress_bar
 from datassay.engines.training import Recipe, Tick, each_run
 from datassay.networks.problem import Problem
 
@@ -104,12 +103,8 @@ def do(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         key = hashlib.blake2b(f"{p.method} {p.data.hash} {options}".encode(), digest_size=16).hexdigest()
-    bar = tqdm(
-        total=runs * units,
-        desc=f"{p.method}, {len(p.data)} rows" + (f", {runs} runs" if runs > 1 else ""),
-        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} to go",
-        disable=None if progress else True,
-        leave=False,
+    bar = progress_bar(
+        f"{p.method}, {len(p.data)} rows" + (f", {runs} runs" if runs > 1 else ""), runs * units, progress=progress
     )
     with bar:
         try:

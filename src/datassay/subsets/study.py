@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray
-from tqdm import tqdm
 
 from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import designs, semivalues
 from datassay.engines.designs import Draw, Inclusion, Subsets
 from datassay.engines.machine import pick_device
+from datassay.engines.progress import progress_bar
 from datassay.engines.submodels import Store, Trainer, keys_of, train, utilities
 from datassay.subsets.trainers import trainable
 from datassay.units import in_seconds
@@ -156,12 +156,8 @@ class Study:
         looks: list[dict[str, float]] = []
         last: ndarray | None = None
         done, reason, spent_looking = 0, "as many trainings as were asked for", 0.0
-        bar = tqdm(
-            total=stop.n_models,
-            desc=f"{self.method}, {len(self.data)} rows, {stop.n_models} trainings",
-            bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} to go{postfix}",
-            disable=None if self.progress else True,
-            leave=False,
+        bar = progress_bar(
+            f"{self.method}, {len(self.data)} rows, {stop.n_models} trainings", stop.n_models, progress=self.progress
         )
         with bar:
             for upto in _looks(stop.n_models, block):
