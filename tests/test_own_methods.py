@@ -1,5 +1,6 @@
 """Methods that datassay did not bring: functions, and those of installed packages."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 
 import datassay as da
+from datassay.checks import Count, OptionError
 from datassay.evaluation.cells import Cell, Sizes, Source, key
 from datassay.evaluation.tasks import Learner
+from datassay.methods import Method, takes
+from datassay.methods.definition import Finding, method
 
 
 def near(data, *, seed=0, power=2.0):
@@ -171,3 +175,39 @@ def test_an_installed_package_brings_methods(tmp_path):
     assert values.suspects(1)["id"].item() == 3
     assert values.options["power"] == 1
     assert run("value", "t.csv", "--label", "y", "-m", "spred").returncode == 2
+
+
+@method("halves", renamed={"restarts": "runs", "times": "runs"})
+def halves(data: da.Dataset, *, runs: Count = 3, seed: int = 0) -> Finding:
+    """Half of the runs."""
+    return Finding(np.full(len(data), runs / 2), np.zeros(len(data), bool), {})
+
+
+def test_a_former_name_of_an_option_still_works(rows):
+    with pytest.warns(FutureWarning, match="^halves: the option restarts is now called runs; its former name will go.$"):
+        values = halves(rows, restarts=5)
+    assert values.scores[0] == 2.5
+    assert values.options == {"runs": 5, "seed": 0}
+    assert list(inspect.signature(halves).parameters) == ["data", "runs", "seed"]
+    for both in ({"restarts": 2, "runs": 2}, {"runs": 2, "restarts": 2}):
+        with pytest.raises(
+            OptionError, match=r"^halves: restarts is the former name of runs, and both came: pass runs alone.$"
+        ):
+            halves(rows, **both)
+    with (
+        pytest.warns(FutureWarning),
+        pytest.raises(da.DataError, match=r"^halves: runs must be a whole number from 1 on, got 0"),
+    ):
+        halves(rows, restarts=0)
+    assert halves(rows, runs=1).scores[0] == 0.5
+
+
+def test_the_door_of_names_takes_former_names_of_options(rows, monkeypatch):
+    monkeypatch.setitem(da.methods.METHODS._own, "halves", Method(halves))
+    with pytest.warns(FutureWarning, match="halves: the option restarts is now called runs"):
+        assert da.value(rows, "halves", restarts=5).scores[0] == 2.5
+    with pytest.raises(OptionError, match=r"has no option 'restart'.* It takes: runs, seed"):
+        da.value(rows, "halves", restart=5)
+    assert takes("restarts", "halves")
+    assert takes("runs", "halves")
+    assert not takes("restart", "halves")

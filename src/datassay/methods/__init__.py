@@ -457,8 +457,9 @@ def value(data: Dataset, method: str | Callable[..., Any] = "cg-score", *, seed:
     function = entry.load()
     known = options_of(entry)
     if known is not None:
+        former = former_names(entry)
         for option in options:
-            if option not in known:
+            if option not in known and option not in former:
                 raise OptionError(f"{name} has no option {option!r}{meant(option, known)} It takes: {', '.join(known)}.")
     if isinstance(entry.function, str):
         values: Values = function(data, seed=seed, **options)
@@ -502,13 +503,20 @@ def options_of(method: Method) -> list[str] | None:
     return [p.name for p in list(parameters)[1:]]
 
 
+def former_names(method: Method) -> Mapping[str, str]:
+    """Names that its keywords once had, and what they are called now."""
+    renamed: Mapping[str, str] = getattr(method.load(), "renamed", {})
+    return renamed
+
+
 def takes(option: str, method: str | Callable[..., Any]) -> bool:
-    """Whether the method has an option of that name.
+    """Whether the method has an option of that name, or once had one.
 
     >>> takes("query", "ame"), takes("query", "random")
     (True, False)
     """
-    return option in (options_of(find(method)[1]) or [])
+    entry = find(method)[1]
+    return option in (options_of(entry) or []) or option in former_names(entry)
 
 
 def meant(word: str, known: Any) -> str:

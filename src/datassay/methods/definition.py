@@ -13,6 +13,7 @@ import functools
 import inspect
 import re
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, ParamSpec, get_type_hints
 
 from numpy import ndarray
 
-from datassay.checks import DataError, annotated
+from datassay.checks import DataError, OptionError, annotated
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.values import Values
@@ -85,10 +86,13 @@ RAISES = {
 }
 
 
-def method(name: str, shared: Mapping[str, str] = ALL) -> Callable[[Callable[P, Finding]], Callable[P, Values]]:
+def method(
+    name: str, shared: Mapping[str, str] = ALL, renamed: Mapping[str, str] | None = None
+) -> Callable[[Callable[P, Finding]], Callable[P, Values]]:
     """Make a method of a function that takes a `Dataset` and named options, and returns a `Finding`.
 
-    ``shared`` explains the options that its docstring leaves out.
+    ``shared`` explains the options that its docstring leaves out. ``renamed``: former names of options, and what they are called now;
+    they still work, with a FutureWarning.
     """
 
     def decorate(f: Callable[P, Finding]) -> Callable[P, Values]:
@@ -101,7 +105,7 @@ def method(name: str, shared: Mapping[str, str] = ALL) -> Callable[[Callable[P, 
         @functools.wraps(f)
         def call(*args: P.args, **kwargs: P.kwargs) -> Values:
             start = time.perf_counter()
-            bound = signature.bind(*args, **kwargs)
+            bound = signature.bind(*args, **current(name, kwargs, renamed or {}))
             bound.apply_defaults()
             given = dict(bound.arguments)
             data = given["data"]
@@ -110,7 +114,7 @@ def method(name: str, shared: Mapping[str, str] = ALL) -> Callable[[Callable[P, 
                     f"{name} needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
                 )
             annotated(name, given, hints())
-            found = f(*args, **kwargs)
+            found = f(*bound.args, **bound.kwargs)
             stats = found.stats | {"seconds": time.perf_counter() - start} | sources(data)
             options = kept(given) | found.options
             return Values(
@@ -127,10 +131,32 @@ def method(name: str, shared: Mapping[str, str] = ALL) -> Callable[[Callable[P, 
             )
 
         call.__signature__ = signature.replace(return_annotation="Values")  # type: ignore[attr-defined]
+        call.renamed = dict(renamed or {})  # type: ignore[attr-defined]
         call.__doc__ = completed(inspect.getdoc(f) or "", list(signature.parameters), shared)
         return call
 
     return decorate
+
+
+def current(name: str, options: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """The options under their present names.
+
+    Raises
+    ------
+    OptionError
+        One came under both names.
+
+    Examples
+    --------
+    >>> current("dvgs", {"seed": 1}, {"restarts": "runs"})
+    {'seed': 1}
+    """
+    for old in [option for option in options if option in renamed]:
+        new = renamed[old]
+        if new in options:
+            raise OptionError(f"{name}: {old} is the former name of {new}, and both came: pass {new} alone.")
+        warnings.warn(f"{name}: the option {old} is now called {new}; its former name will go.", FutureWarning, stacklevel=3)
+    return {renamed.get(option, option): value for option, value in options.items()}
 
 
 def sources(data: Dataset) -> dict[str, Any]:
