@@ -16,35 +16,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-
 from datassay.checks import Count, Jobs, Number, Positive, Seed, Share
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import banzhaf_law
-from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.study import semivalue, stop_when, study
+from datassay.methods.definition import SEMIVALUES, Finding, method
+from datassay.subsets.semivalues import semivalue
+from datassay.subsets.study import stop_when, study
 from datassay.subsets.utilities import utility_of
 
 
-@method("banzhaf", SUBSETS)
+@method("banzhaf", SEMIVALUES, renamed={"p": "inclusion", "by": "estimator"})
 def banzhaf(
     data: Dataset,
     model: Any = None,
     *,
     n_models: Count = 1000,
-    p: Share = 0.5,
-    by: Literal["ridge", "msr"] = "ridge",
-    standardise: bool = True,
-    utility: Any = None,
-    antithetic: bool = False,
+    inclusion: Share = 0.5,
     budget: str | float | None = None,
     stderr: Positive | None = None,
     settled: Annotated[float, Number(above=0, most=1)] | None = None,
+    antithetic: bool = False,
+    reuse: bool = False,
+    standardise: bool = True,
+    utility: Any = None,
+    estimator: Literal["ridge", "msr"] = "ridge",
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
-    reuse: bool = False,
     seed: Seed = 0,
     n_jobs: Jobs | None = None,
     progress: bool = True,
@@ -53,20 +52,13 @@ def banzhaf(
 
     Parameters
     ----------
-    data, model, n_models
-        n rows and validation rows; a scikit-learn estimator, torch module, function from a seed to one, or None for logistic or
-        ridge regression; trainings. If there are no more than n_models subsets at all, all are trained, and the values are exact.
-    p
+    inclusion
         Probability with which a row is in a subset.
-    by
+    estimator
         "ridge" or "msr", see above.
-    standardise
-        "ridge" as for `shapley`; at one p it makes little difference.
-    utility
-        As for `ame`: "margin" (None), "accuracy", "log-likelihood", "probability", "squared-error", or a scikit-learn scorer.
-    antithetic, budget, stderr, settled, training, device, store, reuse, seed, n_jobs, progress
-        As for `ame`. With reuse=True subsets that were drawn with other p are weighted; ``stats["effective_trainings"]`` says how many
-        of p they are worth.
+    reuse
+        Train nothing: use all trainings of this model and these rows that the store has. Subsets that were drawn with other
+        probabilities are weighted; ``stats["effective_trainings"]`` says how many with this one they are worth.
 
     Returns
     -------
@@ -83,22 +75,17 @@ def banzhaf(
     >>> da.value(data, method="banzhaf", n_models=400).suspects(1)["id"].item()
     3
     """
-    stop = stop_when("banzhaf", n_models, budget, stderr, settled)
     s = study(
         "banzhaf", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
     )
-    found = semivalue(
+    return semivalue(
         s,
-        Inclusion("grid", (float(p),)),
-        lambda n: banzhaf_law(n, p),
+        stop_when("banzhaf", n_models, budget, stderr, settled),
         utility_of(data, utility, "banzhaf"),
-        stop,
-        by="differences" if by == "msr" else by,
-        standardise=standardise and by == "ridge",
+        Inclusion("grid", (float(inclusion),)),
+        lambda n: banzhaf_law(n, inclusion),
+        estimator=estimator,
+        standardise=standardise,
         reuse=reuse,
         antithetic=antithetic,
     )
-    stats = found.stats | {"stderr": found.stderr, "flag_rule": "Banzhaf value below 0: on average the row does harm"}
-    suggested = s.suggested()
-    value = found.value
-    return Finding(value.copy(), np.asarray(value < 0), {"banzhaf": value}, suggested, stats)

@@ -13,36 +13,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-
 from datassay.checks import Count, Jobs, Number, Positive, Seed
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import beta_law
-from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.study import semivalue, stop_when, study
+from datassay.methods.definition import SEMIVALUES, Finding, method
+from datassay.subsets.semivalues import semivalue
+from datassay.subsets.study import stop_when, study
 from datassay.subsets.utilities import utility_of
 
 
-@method("beta-shapley", SUBSETS)
+@method("beta-shapley", SEMIVALUES, renamed={"by": "estimator"})
 def beta_shapley(
     data: Dataset,
     model: Any = None,
     *,
+    n_models: Count = 1000,
     alpha: Positive = 4.0,
     beta: Positive = 1.0,
-    n_models: Count = 1000,
-    by: Literal["ridge", "differences"] = "ridge",
-    standardise: bool = True,
-    utility: Any = None,
-    antithetic: bool = False,
     budget: str | float | None = None,
     stderr: Positive | None = None,
     settled: Annotated[float, Number(above=0, most=1)] | None = None,
+    antithetic: bool = False,
+    reuse: bool = False,
+    standardise: bool = True,
+    utility: Any = None,
+    estimator: Literal["ridge", "differences"] = "ridge",
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
-    reuse: bool = False,
     seed: Seed = 0,
     n_jobs: Jobs | None = None,
     progress: bool = True,
@@ -51,13 +50,8 @@ def beta_shapley(
 
     Parameters
     ----------
-    data, model, n_models
-        n rows and validation rows; a scikit-learn estimator, torch module, function from a seed to one, or None for logistic or
-        ridge regression; trainings. If there are no more than n_models subsets at all, all are trained, and the values are exact.
     alpha, beta
         Above 0; the larger alpha is, the smaller are the subsets that count.
-    by, standardise
-        "ridge" regression, standardised as for `shapley`; or unbiased "differences".
     utility
         As for `ame`, but None is "probability".
 
@@ -77,7 +71,6 @@ def beta_shapley(
     >>> da.value(data, method="beta-shapley", n_models=400).suspects(1)["id"].item()
     3
     """
-    stop = stop_when("beta-shapley", n_models, budget, stderr, settled)
     s = study(
         "beta-shapley",
         data,
@@ -89,18 +82,14 @@ def beta_shapley(
         n_jobs=n_jobs,
         progress=progress,
     )
-    found = semivalue(
+    return semivalue(
         s,
+        stop_when("beta-shapley", n_models, budget, stderr, settled),
+        utility_of(data, utility, "beta-shapley", default="probability"),
         Inclusion("beta", (float(beta), float(alpha))),
         lambda n: beta_law(n, alpha, beta),
-        utility_of(data, utility, "beta-shapley", default="probability"),
-        stop,
-        by=by,
-        standardise=standardise and by == "ridge",
+        estimator=estimator,
+        standardise=standardise,
         reuse=reuse,
         antithetic=antithetic,
     )
-    stats = found.stats | {"stderr": found.stderr, "flag_rule": "Beta Shapley value below 0: on average the row does harm"}
-    suggested = s.suggested()
-    value = found.value
-    return Finding(value.copy(), np.asarray(value < 0), {"beta_shapley": value}, suggested, stats)

@@ -42,16 +42,16 @@ FILTERS = get_args(Filter)
 NEAR = 1e-6  # of a threshold, of another class
 
 
-@method("confident-learning", SUBSETS)
+@method("confident-learning", SUBSETS, renamed={"rank": "rank_by"})
 def confident_learning(
     data: Dataset,
     model: Any = None,
     *,
-    filter: Filter = "prune_by_noise_rate",
-    rank: Literal["self_confidence", "normalized_margin"] = "self_confidence",
-    probabilities: Any = None,
     folds: Annotated[int, Whole(2)] = 5,
     repeats: Count = 1,
+    rank_by: Literal["self_confidence", "normalized_margin"] = "self_confidence",
+    filter: Filter = "prune_by_noise_rate",
+    probabilities: Any = None,
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
@@ -70,7 +70,7 @@ def confident_learning(
         regression.
     filter
         Which rows are flagged, see the head of the file.
-    rank
+    rank_by
         Which column is the score.
     probabilities
         (n, c), instead of a model's: of each row's classes in the order of ``data.classes``, by a model that has not seen the row.
@@ -80,7 +80,7 @@ def confident_learning(
     Returns
     -------
     Values
-        scores (n,): the column named by ``rank``, low = suspicious. Columns: ``self_confidence``, ``normalized_margin``. ``stats``:
+        scores (n,): the column named by ``rank_by``, low = suspicious. Columns: ``self_confidence``, ``normalized_margin``. ``stats``:
         ``classes``, ``thresholds``, ``confident_joint`` (C, given labels by true ones), ``calibrated_joint`` (n Q in whole rows),
         ``noise_matrix`` (probability of each given label for each true one, columns sum to 1), ``estimated_errors`` (rows off the
         diagonal of n Q). Suggested label: the likeliest class.
@@ -99,8 +99,7 @@ def confident_learning(
     options: dict[str, Any] = {}
     if probabilities is None:
         s = study(
-            NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress,
-            validation=False, classes=True, tol=TOL,
+            NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress, tol=TOL
         )  # fmt: skip
         p = said_without(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
         stats |= {"model": s.text, "trainings": folds * repeats}
@@ -134,7 +133,7 @@ def confident_learning(
         "estimated_errors": int(joint.sum() - np.trace(joint)),
     }
     suggested = data.labels_of(likeliest)
-    return Finding(columns[rank].copy(), flagged, columns, suggested, stats, options)
+    return Finding(columns[rank_by].copy(), flagged, columns, suggested, stats, options)
 
 
 def thresholds(p: ndarray, codes: ndarray) -> ndarray:
@@ -201,8 +200,6 @@ def prune_by_noise_rate(p: ndarray, codes: ndarray, joint: ndarray, place: ndarr
 
 
 def _checked(data: Dataset, probabilities: Any, model: Any) -> ndarray:
-    if data.task == "regression":
-        raise DataError(f"{NAME} is about classes, and this is regression.")
     if model is not None:
         raise DataError(f"{NAME}: probabilities say what a model would: leave one of them out.")
     try:

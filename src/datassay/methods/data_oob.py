@@ -38,10 +38,10 @@ def data_oob(
     model: Any = None,
     *,
     n_models: Count = 500,
-    utility: Literal["accuracy", "probability", "margin", "squared-error"] | None = None,
     budget: str | float | None = None,
     stderr: Positive | None = None,
     settled: Annotated[float, Number(above=0, most=1)] | None = None,
+    utility: Literal["accuracy", "probability", "margin", "squared-error"] | None = None,
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
@@ -86,9 +86,7 @@ def data_oob(
     stop = stop_when(NAME, n_models, budget, stderr, settled)
     if model is None and training is None:
         model = (ExtraTreeRegressor if data.task == "regression" else ExtraTreeClassifier)(min_samples_leaf=LEAF)
-    s = study(
-        NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress, validation=False
-    )  # fmt: skip
+    s = study(NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress)
 
     def bags_without(subsets: Subsets) -> Without:
         return without(s, subsets, worth, np.zeros(len(subsets.p), np.int64), 1)
@@ -100,11 +98,7 @@ def data_oob(
     got = s.collect(s.drawn(lambda a, b: designs.bags(len(data), seed, a, b)), stop, rows=True, look=look)
     found = bags_without(got.subsets)
     found.check(s, "in every bag")
-    stats: dict[str, Any] = {
-        "model": s.text,
-        "trainings": len(got.subsets.p),
-        "stopped": got.stopped,
-        "looks": got.looks,
+    stats = s.about(got) | {
         "stderr": found.stderr,
         "fewest_out_of_bag": int(found.trainings.min()),
     }

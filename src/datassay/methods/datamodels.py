@@ -3,8 +3,8 @@
     theta_q = argmin 1/(2 m) sum_j (f_q(S_j) - theta_q0 - theta_q . 1_S_j)^2 + lambda_q |theta_q|_1
     score_i = mean over q of theta_q,i                                f_q(S): log-odds of q's label by the model trained on S
 
-S_j: every row with probability alpha. Each validation row q has a LASSO of its own, its lambda by cross-validation; the trainings are
-the same for all. theta_q,i is what row i does to q: the whole matrix can be kept, and one q can be asked for.
+S_j: every row with probability alpha (``inclusion``). Each validation row q has a LASSO of its own, its lambda by cross-validation; the
+trainings are the same for all. theta_q,i is what row i does to q: the whole matrix can be kept, and one q can be asked for.
 
 Differs from the paper: subsets drawn row by row, so that their size varies a little; log-odds clipped at a million to one instead of the
 logit margin; hundreds of trainings, not hundreds of thousands.
@@ -30,19 +30,19 @@ from datassay.subsets.utilities import log_odds, of_labels, query_utility
 AT_ONCE = 64  # queries whose LASSOs share the work on the masks
 
 
-@method("datamodels", SUBSETS)
+@method("datamodels", SUBSETS, renamed={"alpha": "inclusion"})
 def datamodels(
     data: Dataset,
     model: Any = None,
     *,
     n_models: Count = 1000,
-    alpha: Share = 0.5,
+    budget: str | float | None = None,
+    inclusion: Share = 0.5,
     rule: Literal["min", "1se"] = "min",
     folds: Annotated[int, Whole(2)] = 5,
     query: Annotated[int, Whole(0)] | None = None,
     label: Any = None,
     matrix: str | Path | None = None,
-    budget: str | float | None = None,
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
@@ -54,11 +54,8 @@ def datamodels(
 
     Parameters
     ----------
-    data, model, n_models
-        n rows and m validation rows; a scikit-learn estimator, torch module, function from a seed to one, or None for logistic or
-        ridge regression; trainings.
-    alpha
-        Share of the rows in a subset.
+    inclusion
+        Probability with which a row is in a subset.
     rule, folds
         How the penalty is chosen: see `ame`.
     query, label
@@ -99,8 +96,6 @@ def datamodels(
         one, own = query_utility(data, query, label, "datamodels")
     elif data.task == "classification":
         y = cast(ndarray, data.codes_val)
-    law = Inclusion("grid", (float(alpha),))
-    got = s.collect(s.drawn(lambda a, b: law.draw(len(data), seed, a, b)), stop)
 
     def worth(said: ndarray) -> ndarray:
         if query is not None:
@@ -109,7 +104,7 @@ def datamodels(
             return log_odds(of_labels(said, y))
         return -((said[..., 0] - np.asarray(data.codes_val)) ** 2)
 
-    F = s.worth(got.subsets, worth)
+    got, F = s.sample(Inclusion("grid", (float(inclusion),)), stop, worth)
     X = got.subsets.counts.astype(np.float64)
     parts, foretold = [], []
     for start in range(0, F.shape[1], AT_ONCE):

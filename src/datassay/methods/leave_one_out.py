@@ -10,6 +10,7 @@ regression to a gradient of 1e-9, since what one row changes is small. Where a t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,6 @@ def leave_one_out(
 
     Parameters
     ----------
-    data, model
-        n rows and validation rows; a scikit-learn estimator, torch module, function from a seed to one, or None for logistic or
-        ridge regression.
     utility
         As for `ame`: "margin" (None), "accuracy", "log-likelihood", "probability", "squared-error", or a scikit-learn scorer.
         Accuracy is a step function: most rows change nothing.
@@ -76,18 +74,9 @@ def leave_one_out(
     3
     """
     s = study(
-        "leave-one-out",
-        data,
-        model,
-        training=training,
-        device=device,
-        store=store,
-        seed=seed,
-        n_jobs=n_jobs,
-        progress=progress,
-        tol=PRECISE,
-        same_seed=True,
-    )
+        "leave-one-out", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress,
+        tol=PRECISE, same_seed=True,
+    )  # fmt: skip
     worth = utility_of(data, utility, "leave-one-out")
     closed = _least_squares(s, model)
     if closed is not None and _leverage(closed[0], closed[2]).max() > 1 - 1e-8:
@@ -98,13 +87,12 @@ def leave_one_out(
         stats |= {"way": "closed form, one fit", "trainings": 1}
     else:
         repeats = repeats if s.trainer.random else 1
-        every = [_retrained(s, worth, r) for r in range(repeats)]
+        every = [_retrained(replace(s, seed=s.seed + r), worth) for r in range(repeats)]
         value, everything = np.mean([v for v, _ in every], axis=0), float(np.mean([u for _, u in every]))
         stats |= {"way": "every row left out in turn", "trainings": repeats * (len(data) + 1)}
         if repeats > 1:
             stats["stderr"] = np.std([v for v, _ in every], axis=0, ddof=1) / np.sqrt(repeats)
-    s.seed, s.same_seed = seed, False
-    suggested = s.suggested()
+    suggested = replace(s, same_seed=False).suggested()
     stats |= {
         "model": s.text,
         "utility_of_all": everything,
@@ -113,10 +101,9 @@ def leave_one_out(
     return Finding(value.copy(), value < 0, {"leave_one_out": value}, suggested, stats)
 
 
-def _retrained(s: Study, worth: Utility, repeat: int) -> tuple[ndarray, float]:
+def _retrained(s: Study, worth: Utility) -> tuple[ndarray, float]:
     """(n,) U(N) - U(N without i), and U(N)."""
     n = len(s.data)
-    s.seed += repeat > 0
     everything = Subsets(np.ones((1, n), np.uint8), np.full(1, np.nan))
     left_out = designs.without_each(n, range(n))
     with progress_bar(f"leave-one-out, {n} rows", n, progress=s.progress) as bar:

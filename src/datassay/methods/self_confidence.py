@@ -29,15 +29,15 @@ from datassay.subsets.study import Study, study
 NAME = "self-confidence"
 
 
-@method("self-confidence", SUBSETS)
+@method("self-confidence", SUBSETS, renamed={"rank": "rank_by"})
 def self_confidence(
     data: Dataset,
     model: Any = None,
     *,
-    judge: Literal["folds", "validation"] = "folds",
-    rank: Literal["self_confidence", "normalized_margin"] = "self_confidence",
     folds: Annotated[int, Whole(2)] = 5,
     repeats: Count = 1,
+    rank_by: Literal["self_confidence", "normalized_margin"] = "self_confidence",
+    judge: Literal["folds", "validation"] = "folds",
     training: Any = None,
     device: str = "auto",
     store: str | Path | None = None,
@@ -56,7 +56,7 @@ def self_confidence(
         regression (ridge regression for amounts).
     judge
         "folds": models of the rows in the other folds. "validation": a model of the validation rows alone, asked about all rows.
-    rank
+    rank_by
         Which column is the score; of two classes both give the same order. Classes only.
     folds, repeats
         Folds of a partition; partitions, whose probabilities are averaged. By validation rows: trainings of a model that is random.
@@ -83,8 +83,7 @@ def self_confidence(
     by_folds = judge == "folds"
     rows = data if by_folds else _judged(data)
     s = study(
-        NAME, rows, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress,
-        validation=False, tol=TOL,
+        NAME, rows, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress, tol=TOL
     )  # fmt: skip
     if not by_folds and not s.trainer.random:
         repeats = 1
@@ -101,10 +100,10 @@ def self_confidence(
         p = each.mean(0)
         columns = confidences(p, data.codes)
         likeliest = top(p, data.codes)
-        scores, flagged, suggested = columns[rank].copy(), likeliest != data.codes, data.labels_of(likeliest)
+        scores, flagged, suggested = columns[rank_by].copy(), likeliest != data.codes, data.labels_of(likeliest)
         stats["flag_rule"] = "another class is likelier than the given one"
         if repeats > 1:
-            spread = np.std([confidences(one, data.codes)[rank] for one in each], axis=0, ddof=1)
+            spread = np.std([confidences(one, data.codes)[rank_by] for one in each], axis=0, ddof=1)
             stats["stderr"] = spread / np.sqrt(repeats)
     return Finding(scores, flagged, columns, suggested, stats)
 
