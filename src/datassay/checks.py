@@ -10,7 +10,7 @@ import math
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -23,6 +23,24 @@ class DataError(ValueError):
 
 class OptionError(TypeError):
     """The method has no such option."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a method was called."""
+
+    method: str
+    given: Mapping[str, Any]  #: all options, those of the signature too, under their present names
+    renamed: Mapping[str, str] = field(default_factory=dict)  #: former names of options, and their present ones
+
+    def former(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options under the names that they had first: files of today and of old go by these.
+
+        >>> Call("dvgs", {}, {"restarts": "runs"}).former({"seed": 0, "runs": 3})
+        {'seed': 0, 'restarts': 3}
+        """
+        first = {new: old for old, new in self.renamed.items()}
+        return {first.get(name, name): value for name, value in options.items()}
 
 
 @contextmanager
@@ -75,14 +93,11 @@ class Number:
         )
 
     def __str__(self) -> str:
-        low = "" if self.above is None else f" above {self.above:g}"
-        low += "" if self.least is None else f" from {self.least:g}"
-        high = "" if self.below is None else f" below {self.below:g}"
-        high += "" if self.most is None else f" {'to' if self.above is None else 'at most'} {self.most:g}"
-        if low and high:
-            joint = " and" if self.below is not None or self.above is not None else ""
-            return f"a number{low}{joint}{high}"
-        return f"a number{low}{high}" + (" on" if self.least is not None else "")
+        if self.least is not None and self.most is not None:
+            return f"a number from {self.least:g} to {self.most:g}"
+        words = {"above": self.above, "from": self.least, "below": self.below, "at most": self.most}
+        bounds = [f"{word} {bound:g}" for word, bound in words.items() if bound is not None]
+        return " ".join(["a number", " and ".join(bounds)]).strip() + (" on" if bounds and bounds[-1][:4] == "from" else "")
 
 
 @dataclass(frozen=True)

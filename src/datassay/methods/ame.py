@@ -16,19 +16,18 @@ rows few are 0; knockoff+ on the harmful side. That code divides by v where sqrt
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 import numpy as np
 
-from datassay.checks import Count, Jobs, Number, Positive, Seed, Share, Whole, refuse
+from datassay.checks import Count, Number, Share, Whole, refuse
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.marginal_effects import MarginalEffects, Selection
 from datassay.methods.ame_groups import grouped
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.semivalues import exactly
-from datassay.subsets.study import grid, stop_when, study, symmetric
+from datassay.subsets.semivalues import NO_STORE, exactly
+from datassay.subsets.study import Drawn, grid, stop_when, study_of, symmetric
 from datassay.subsets.utilities import query_utility, utility_of
 
 GRID = (0.2, 0.4, 0.6, 0.8)
@@ -42,11 +41,6 @@ def ame(
     n_models: Count = 1000,
     inclusion: float | Sequence[float] = GRID,
     epsilon: Annotated[float, Number(above=0, below=0.5)] | None = None,
-    budget: str | float | None = None,
-    stderr: Positive | None = None,
-    settled: Annotated[float, Number(above=0, most=1)] | None = None,
-    antithetic: bool = False,
-    reuse: bool = False,
     estimator: Literal["ridge", "lasso"] = "ridge",
     rule: Literal["1se", "min"] = "1se",
     standardise: bool = True,
@@ -59,12 +53,7 @@ def ame(
     bootstrap: Annotated[int, Whole(0)] = 20,
     groups: Any = None,
     opened: Annotated[int, Whole(0)] = 0,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Drawn],
 ) -> Finding:
     """Average marginal effect of every row on a model, from trainings on random subsets; harmful rows selected with error control.
 
@@ -118,15 +107,16 @@ def ame(
        id given_label suggested_label
     3   3           b               a
     """
+    reuse, antithetic = shared["reuse"], shared["antithetic"]
     refuse(
         "ame",
-        (reuse and store is None, "reuse=True takes trainings from a store: name one, store='trainings.sqlite'"),
+        (reuse and shared["store"] is None, NO_STORE),
         (
             groups is not None and (reuse or epsilon is not None or knockoff is None),
             "groups go with a grid of inclusion and with knockoffs, and not with reuse or epsilon",
         ),
         (
-            groups is not None and (antithetic or stderr or settled),
+            groups is not None and (antithetic or shared["stderr"] or shared["settled"]),
             "antithetic, stderr and settled are for single rows: leave them out where there are groups",
         ),
         (
@@ -149,15 +139,17 @@ def ame(
     law = grid("ame", inclusion) if epsilon is None else Inclusion("log-odds", (epsilon, 1 - epsilon))
     if antithetic:
         symmetric("ame", law)
-    stop = stop_when("ame", n_models, budget, stderr, settled)
-    s = study("ame", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress)
+    stop = stop_when("ame", n_models, shared)
+    s = study_of("ame", data, model, shared)
     own = True
     if query is None:
         worth = utility_of(data, utility, "ame")
     else:
         worth, own = query_utility(data, query, label, "ame", probability=utility == "probability")
     ends = s.ends(worth)
-    how = MarginalEffects(law, epsilon is not None, estimator, rule, standardise, ends, seed, n_jobs, reuse)
+    how = MarginalEffects(
+        law, epsilon is not None, estimator, rule, standardise, ends, shared["seed"], shared["n_jobs"], reuse
+    )
     selection = Selection(select, q, knockoff, own)
     if groups is not None:
         return grouped(s, groups, how, stop, worth, selection, bootstrap, opened)

@@ -13,16 +13,15 @@ as much. msr is the paper's, exact when all subsets are drawn.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Unpack
 
-from datassay.checks import Count, Jobs, Number, Positive, Seed, Share
+from datassay.checks import Count, Share
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import banzhaf_law
 from datassay.methods.definition import SEMIVALUES, Finding, method
 from datassay.subsets.semivalues import semivalue
-from datassay.subsets.study import stop_when, study
+from datassay.subsets.study import Drawn
 from datassay.subsets.utilities import utility_of
 
 
@@ -33,20 +32,10 @@ def banzhaf(
     *,
     n_models: Count = 1000,
     inclusion: Share = 0.5,
-    budget: str | float | None = None,
-    stderr: Positive | None = None,
-    settled: Annotated[float, Number(above=0, most=1)] | None = None,
-    antithetic: bool = False,
-    reuse: bool = False,
     standardise: bool = True,
     utility: Any = None,
     estimator: Literal["ridge", "msr"] = "ridge",
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Drawn],
 ) -> Finding:
     """Banzhaf value of every row, from trainings on random subsets.
 
@@ -75,17 +64,15 @@ def banzhaf(
     >>> da.value(data, method="banzhaf", n_models=400).suspects(1)["id"].item()
     3
     """
-    s = study(
-        "banzhaf", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
-    )
     return semivalue(
-        s,
-        stop_when("banzhaf", n_models, budget, stderr, settled),
+        "banzhaf",
+        data,
+        model,
+        n_models,
         utility_of(data, utility, "banzhaf"),
         Inclusion("grid", (float(inclusion),)),
         lambda n: banzhaf_law(n, inclusion),
+        shared,
         estimator=estimator,
         standardise=standardise,
-        reuse=reuse,
-        antithetic=antithetic,
     )

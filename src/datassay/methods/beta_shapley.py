@@ -10,16 +10,15 @@ Differs from the paper, which permutes: one training serves all rows. Its argume
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Unpack
 
-from datassay.checks import Count, Jobs, Number, Positive, Seed
+from datassay.checks import Count, Positive
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import beta_law
 from datassay.methods.definition import SEMIVALUES, Finding, method
 from datassay.subsets.semivalues import semivalue
-from datassay.subsets.study import stop_when, study
+from datassay.subsets.study import Drawn
 from datassay.subsets.utilities import utility_of
 
 
@@ -31,20 +30,10 @@ def beta_shapley(
     n_models: Count = 1000,
     alpha: Positive = 4.0,
     beta: Positive = 1.0,
-    budget: str | float | None = None,
-    stderr: Positive | None = None,
-    settled: Annotated[float, Number(above=0, most=1)] | None = None,
-    antithetic: bool = False,
-    reuse: bool = False,
     standardise: bool = True,
     utility: Any = None,
     estimator: Literal["ridge", "differences"] = "ridge",
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Drawn],
 ) -> Finding:
     """Beta(alpha, beta) Shapley value of every row, from trainings on random subsets.
 
@@ -71,25 +60,15 @@ def beta_shapley(
     >>> da.value(data, method="beta-shapley", n_models=400).suspects(1)["id"].item()
     3
     """
-    s = study(
+    return semivalue(
         "beta-shapley",
         data,
         model,
-        training=training,
-        device=device,
-        store=store,
-        seed=seed,
-        n_jobs=n_jobs,
-        progress=progress,
-    )
-    return semivalue(
-        s,
-        stop_when("beta-shapley", n_models, budget, stderr, settled),
+        n_models,
         utility_of(data, utility, "beta-shapley", default="probability"),
         Inclusion("beta", (float(beta), float(alpha))),
         lambda n: beta_law(n, alpha, beta),
+        shared,
         estimator=estimator,
         standardise=standardise,
-        reuse=reuse,
-        antithetic=antithetic,
     )

@@ -12,19 +12,18 @@ for each ratio, where it has 200 and more, of logistic regression, where it has 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import Count, Jobs, Number, Positive, Seed
+from datassay.checks import Count
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Subsets
 from datassay.engines.robust import top
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.held_out import Without, utility_of_rows, without
-from datassay.subsets.study import grid, stop_when, study
+from datassay.subsets.study import Stopped, grid, stop_when, study_of
 
 NAME = "c-score"
 GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -37,16 +36,8 @@ def c_score(
     *,
     n_models: Count = 450,
     inclusion: float | Sequence[float] = GRID,
-    budget: str | float | None = None,
-    stderr: Positive | None = None,
-    settled: Annotated[float, Number(above=0, most=1)] | None = None,
     utility: Literal["accuracy", "probability", "margin"] | None = None,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Stopped],
 ) -> Finding:
     """Consistency of every row: how often models of random subsets of the other rows predict its label.
 
@@ -83,9 +74,9 @@ def c_score(
        id  flagged given_label suggested_label
     3   3     True           b               a
     """
-    stop = stop_when(NAME, n_models, budget, stderr, settled)
+    stop = stop_when(NAME, n_models, shared)
     law = grid(NAME, inclusion)
-    s = study(NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress)
+    s = study_of(NAME, data, model, shared)
     worth = utility_of_rows(data, utility, NAME)
 
     def subsets_without(subsets: Subsets) -> Without:
@@ -96,7 +87,7 @@ def c_score(
         found = subsets_without(subsets)
         return np.nan_to_num(found.value), found.stderr
 
-    got = s.collect(s.drawn(lambda a, b: law.draw(len(data), seed, a, b)), stop, rows=True, look=look)
+    got = s.collect(s.drawn(lambda a, b: law.draw(len(data), s.seed, a, b)), stop, rows=True, look=look)
     found = subsets_without(got.subsets)
     found.check(s, "in every subset")
     most = top(found.votes.round(9), data.codes)

@@ -21,20 +21,19 @@ flagged, one error less of the commonest kind is counted (there: one less of eac
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Unpack, get_args
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import Count, DataError, Jobs, Seed, Whole
+from datassay.checks import Count, DataError, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.margins import confidences
 from datassay.engines.robust import top
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.held_out import TOL, said_without
-from datassay.subsets.study import study
+from datassay.subsets.study import Trained, study_of
 
 NAME = "confident-learning"
 Filter = Literal["prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given"]
@@ -52,12 +51,7 @@ def confident_learning(
     rank_by: Literal["self_confidence", "normalized_margin"] = "self_confidence",
     filter: Filter = "prune_by_noise_rate",
     probabilities: Any = None,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Trained],
 ) -> Finding:
     """Rows whose labels are wrong, as many of each kind as out-of-fold probabilities say that there are.
 
@@ -98,9 +92,7 @@ def confident_learning(
     stats: dict[str, Any] = {}
     options: dict[str, Any] = {}
     if probabilities is None:
-        s = study(
-            NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress, tol=TOL
-        )  # fmt: skip
+        s = study_of(NAME, data, model, shared, tol=TOL)
         p = said_without(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
         stats |= {"model": s.text, "trainings": folds * repeats}
     else:

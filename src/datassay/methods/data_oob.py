@@ -12,21 +12,20 @@ trees (Geurts, Ernst & Wehenkel 2006) with three rows in a leaf, which find more
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy import ndarray
 from sklearn.tree import ExtraTreeClassifier, ExtraTreeRegressor
 
-from datassay.checks import Count, Jobs, Number, Positive, Seed
+from datassay.checks import Count
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
 from datassay.engines.robust import FAR, off, top
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.held_out import Without, utility_of_rows, without
-from datassay.subsets.study import stop_when, study
+from datassay.subsets.study import Stopped, stop_when, study_of
 
 NAME = "data-oob"
 LEAF = 3  # rows
@@ -38,16 +37,8 @@ def data_oob(
     model: Any = None,
     *,
     n_models: Count = 500,
-    budget: str | float | None = None,
-    stderr: Positive | None = None,
-    settled: Annotated[float, Number(above=0, most=1)] | None = None,
     utility: Literal["accuracy", "probability", "margin", "squared-error"] | None = None,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Stopped],
 ) -> Finding:
     """Out-of-bag value of every row: how well models that did not draw it do on it.
 
@@ -83,10 +74,10 @@ def data_oob(
     3   3     True           b               a
     """
     worth = utility_of_rows(data, utility, NAME)
-    stop = stop_when(NAME, n_models, budget, stderr, settled)
-    if model is None and training is None:
+    stop = stop_when(NAME, n_models, shared)
+    if model is None and shared["training"] is None:
         model = (ExtraTreeRegressor if data.task == "regression" else ExtraTreeClassifier)(min_samples_leaf=LEAF)
-    s = study(NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress)
+    s = study_of(NAME, data, model, shared)
 
     def bags_without(subsets: Subsets) -> Without:
         return without(s, subsets, worth, np.zeros(len(subsets.p), np.int64), 1)
@@ -95,7 +86,7 @@ def data_oob(
         found = bags_without(subsets)
         return np.nan_to_num(found.value), found.stderr
 
-    got = s.collect(s.drawn(lambda a, b: designs.bags(len(data), seed, a, b)), stop, rows=True, look=look)
+    got = s.collect(s.drawn(lambda a, b: designs.bags(len(data), s.seed, a, b)), stop, rows=True, look=look)
     found = bags_without(got.subsets)
     found.check(s, "in every bag")
     stats = s.about(got) | {

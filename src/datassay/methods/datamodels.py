@@ -13,18 +13,18 @@ logit margin; hundreds of trainings, not hundreds of thousands.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Unpack, cast
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import Count, DataError, Jobs, Seed, Share, Whole
+from datassay.checks import Count, DataError, Share, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines import effects
 from datassay.engines.designs import Inclusion
 from datassay.files import replacing
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.study import stop_when, study
+from datassay.subsets.study import Trained, stop_when, study_of
 from datassay.subsets.utilities import log_odds, of_labels, query_utility
 
 AT_ONCE = 64  # queries whose LASSOs share the work on the masks
@@ -43,12 +43,7 @@ def datamodels(
     query: Annotated[int, Whole(0)] | None = None,
     label: Any = None,
     matrix: str | Path | None = None,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Trained],
 ) -> Finding:
     """Effect of every row on what a model says of each validation row, by the LASSO on random subsets.
 
@@ -87,10 +82,8 @@ def datamodels(
         raise DataError(f"datamodels: matrix must be the name of a .npy file to write, got {matrix!r}.")
     if matrix is not None and not Path(matrix).resolve().parent.is_dir():
         raise DataError(f"datamodels: the folder of {str(matrix)!r} does not exist: make it first.")
-    stop = stop_when("datamodels", n_models, budget)
-    s = study(
-        "datamodels", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
-    )
+    stop = stop_when("datamodels", n_models, {"budget": budget})
+    s = study_of("datamodels", data, model, shared)
     own = True
     if query is not None:
         one, own = query_utility(data, query, label, "datamodels")
@@ -109,7 +102,7 @@ def datamodels(
     parts, foretold = [], []
     for start in range(0, F.shape[1], AT_ONCE):
         U = F[:, start : start + AT_ONCE]
-        found = effects.lasso(X, U, rule=rule, folds=folds, seed=seed, n_jobs=n_jobs)
+        found = effects.lasso(X, U, rule=rule, folds=folds, seed=shared["seed"], n_jobs=shared["n_jobs"])
         parts.append(found.coef)
         least = np.nanmin(found.error, axis=0)
         foretold.append(1 - least / np.maximum(U.var(axis=0), 1e-300))

@@ -16,9 +16,9 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, get_type_hints
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Unpack, get_args, get_origin, get_type_hints
 
-from datassay.checks import DataError, OptionError, annotated
+from datassay.checks import Call, DataError, OptionError, annotated
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.values import Finding as Finding
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 NOT_KEPT = ("data", "n_jobs", "progress", "store", "checkpoint")  # nothing about how fast it goes
+DEFAULTS = {
+    "device": "auto",
+    "seed": 0,
+    "progress": True,
+    "antithetic": False,
+    "reuse": False,
+}  # of keywords that ``**shared: Unpack[...]`` stands for; of all others None
 NAMED = ("model", "utility", "groups")  # options that may be objects
 
 
@@ -88,75 +95,91 @@ def method(
     """Make a method of a function that takes a `Dataset` and named options, and returns a `Finding`.
 
     ``shared`` explains the options that its docstring leaves out. ``renamed``: former names of options, and what they are called now;
-    they still work, with a FutureWarning.
+    they still work, with a FutureWarning. ``**shared: Unpack[...]`` in the function stands for the keywords of a TypedDict: they are in
+    the signature of what is made, and their defaults are DEFAULTS, or None.
     """
 
     def decorate(f: Callable[P, Finding]) -> Callable[P, Values]:
-        signature = inspect.signature(f)
-
-        @functools.cache
-        def hints() -> dict[str, Any]:
-            return get_type_hints(f, include_extras=True)
-
-        @functools.wraps(f)
-        def call(*args: P.args, **kwargs: P.kwargs) -> Values:
-            start = time.perf_counter()
-            bound = signature.bind(*args, **current(name, kwargs, renamed or {}))
-            bound.apply_defaults()
-            given = dict(bound.arguments)
-            data = given["data"]
-            if not isinstance(data, Dataset):
-                raise DataError(
-                    f"{name} needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
-                )
-            annotated(name, given, hints())
-            from datassay.methods import OWN  # which imports this module
-
-            if name in OWN:
-                require(name, OWN[name], data, given)
-            found = f(*bound.args, **bound.kwargs)
-            stats = found.stats | {"seconds": time.perf_counter() - start} | sources(data)
-            options = kept(given) | found.options
-            return Values(
-                data.ids,
-                found.scores,
-                found.flagged,
-                found.columns,
-                name,
-                options,
-                stats,
-                data.y,
-                found.suggested,
-                data.hash,
-            )
-
-        call.__signature__ = signature.replace(return_annotation="Values")  # type: ignore[attr-defined]
-        call.renamed = dict(renamed or {})  # type: ignore[attr-defined]
-        call.__doc__ = completed(inspect.getdoc(f) or "", list(signature.parameters), shared)
-        return call
+        return _door(f, name, shared, renamed or {})
 
     return decorate
 
 
-def current(name: str, options: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
-    """The options under their present names.
+def network_method(
+    name: str, renamed: Mapping[str, str] | None = None
+) -> Callable[[Callable[Concatenate[Call, P], Finding]], Callable[P, Values]]:
+    """As `method`, of a function that trains networks: it takes the `Call` before all else, since checkpoints go by the options."""
 
-    Raises
-    ------
-    OptionError
-        One came under both names.
+    def decorate(f: Callable[Concatenate[Call, P], Finding]) -> Callable[P, Values]:
+        return _door(f, name, NETWORKS, renamed or {}, takes_call=True)
 
-    Examples
-    --------
-    >>> current("dvgs", {"seed": 1}, {"restarts": "runs"})
-    {'seed': 1}
-    """
-    for old in [option for option in options if option in renamed]:
-        new = renamed[old]
-        if new in options:
-            raise OptionError(f"{name}: {old} is the former name of {new}, and both came: pass {new} alone.")
-        warnings.warn(f"{name}: the option {old} is now called {new}; its former name will go.", FutureWarning, stacklevel=3)
-    return {renamed.get(option, option): value for option, value in options.items()}
+    return decorate
+
+
+def _door(
+    f: Callable[..., Finding], name: str, shared: Mapping[str, str], renamed: Mapping[str, str], takes_call: bool = False
+) -> Callable[..., Values]:
+    signature = spelled_out(f, drop=takes_call)
+
+    @functools.cache
+    def hints() -> dict[str, Any]:
+        return all_hints(f)
+
+    @functools.wraps(f)
+    def call(*args: Any, **kwargs: Any) -> Values:
+        start = time.perf_counter()
+        bound = signature.bind(*args, **current(name, kwargs, renamed))
+        bound.apply_defaults()
+        given = dict(bound.arguments)
+        data = given["data"]
+        if not isinstance(data, Dataset):
+            raise DataError(
+                f"{name} needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
+            )
+        annotated(name, given, hints())
+        from datassay.methods import OWN  # which imports this module
+
+        if name in OWN:
+            require(name, OWN[name], data, given)
+        work = functools.partial(f, Call(name, given, renamed)) if takes_call else f
+        found = work(*bound.args, **bound.kwargs)
+        stats = found.stats | {"seconds": time.perf_counter() - start} | sources(data)
+        return Values(
+            data.ids,
+            found.scores,
+            found.flagged,
+            found.columns,
+            name,
+            kept(given) | found.options,
+            stats,
+            data.y,
+            found.suggested,
+            data.hash,
+        )
+
+    call.__signature__ = signature.replace(return_annotation="Values")  # type: ignore[attr-defined]
+    call.renamed = dict(renamed)  # type: ignore[attr-defined]
+    call.__doc__ = completed(inspect.getdoc(f) or "", list(signature.parameters), shared)
+    return call
+
+
+def all_hints(f: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of its parameters, those of ``**shared: Unpack[...]`` too."""
+    hints = get_type_hints(f, include_extras=True)
+    packed = next((hint for hint in hints.values() if get_origin(hint) is Unpack), None)
+    return hints if packed is None else hints | get_type_hints(get_args(packed)[0], include_extras=True)
+
+
+def spelled_out(f: Callable[..., Any], drop: bool = False) -> inspect.Signature:
+    """Its signature with the keywords that ``**shared: Unpack[...]`` stands for; without the first parameter."""
+    parameters = list(inspect.signature(f).parameters.values())[drop:]
+    if parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
+        packed = get_args(get_type_hints(f, include_extras=True)[parameters.pop().name])[0]
+        for option, hint in packed.__annotations__.items():
+            words = getattr(hint, "__forward_arg__", hint)  # as in the code, like those of all other parameters
+            kind, default = inspect.Parameter.KEYWORD_ONLY, DEFAULTS.get(option)
+            parameters.append(inspect.Parameter(option, kind, default=default, annotation=words))
+    return inspect.Signature(parameters)
 
 
 def sources(data: Dataset) -> dict[str, Any]:
@@ -179,6 +202,27 @@ def require(name: str, entry: Method, data: Dataset, options: Mapping[str, Any])
     if "classes" in entry.requires and data.task == "regression":
         instead = f": {entry.regression}" if entry.regression else ""
         raise DataError(f"{name} is about classes, and this is regression{instead}.")
+
+
+def current(name: str, options: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """The options under their present names.
+
+    Raises
+    ------
+    OptionError
+        One came under both names.
+
+    Examples
+    --------
+    >>> current("dvgs", {"seed": 1}, {"restarts": "runs"})
+    {'seed': 1}
+    """
+    for old in [option for option in options if option in renamed]:
+        new = renamed[old]
+        if new in options:
+            raise OptionError(f"{name}: {old} is the former name of {new}, and both came: pass {new} alone.")
+        warnings.warn(f"{name}: the option {old} is now called {new}; its former name will go.", FutureWarning, stacklevel=3)
+    return {renamed.get(option, option): value for option, value in options.items()}
 
 
 def kept(given: Mapping[str, Any]) -> dict[str, Any]:

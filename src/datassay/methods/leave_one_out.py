@@ -11,21 +11,20 @@ regression to a gradient of 1e-9, since what one row changes is small. Where a t
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy import ndarray
 from sklearn.linear_model import LinearRegression
 
-from datassay.checks import Count, Jobs, Seed
+from datassay.checks import Count
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
 from datassay.engines.progress import progress_bar
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.default_model import scaled
-from datassay.subsets.study import Study, Utility, study
+from datassay.subsets.study import Study, Trained, Utility, study_of
 from datassay.subsets.trainers import RidgeTrainer
 from datassay.subsets.utilities import utility_of
 
@@ -40,12 +39,7 @@ def leave_one_out(
     *,
     utility: Any = None,
     repeats: Count = 1,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Trained],
 ) -> Finding:
     """What the utility on the validation rows loses without each row: exactly, by n + 1 trainings or a closed form.
 
@@ -73,10 +67,7 @@ def leave_one_out(
     >>> da.value(data, method="leave-one-out").suspects(1)["id"].item()
     3
     """
-    s = study(
-        "leave-one-out", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress,
-        tol=PRECISE, same_seed=True,
-    )  # fmt: skip
+    s = study_of("leave-one-out", data, model, shared, tol=PRECISE, same_seed=True)
     worth = utility_of(data, utility, "leave-one-out")
     closed = _least_squares(s, model)
     if closed is not None and _leverage(closed[0], closed[2]).max() > 1 - 1e-8:

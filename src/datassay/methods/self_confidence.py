@@ -11,20 +11,19 @@ Chuang (JAIR 2021) rank rows by these two numbers.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import Count, DataError, Jobs, Seed, Whole
+from datassay.checks import Count, DataError, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Subsets
 from datassay.engines.margins import confidences
 from datassay.engines.robust import FAR, off, top
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.held_out import TOL, said_without
-from datassay.subsets.study import Study, study
+from datassay.subsets.study import Study, Trained, study_of
 
 NAME = "self-confidence"
 
@@ -38,12 +37,7 @@ def self_confidence(
     repeats: Count = 1,
     rank_by: Literal["self_confidence", "normalized_margin"] = "self_confidence",
     judge: Literal["folds", "validation"] = "folds",
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Trained],
 ) -> Finding:
     """Probability of every row's label by models that were trained without it: on the other folds, or on the validation rows.
 
@@ -82,9 +76,7 @@ def self_confidence(
     """
     by_folds = judge == "folds"
     rows = data if by_folds else _judged(data)
-    s = study(
-        NAME, rows, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress, tol=TOL
-    )  # fmt: skip
+    s = study_of(NAME, rows, model, shared, tol=TOL)
     if not by_folds and not s.trainer.random:
         repeats = 1
     each = said_without(s, repeats, (lambda t: t.out_of_fold(folds)) if by_folds else _said_of_all)

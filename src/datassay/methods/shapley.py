@@ -16,14 +16,13 @@ Differs from the paper's code: v({}) is the utility of a model of no rows, all c
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed
+from datassay.checks import Count, DataError, Number
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Inclusion
@@ -31,7 +30,7 @@ from datassay.engines.progress import progress_bar
 from datassay.engines.semivalues import shapley_law
 from datassay.methods.definition import SEMIVALUES, Finding, method
 from datassay.subsets.semivalues import harm, semivalue
-from datassay.subsets.study import Stop, Study, Utility, stop_when, study
+from datassay.subsets.study import Drawn, Stop, Study, Utility, stop_when, study_of
 from datassay.subsets.utilities import utility_of
 
 INNER = (0.1, 0.9)  # p of subsets from which proportional effects are estimated
@@ -47,20 +46,10 @@ def shapley(
     *,
     n_models: Count = 1000,
     truncation: Annotated[float, Number(least=0, below=1)] = 0.01,
-    budget: str | float | None = None,
-    stderr: Positive | None = None,
-    settled: Annotated[float, Number(above=0, most=1)] | None = None,
-    antithetic: bool = False,
-    reuse: bool = False,
     standardise: bool = True,
     utility: Any = None,
     estimator: Literal["ridge", "differences", "permutation"] = "ridge",
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Drawn],
 ) -> Finding:
     """Data Shapley value of every row, from trainings on subsets.
 
@@ -95,27 +84,25 @@ def shapley(
     >>> bool(np.isclose(values.scores.sum(), values.stats["utility_of_all"] - values.stats["utility_of_none"]))
     True
     """
-    if estimator == "permutation" and (reuse or antithetic or stderr is not None or settled is not None):
+    if estimator == "permutation" and any(shared[option] for option in ("reuse", "antithetic", "stderr", "settled")):
         raise DataError(
             "shapley: reuse, antithetic, stderr and settled are for estimator='ridge' and estimator='differences'."
         )
-    stop = stop_when("shapley", n_models, budget, stderr, settled)
-    s = study(
-        "shapley", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
-    )
     worth = utility_of(data, utility, "shapley", default="probability")
     if estimator == "permutation":
-        return _permutations(s, stop, worth, float(truncation))
+        stop = stop_when("shapley", n_models, shared)
+        return _permutations(study_of("shapley", data, model, shared), stop, worth, float(truncation))
     return semivalue(
-        s,
-        stop,
+        "shapley",
+        data,
+        model,
+        n_models,
         worth,
         Inclusion("uniform", INNER if standardise and estimator == "ridge" else (0.0, 1.0)),
         shapley_law,
+        shared,
         estimator=estimator,
         standardise=standardise,
-        reuse=reuse,
-        antithetic=antithetic,
     )
 
 

@@ -8,28 +8,31 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError
+from datassay.checks import refuse
+from datassay.data.dataset import Dataset
 from datassay.engines import designs, semivalues
 from datassay.engines.designs import Inclusion, Subsets
-from datassay.subsets.study import Stop, Study, Utility, symmetric
+from datassay.subsets.study import Drawn, Stop, Study, Utility, stop_when, study_of, symmetric
 from datassay.values import Finding
 
 FEW = 20  # rows up to which there may be no more subsets than trainings are asked for
+NO_STORE = "reuse=True takes trainings from a store: name one, store='trainings.sqlite'"
 
 Law = Callable[[int], ndarray]  #: of the size of the subset of other rows, for n rows: (n,)
 
 
 def semivalue(
-    s: Study,
-    stop: Stop,
+    method: str,
+    data: Dataset,
+    model: Any,
+    n_models: int,
     utility: Utility,
     inclusion: Inclusion,
     law: Law,
+    shared: Drawn,
     *,
     estimator: str,
     standardise: bool,
-    reuse: bool,
-    antithetic: bool,
 ) -> Finding:
     """What a law makes of subsets that were drawn row by row; the values are exact where all subsets were trained.
 
@@ -38,11 +41,11 @@ def semivalue(
     DataError
         There is no store whose trainings could be used again, or antithetic subsets would have other probabilities.
     """
-    n = len(s.data)
+    stop, s, n = stop_when(method, n_models, shared), study_of(method, data, model, shared), len(data)
+    reuse, antithetic = shared["reuse"], shared["antithetic"]
     if antithetic:
-        symmetric(s.method, inclusion)
-    if reuse and s.store.path is None:
-        raise DataError(f"{s.method}: reuse=True takes trainings from a store: name one, store='trainings.sqlite'.")
+        symmetric(method, inclusion)
+    refuse(method, (reuse and shared["store"] is None, NO_STORE))
     if not reuse and (value := exactly(s, stop, utility, law)) is not None:
         return harm(s, value, {"trainings": 2**n, "stopped": "all subsets: exact", "stderr": np.zeros(n)})
     ends = s.ends(utility)

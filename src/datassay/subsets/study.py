@@ -8,12 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError, whole
+from datassay.checks import DataError, Jobs, Number, Positive, Seed, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Draw, Inclusion, Subsets
@@ -30,6 +30,32 @@ TOL = 1e-4  # of logistic regressions: their log-probabilities are right to a fe
 SUSPECTS = 0.1  # share of the rows that a look compares
 
 Utility = Callable[[ndarray], ndarray]
+
+
+class Trained(TypedDict, total=False):
+    """Options of every method that trains a model on subsets."""
+
+    training: Any
+    device: str
+    store: str | Path | None
+    seed: Seed
+    n_jobs: Jobs | None
+    progress: bool
+
+
+class Stopped(Trained, total=False):
+    """And of those that train until there are enough."""
+
+    budget: str | float | None
+    stderr: Positive | None
+    settled: Annotated[float, Number(above=0, most=1)] | None
+
+
+class Drawn(Stopped, total=False):
+    """And of those whose subsets are drawn row by row."""
+
+    antithetic: bool
+    reuse: bool
 
 
 @dataclass(frozen=True)
@@ -252,18 +278,12 @@ class Stop(NamedTuple):
         return self.stderr is not None or self.settled is not None
 
 
-def stop_when(
-    method: str,
-    n_models: int,
-    budget: str | float | None = None,
-    stderr: float | None = None,
-    settled: float | None = None,
-    *,
-    least: int = FEWEST,
-) -> Stop:
+def stop_when(method: str, n_models: int, shared: Stopped) -> Stop:
     """Checked: when there are enough trainings."""
-    whole(method, least, n_models=n_models)
-    return Stop(int(n_models), np.inf if budget is None else in_seconds(budget, "budget"), stderr, settled)
+    whole(method, FEWEST, n_models=n_models)
+    budget = shared.get("budget")
+    seconds = np.inf if budget is None else in_seconds(budget, "budget")
+    return Stop(int(n_models), seconds, shared.get("stderr"), shared.get("settled"))
 
 
 def study(
@@ -302,6 +322,23 @@ def study(
     about = {"data": data.hash, "model": made.text, "rows": len(data), "tol": tol, "datassay": version("datassay")}
     place = designs.places(data.ids.tolist())
     return Study(method, data, made.trainer, where, where.study(about), seed, place, n_jobs, progress, made.text, same_seed)
+
+
+def study_of(method: str, data: Dataset, model: Any, shared: Trained, *, tol: float = TOL, same_seed: bool = False) -> Study:
+    """The study of a method that was called with these options."""
+    return study(
+        method,
+        data,
+        model,
+        training=shared["training"],
+        device=shared["device"],
+        store=shared["store"],
+        seed=shared["seed"],
+        n_jobs=shared["n_jobs"],
+        progress=shared["progress"],
+        tol=tol,
+        same_seed=same_seed,
+    )
 
 
 def grid(method: str, inclusion: float | Sequence[float]) -> Inclusion:
