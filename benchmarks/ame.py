@@ -132,7 +132,7 @@ def pm(values: Iterable[float], digits: int = 3) -> str:
 
 OWN = {  # title: method, options; the trainings are of AME's grid
     "AME, defaults": ("ame", {}),
-    "AME, LASSO": ("ame", {"regression": "lasso", "bootstrap": 0}),
+    "AME, LASSO": ("ame", {"estimator": "lasso", "bootstrap": 0}),
     "AME, standardise=False": ("ame", {"standardise": False}),
     "AME, accuracy": ("ame", {"utility": "accuracy"}),
     "AME, probability": ("ame", {"utility": "probability"}),
@@ -142,7 +142,7 @@ OWN = {  # title: method, options; the trainings are of AME's grid
 }
 OTHER = {  # title: method, options, the method's own law
     "Banzhaf": ("banzhaf", {}, HALF),
-    "Banzhaf, MSR": ("banzhaf", {"by": "msr"}, HALF),
+    "Banzhaf, MSR": ("banzhaf", {"estimator": "msr"}, HALF),
     "Shapley": ("shapley", {}, Inclusion("uniform", (0.1, 0.9))),
     "Beta(4, 1) Shapley": ("beta-shapley", {}, Inclusion("beta", (1.0, 4.0))),
     "datamodels": ("datamodels", {}, HALF),
@@ -357,7 +357,7 @@ class Query(NamedTuple):
         return {"query": self.query, "label": TARGET, "n_models": len(self.subsets.p)}
 
     def by_ame(self, regression: str) -> dict[str, Any]:
-        values = self.value("ame", regression=regression, bootstrap=0, knockoff="plain", q=Q, **self.asked())
+        values = self.value("ame", estimator=regression, bootstrap=0, knockoff="plain", q=Q, **self.asked())
         return self.selections(values.columns["knockoff_statistic"], values.scores)
 
     def by_paper(self, rule: str) -> dict[str, Any]:

@@ -197,7 +197,7 @@ of its workers, the largest times their number).
 - pyDVL computes Theorem 1 of Jia et al. for the validation rows, and so does datassay; K is below n, where the published
   base term is right.
 - cleanlab lets the rows judge one another, takes the k nearest of each and sets the value of the k-th to 0: Theorem 2 with
-  K* = K, whose error is at most 1/k. That is datassay with `judge="rows", tolerance=1/k`; the exact values differ from it.
+  K* = K, whose error is at most 1/k. That is datassay with `judge="rows", max_error=1/k`; the exact values differ from it.
   cleanlab's values are (s + 1) / 2, and were turned back.
 """
 
@@ -217,7 +217,7 @@ def main() -> None:
         command.add_argument("--cores", type=int, default=2, help="threads or processes, the same for all (default 2)")
     call = parser.parse_args()
     if call.command == "once":
-        options = {"exact": {}, "float32": {"dtype": "float32"}, "nearest": {"tolerance": 0.1}}
+        options = {"exact": {}, "float32": {"dtype": "float32"}, "nearest": {"max_error": 0.1}}
         if call.job == "floor":
             print(json.dumps(floor_once(call.n, call.judges, call.cores)))
         else:

@@ -18,11 +18,10 @@ from sklearn.neighbors import KNeighborsRegressor
 
 import datassay as da
 from datassay.checks import DataError
-from datassay.engines import designs
+from datassay.engines import designs, marginal_effects
 from datassay.engines.designs import Subsets
 from datassay.engines.submodels import Store
 from datassay.evaluation import plant_wrong_labels
-from datassay.methods import ame
 from datassay.subsets.study import _looks
 from datassay.subsets.trainers import trainable
 from datassay.subsets.utilities import log_odds, utility_of
@@ -87,7 +86,7 @@ def test_few_rows_have_exact_values(model):
     np.testing.assert_allclose(da.value(data, method="ame", model=model).scores, ame, atol=1e-6)
     np.testing.assert_allclose(da.value(data, method="banzhaf", model=model).scores, mean_effect(v, 6, 0.5), atol=1e-6)
     np.testing.assert_allclose(
-        da.value(data, method="banzhaf", model=model, p=0.2).scores, mean_effect(v, 6, 0.2), atol=1e-6
+        da.value(data, method="banzhaf", model=model, inclusion=0.2).scores, mean_effect(v, 6, 0.2), atol=1e-6
     )
     shapley = da.value(data, method="shapley", model=model, utility="margin")
     orders = np.zeros(6)
@@ -105,7 +104,7 @@ def test_untruncated_permutations_add_up_and_come_near(digits):
     data = few(8, 30)
     exact = da.value(data, method="shapley", model=GaussianNB(var_smoothing=0.5))
     drawn = da.value(
-        data, method="shapley", model=GaussianNB(var_smoothing=0.5), by="permutation", truncation=0, n_models=2000
+        data, method="shapley", model=GaussianNB(var_smoothing=0.5), estimator="permutation", truncation=0, n_models=2000
     )
     assert drawn.stats["permutations"] >= 250
     assert drawn.scores.sum() == pytest.approx(exact.scores.sum(), abs=1e-9)
@@ -117,7 +116,7 @@ def test_untruncated_permutations_add_up_and_come_near(digits):
 
 def test_truncation_saves_trainings_and_says_what_it_costs(digits):
     data, _ = digits
-    options = {"model": MODEL, "by": "permutation", "n_models": 800, "utility": "accuracy", "progress": False}
+    options = {"model": MODEL, "estimator": "permutation", "n_models": 800, "utility": "accuracy", "progress": False}
     whole = da.value(data, method="shapley", truncation=0, **options)
     cut = da.value(data, method="shapley", truncation=0.1, **options)
     assert whole.stats["trainings"] == whole.stats["permutations"] * 199
@@ -126,17 +125,17 @@ def test_truncation_saves_trainings_and_says_what_it_costs(digits):
     assert whole.scores.sum() == pytest.approx(full)
     assert 0 < abs(cut.scores.sum() - full) < 0.2 * abs(full)
     with pytest.raises(DataError, match="a permutation takes 200 trainings"):
-        da.value(data, method="shapley", by="permutation", n_models=100)
+        da.value(data, method="shapley", estimator="permutation", n_models=100)
 
 
 METHODS = {
     "ame": {},
-    "ame lasso": {"regression": "lasso", "bootstrap": 0},
+    "ame lasso": {"estimator": "lasso", "bootstrap": 0},
     "shapley": {},
     "beta-shapley": {},
     "banzhaf": {},
-    "banzhaf msr": {"by": "msr"},
-    "shapley differences": {"by": "differences"},
+    "banzhaf msr": {"estimator": "msr"},
+    "shapley differences": {"estimator": "differences"},
 }
 
 
@@ -154,7 +153,7 @@ def test_values_follow_their_rows_to_the_last_digits(digits):
     order = np.random.default_rng(0).permutation(len(data))
     for method, options in (
         ("ame", {}),
-        ("shapley", {"by": "permutation", "truncation": 0}),
+        ("shapley", {"estimator": "permutation", "truncation": 0}),
         ("banzhaf", {}),
         ("datamodels", {}),
     ):
@@ -518,27 +517,27 @@ def test_interrupted_it_gives_what_there_is(tmp_path):
     [
         ("ame", {"n_models": 5}, "n_models must be a whole number from 20 on"),
         ("ame", {"inclusion": (0.2, 1.5)}, "probabilities between 0 and 1"),
-        ("ame", {"epsilon": 0.7}, "epsilon must be between 0 and 0.5"),
-        ("ame", {"q": 1.5}, "q, the share of selected rows"),
-        ("ame", {"regression": "forest"}, "regression must be 'ridge' or 'lasso'"),
+        ("ame", {"epsilon": 0.7}, "epsilon must be None or a number above 0 and below 0.5, got 0.7"),
+        ("ame", {"q": 1.5}, "q must be a number above 0 and below 1, got 1.5"),
+        ("ame", {"estimator": "forest"}, "estimator must be 'ridge' or 'lasso'"),
         ("ame", {"query": 3, "utility": "accuracy"}, "utility of a query is the 'log-odds'"),
         ("ame", {"label": "digit 3"}, "label is for a query"),
         ("ame", {"query": 1000}, "position of a validation row"),
         ("ame", {"utility": "cuteness"}, "utility must be 'margin'"),
         ("ame", {"training": 3}, "training says how a network is trained"),
-        ("ame", {"settled": 2.0}, "settled must be a number above 0, 1 at most"),
+        ("ame", {"settled": 2.0}, "settled must be None or a number above 0 and at most 1, got 2"),
         ("ame", {"antithetic": True, "inclusion": (0.2, 0.3)}, "symmetric about 1/2"),
         ("ame", {"epsilon": 0.1, "inclusion": 0.5}, "epsilon draws subsets of its own"),
         ("ame", {"groups": np.arange(200) % 9, "settled": 0.5}, "are for single rows"),
-        ("ame", {"regression": "lasso", "bootstrap": 0, "knockoff": None}, "need bootstrap from 2 on"),
-        ("banzhaf", {"antithetic": True, "p": 0.3}, "symmetric about 1/2"),
-        ("shapley", {"by": "permutation", "settled": 0.5}, "are for by='ridge'"),
+        ("ame", {"estimator": "lasso", "bootstrap": 0, "knockoff": None}, "need bootstrap from 2 on"),
+        ("banzhaf", {"antithetic": True, "inclusion": 0.3}, "symmetric about 1/2"),
+        ("shapley", {"estimator": "permutation", "settled": 0.5}, "are for estimator='ridge'"),
         ("datamodels", {"folds": 1}, "folds must be a whole number from 2 on"),
         ("ame", {"store": "/no/such/folder/s.sqlite"}, "in a folder that can be written to"),
-        ("banzhaf", {"p": 1.0}, "p must be a probability"),
+        ("banzhaf", {"inclusion": 1.0}, "inclusion must be a number above 0 and below 1, got 1"),
         ("beta-shapley", {"alpha": 0}, "alpha must be a number above 0"),
-        ("shapley", {"truncation": 1}, "truncation must be a share"),
-        ("datamodels", {"alpha": 0}, "alpha, the share of rows"),
+        ("shapley", {"truncation": 1}, "truncation must be a number from 0 and below 1, got 1"),
+        ("datamodels", {"inclusion": 0}, "inclusion must be a number above 0 and below 1, got 0"),
         ("datamodels", {"matrix": "/no/such/folder/theta.npy"}, "does not exist"),
         ("leave-one-out", {"repeats": 0}, "repeats must be a whole number from 1 on"),
         ("banzhaf", {"n_jobs": 0}, "n_jobs must be None or a whole number"),
@@ -572,10 +571,10 @@ def test_of_twins_in_a_store_one_has_a_knockoff(monkeypatch):
     """Both of an antithetic pair could be told from their knockoffs, which are no such pair."""
     law, seen = designs.Inclusion("grid", GRID), []
     subsets = law.draw(30, 0, 0, 40, antithetic=True)
-    monkeypatch.setattr(ame.knockoffs, "joint", lambda X, K, *a, **k: seen.append(X > 0) or np.zeros(30))
+    monkeypatch.setattr(marginal_effects.knockoffs, "joint", lambda X, K, *a, **k: seen.append(X > 0) or np.zeros(30))
     U = np.random.default_rng(0).normal(size=40)
     for reuse in (True, False):
-        how = ame._How(law, False, "ridge", "1se", True, (0.0, 1.0), 0, 1, reuse)
+        how = marginal_effects.MarginalEffects(law, False, "ridge", "1se", True, (0.0, 1.0), 0, 1, reuse)
         how.select(subsets, U, np.arange(30), "harmful", not reuse)
     one, both = seen
     assert len(both) == 40

@@ -20,11 +20,11 @@ from datassay.engines import designs
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods import confident_learning as cl
-from datassay.methods.data_oob import utility_of_rows, without
+from datassay.subsets.held_out import utility_of_rows, without
 from datassay.subsets.study import study
 
 METHODS = ("self-confidence", "confident-learning", "data-oob", "c-score")
-FEW = {"data-oob": {"n_models": 30}, "c-score": {"n_models": 30, "ratios": (0.3, 0.7)}}
+FEW = {"data-oob": {"n_models": 30}, "c-score": {"n_models": 30, "inclusion": (0.3, 0.7)}}
 QUIET = {"n_jobs": 1, "progress": False}
 
 
@@ -119,7 +119,7 @@ def test_self_confidence_is_the_probability_by_models_without_the_row(repeats):
         where = [np.nonzero(part == 0)[1] for part in np.split(counts, repeats)]
         by_row = np.array([one[np.argsort(at)] for one, at in zip(each, where, strict=True)])
         np.testing.assert_allclose(values.stats["stderr"], by_row.std(0, ddof=1) / np.sqrt(repeats), rtol=1e-3, atol=1e-7)
-    margin = da.value(data, "self-confidence", model=GaussianNB(), folds=4, repeats=repeats, rank="normalized_margin")
+    margin = da.value(data, "self-confidence", model=GaussianNB(), folds=4, repeats=repeats, rank_by="normalized_margin")
     np.testing.assert_array_equal(margin.scores, values.columns["normalized_margin"])
 
 
@@ -274,7 +274,7 @@ def test_the_same_rows_as_cleanlab(case):
         assert np.flatnonzero(values.flagged).tolist() == expected
     assert values.stats["confident_joint"] == joint
     assert values.stats["calibrated_joint"] == calibrated
-    worst = da.value(data, "confident-learning", probabilities=p, rank="normalized_margin")
+    worst = da.value(data, "confident-learning", probabilities=p, rank_by="normalized_margin")
     assert [i for i in np.argsort(worst.scores, kind="stable").tolist() if worst.flagged[i]] == ranked
 
 
@@ -440,9 +440,7 @@ def test_only_trainings_without_the_row_are_asked(method):
 
 
 def held(data, model):
-    return study(
-        "data-oob", data, model, training=None, device="cpu", store=None, seed=0, n_jobs=1, progress=False, validation=False
-    )
+    return study("data-oob", data, model, training=None, device="cpu", store=None, seed=0, n_jobs=1, progress=False)
 
 
 def test_row_0_alone_is_out_of_the_bag():
@@ -467,7 +465,7 @@ def test_rows_that_are_in_every_bag_are_told():
     with pytest.raises(DataError, match=r"\d of 4000 rows are in every bag"):
         da.value(many, "data-oob", model=dummy, n_models=20, seed=next(s for s in range(99) if in_all(s)), **QUIET)
     with pytest.raises(DataError, match=r"rows are in every subset"):
-        da.value(many, "c-score", model=dummy, n_models=20, ratios=0.9, **QUIET)
+        da.value(many, "c-score", model=dummy, n_models=20, inclusion=0.9, **QUIET)
 
 
 def in_all(seed):
@@ -476,7 +474,7 @@ def in_all(seed):
 
 def test_c_score_is_the_mean_over_ratios_of_the_mean_over_subsets_without_the_row():
     data, ratios = rows(24), (0.3, 0.6, 0.9)
-    values = da.value(data, "c-score", model=WatchedKNN(1), n_models=36, ratios=ratios, **QUIET)
+    values = da.value(data, "c-score", model=WatchedKNN(1), n_models=36, inclusion=ratios, **QUIET)
     counts = watched(data)
     p = Inclusion("grid", ratios).draw(24, 0, 0, 36).p
     assert [(p == r).sum() for r in ratios] == [12, 12, 12]
@@ -528,7 +526,7 @@ def test_c_score_of_a_game_in_which_all_subsets_are_known():
             mine = ~every[:, i]
             size = every[mine].sum(1)
             exact[i] += (r**size * (1 - r) ** (6 - size) * hits[mine, i]).sum() / 2
-    values = da.value(data, "c-score", model=KNeighborsClassifier(1), n_models=200, ratios=ratios, **QUIET)
+    values = da.value(data, "c-score", model=KNeighborsClassifier(1), n_models=200, inclusion=ratios, **QUIET)
     z = (values.scores - exact) / np.maximum(values.stats["stderr"], 1e-9)
     assert np.abs(z).max() < 4
     assert values.stats["stderr"].max() < 0.07
@@ -624,7 +622,7 @@ BAD = [
     ({"folds": 1}, METHODS[:2], "folds must be a whole number from 2 on, got 1"),
     ({"folds": 31}, METHODS[:2], "needs 31 rows for 31 folds, got 30"),
     ({"repeats": 0}, METHODS[:2], "repeats must be a whole number from 1 on, got 0"),
-    ({"rank": "margin"}, METHODS[:2], "rank must be 'self_confidence' or 'normalized_margin', got 'margin'"),
+    ({"rank_by": "margin"}, METHODS[:2], "rank_by must be 'self_confidence' or 'normalized_margin', got 'margin'"),
     ({"judge": "rows"}, METHODS[:1], "judge must be 'folds' or 'validation', got 'rows'"),
     ({"filter": "prune"}, ["confident-learning"], "filter must be 'prune_by_noise_rate' or 'prune_by_class' or"),
     ({"probabilities": np.ones((30, 2)) / 2}, ["confident-learning"], r"30 x 3, got shape \(30, 2\)"),
@@ -635,11 +633,11 @@ BAD = [
     ({"probabilities": np.eye(3), "model": GaussianNB()}, ["confident-learning"], "leave one of them out"),
     ({"n_models": 19}, METHODS[2:], "n_models must be a whole number from 20 on, got 19"),
     ({"utility": "f1"}, METHODS[2:], "utility must be None or 'accuracy' or 'probability' or 'margin'"),
-    ({"settled": 2}, METHODS[2:], "settled must be a number above 0, 1 at most, got 2"),
+    ({"settled": 2}, METHODS[2:], "settled must be None or a number above 0 and at most 1, got 2"),
     ({"budget": "soon"}, METHODS[2:], "budget must be"),
-    ({"ratios": (0.5, 1.0)}, ["c-score"], "ratios: grid needs probabilities between 0 and 1"),
-    ({"ratios": ()}, ["c-score"], "ratios: grid needs probabilities between 0 and 1"),
-    ({"ratios": "half"}, ["c-score"], "ratios: could not convert"),
+    ({"inclusion": (0.5, 1.0)}, ["c-score"], "inclusion: grid needs probabilities between 0 and 1"),
+    ({"inclusion": ()}, ["c-score"], "inclusion: grid needs probabilities between 0 and 1"),
+    ({"inclusion": "half"}, ["c-score"], "inclusion: could not convert"),
 ]
 
 

@@ -220,7 +220,7 @@ def test_values_follow_their_rows(digits, option):
     np.testing.assert_array_equal(there.flagged, here.flagged[order])
 
 
-@pytest.mark.parametrize("option", [{}, {"form": "threshold"}, {"tolerance": 0.05}, {"judge": "rows"}, {"dtype": "float32"}])
+@pytest.mark.parametrize("option", [{}, {"form": "threshold"}, {"max_error": 0.05}, {"judge": "rows"}, {"dtype": "float32"}])
 def test_any_number_of_threads_gives_the_same_bits(option):
     rng, n = np.random.default_rng(0), 900
     data = da.Dataset(rng.normal(size=(n, 7)), rng.integers(0, 3, n), rng.normal(size=(70, 7)), rng.integers(0, 3, 70))
@@ -238,7 +238,7 @@ def test_any_tile_and_block_gives_the_same_bits(digits, monkeypatch):
     np.testing.assert_array_equal(knn_shapley(digits).scores, one.scores)
 
 
-@pytest.mark.parametrize("option", [{}, {"form": "threshold"}, {"tolerance": 0.05}, {"judge": "rows"}, {"metric": "cosine"}])
+@pytest.mark.parametrize("option", [{}, {"form": "threshold"}, {"max_error": 0.05}, {"judge": "rows"}, {"metric": "cosine"}])
 def test_kinds_of_input(digits, option, tmp_path):
     X, X_val = digits.X, digits.X_val
     want = knn_shapley(digits, **option).scores
@@ -263,7 +263,7 @@ def test_float32_is_near(digits):
 # --------------------------------------------------------------------------------------------------- labels, flags, ties
 
 
-@pytest.mark.parametrize("option", [{}, {"form": "soft"}, {"form": "threshold", "radius": 1.0}, {"tolerance": 0.25, "k": 2}])
+@pytest.mark.parametrize("option", [{}, {"form": "soft"}, {"form": "threshold", "radius": 1.0}, {"max_error": 0.25, "k": 2}])
 def test_the_suggested_label_is_the_best_counterfactual(option):
     """Give the row every label in turn and value again."""
     data = instance(3)
@@ -321,15 +321,15 @@ def test_the_radius_is_the_median_distance_of_the_kth_neighbour(digits):
 # ---------------------------------------------------------------------------------------------------- the nearest only
 
 
-@pytest.mark.parametrize(("k", "tolerance"), [(5, 0.5), (5, 0.05), (1, 0.1), (5, 1e-9)])
+@pytest.mark.parametrize(("k", "max_error"), [(5, 0.5), (5, 0.05), (1, 0.1), (5, 1e-9)])
 @pytest.mark.parametrize("judge", ["validation", "rows"])
-def test_the_error_is_below_the_tolerance(digits, k, tolerance, judge):
+def test_the_error_is_below_the_tolerance(digits, k, max_error, judge):
     exact = knn_shapley(digits, k=k, judge=judge)
-    near = knn_shapley(digits, k=k, judge=judge, tolerance=tolerance)
+    near = knn_shapley(digits, k=k, judge=judge, max_error=max_error)
     error = abs(near.scores - exact.scores).max()
     others = 400 - (judge == "rows")
-    assert near.stats["rows_per_judge"] == min(others, max(k, math.ceil(1 / tolerance)))
-    assert error <= tolerance
+    assert near.stats["rows_per_judge"] == min(others, max(k, math.ceil(1 / max_error)))
+    assert error <= max_error
     assert (error == 0) == (near.stats["rows_per_judge"] == others)
 
 
@@ -344,7 +344,7 @@ def test_the_values_of_theorem_2():
         for i in range(stop - 1, 0, -1):
             s += (float(y[order[i - 1]] == t[q]) - float(y[order[i]] == t[q])) / k * min(k, i) / i
             want[order[i - 1]] += s / 5
-    values = knn_shapley(da.Dataset(X, y, Q, t), k=k, tolerance=1 / stop)
+    values = knn_shapley(da.Dataset(X, y, Q, t), k=k, max_error=1 / stop)
     np.testing.assert_allclose(values.scores, want, rtol=0, atol=1e-14)
 
 
@@ -352,7 +352,7 @@ def test_faiss_finds_the_same_rows(digits):
     pytest.importorskip("faiss")
     for judge in ("validation", "rows"):
         for metric in ("euclidean", "cosine"):
-            call = {"judge": judge, "metric": metric, "tolerance": 0.02}
+            call = {"judge": judge, "metric": metric, "max_error": 0.02}
             rng = np.random.default_rng(0)  # no ties, which faiss may break in another way
             data = da.Dataset(digits.X + rng.normal(size=(400, 64)), digits.y, digits.X_val, digits.y_val)
             ours, theirs = knn_shapley(data, **call), knn_shapley(data, search="faiss", **call)
@@ -363,7 +363,7 @@ def test_faiss_finds_the_same_rows(digits):
 def test_without_faiss_the_error_says_what_to_install(digits, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match=re.escape("pip install 'datassay[faiss]'")):
-        knn_shapley(digits, tolerance=0.1, search="faiss")
+        knn_shapley(digits, max_error=0.1, search="faiss")
 
 
 # ------------------------------------------------------------------------------------------------------------ the engine
@@ -439,10 +439,10 @@ def test_a_common_offset_costs_no_digits():
         ({"search": "hnsw"}, "search must be 'exact' or 'faiss', got 'hnsw'"),
         ({"dtype": "float16"}, "dtype must be 'float64' or 'float32', got 'float16'"),
         ({"radius": 3.0}, "radius belongs to form='threshold'"),
-        ({"radius": -1, "form": "threshold"}, "radius must be None or a number > 0, got -1"),
-        ({"tolerance": -0.1}, "tolerance must be a number from 0 to 1, got -0.1"),
-        ({"tolerance": 0.1, "form": "soft"}, "tolerance is for form='hard'"),
-        ({"search": "faiss"}, "search='faiss' finds the nearest rows only: pass a tolerance above 0"),
+        ({"radius": -1, "form": "threshold"}, "radius must be None or a number above 0, got -1"),
+        ({"max_error": -0.1}, "max_error must be a number from 0 to 1, got -0.1"),
+        ({"max_error": 0.1, "form": "soft"}, "max_error is for form='hard'"),
+        ({"search": "faiss"}, "search='faiss' finds the nearest rows only: pass a max_error above 0"),
         ({"seed": -1}, "seed must be a whole number from 0 on, got -1"),
         ({"n_jobs": 0}, "n_jobs must be None or a whole number other than 0, got 0"),
         ({"progress": "yes"}, "progress must be True or False, got 'yes'"),
@@ -458,8 +458,8 @@ def test_wrong_data(digits, amounts):
         knn_shapley(digits.without_validation())
     with pytest.raises(DataError, match="form='soft' is about classes, and this is regression"):
         knn_shapley(amounts, form="soft")
-    with pytest.raises(DataError, match="tolerance is for form='hard' and classes"):
-        knn_shapley(amounts, tolerance=0.1)
+    with pytest.raises(DataError, match="max_error is for form='hard' and classes"):
+        knn_shapley(amounts, max_error=0.1)
     X = digits.X.copy()
     X[3] = 0
     with pytest.raises(DataError, match=r"row 3 \(id 3\) is zero in every column, .* pass metric='euclidean'"):

@@ -215,12 +215,12 @@ def test_without_pot_the_error_says_what_to_install(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"eps": 0}, "eps must be a number above 0, got 0"),
-        ({"eps": float("nan")}, "eps must be a number above 0, got nan"),
-        ({"unbalanced": 0.0}, "unbalanced must be a number above 0 and below 1e\\+09, got 0.0"),
+        ({"eps": 0}, "eps must be None or a number above 0, got 0"),
+        ({"eps": float("nan")}, "eps must be None or a number above 0, got nan"),
+        ({"unbalanced": 0.0}, "unbalanced must be None or a number above 0 and below 1e\\+09, got 0.0"),
         ({"class_weight": -1}, "class_weight must be a number from 0 on, got -1"),
         ({"tolerance": 1.0}, "tolerance must be a number above 0 and below 1, got 1.0"),
-        ({"flag": 1.5}, "flag must be a number above 0 and below 1, got 1.5"),
+        ({"flag": 1.5}, "flag must be None or a number above 0 and below 1, got 1.5"),
         ({"class_rows": 0}, "class_rows must be a whole number from 1 on, got 0"),
         ({"debias": 1}, "debias must be True or False, got 1"),
         ({"seed": -1}, "seed must be a whole number from 0 on, got -1"),

@@ -24,7 +24,7 @@ def datassay(X, y, X_val, y_val, *, judge, k, cores, tolerance):
     import datassay as da
 
     data = da.Dataset(X, y, X_val, y_val)
-    return da.value(data, "knn-shapley", k=k, judge=judge, tolerance=tolerance, n_jobs=cores, progress=False).scores
+    return da.value(data, "knn-shapley", k=k, judge=judge, max_error=tolerance, n_jobs=cores, progress=False).scores
 
 
 def cleanlab(X, y, X_val, y_val, *, judge, k, cores, tolerance):

@@ -85,10 +85,10 @@ def by_datassay(**options: Any) -> Callable[..., tuple[Any, str]]:
         import datassay as da
 
         data = da.Dataset(rows.X, rows.y, rows.X_val, rows.y_val)
-        least = max(LEAST, len(data) if options["by"] == "permutation" else 0)
+        least = max(LEAST, len(data) if options["estimator"] == "permutation" else 0)
         common = {"n_models": max(int(limit), least), "seed": seed, "n_jobs": 1, "progress": False}
         values = da.value(data, "shapley", model=LogisticRegression(max_iter=1000), **common, **options)
-        orders = f", {values.stats['permutations']} permutations" if options["by"] == "permutation" else ""
+        orders = f", {values.stats['permutations']} permutations" if options["estimator"] == "permutation" else ""
         return values.scores, f"{values.stats['trainings']} trainings{orders}"
 
     return method
@@ -98,10 +98,10 @@ METHODS = {  # what the driver calls it: peer, title, method
     "tmc": ("pydvl", "pyDVL TMC-Shapley, accuracy", by_pydvl(truncated=True)),
     "whole": ("pydvl", "pyDVL permutation Shapley, accuracy", by_pydvl(truncated=False)),
     "tmc-probability": ("pydvl", "pyDVL TMC-Shapley, datassay's utility", by_pydvl(truncated=True, scoring=probability)),
-    "cut-accuracy": ("ours", "datassay, permutation, accuracy", by_datassay(by="permutation", utility="accuracy")),
-    "cut": ("ours", "datassay, permutation (its utility)", by_datassay(by="permutation")),
-    "ridge-accuracy": ("ours", "datassay, ridge, accuracy", by_datassay(by="ridge", utility="accuracy")),
-    "ridge": ("ours", "datassay, ridge (defaults)", by_datassay(by="ridge")),
+    "cut-accuracy": ("ours", "datassay, permutation, accuracy", by_datassay(estimator="permutation", utility="accuracy")),
+    "cut": ("ours", "datassay, permutation (its utility)", by_datassay(estimator="permutation")),
+    "ridge-accuracy": ("ours", "datassay, ridge, accuracy", by_datassay(estimator="ridge", utility="accuracy")),
+    "ridge": ("ours", "datassay, ridge (defaults)", by_datassay(estimator="ridge")),
 }
 
 PYDVL = [name for name, (peer, _, _) in METHODS.items() if peer == "pydvl"]

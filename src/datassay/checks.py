@@ -146,6 +146,18 @@ def one_of(method: str, known: tuple[Any, ...], **choices: Any) -> None:
             raise DataError(f"{method}: {name} must be {' or '.join(map(repr, known))}, got {shown(value)}.")
 
 
+def refuse(method: str, *wrong: tuple[Any, str]) -> None:
+    """Options that don't go with each other, or with the data: the sentence of the first that is so.
+
+    >>> refuse("ame", (False, "label is for a query"), (True, "epsilon draws subsets of its own"))
+    Traceback (most recent call last):
+    datassay.checks.DataError: ame: epsilon draws subsets of its own.
+    """
+    for holds, sentence in wrong:
+        if holds:
+            raise DataError(f"{method}: {sentence}.")
+
+
 def jobs(method: str, n_jobs: Any) -> None:
     """None, or so many workers as joblib counts them."""
     if n_jobs is not None and not NotZero().holds(n_jobs):

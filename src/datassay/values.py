@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,18 @@ _KEY = PARQUET_KEY
 _DIGEST = PARQUET_KEY + b".digest"
 FORMAT = 2  # with a digest of all that is in the file; 1: without
 _OWN = ("id", "score", "rank", "flagged", "given_label", "suggested_label")
+
+
+class Stats(TypedDict, total=False):
+    """What `Values.stats` holds that means the same for every method; what else is in there is the method's own."""
+
+    seconds: float  #: that it took
+    flag_rule: str  #: by what rule rows are flagged, in words
+    device: str  #: where it was computed: "cpu", "cuda"
+    warning: str  #: why its scores or flags may mean little
+    stderr: np.ndarray  #: (n,) standard errors of the scores
+    trainings: int  #: models that were trained
+    source: dict[str, Any]  #: how the rows were read, so that a report finds them again
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,7 +65,7 @@ class Values:
     columns: dict[str, np.ndarray]  #: what the paper defines, under its name and in its sign, (n,) each
     method: str  #: name in `METHODS`
     options: dict[str, Any] = field(default_factory=dict)  #: every option of the method, defaults too
-    stats: dict[str, Any] = field(default_factory=dict)  #: seconds, flag_rule, what the method chose; arrays are (n,)
+    stats: dict[str, Any] = field(default_factory=dict)  #: `Stats`, and what the method chose; arrays are (n,)
     given_label: np.ndarray | None = None  #: (n,) labels as they came
     suggested_label: np.ndarray | None = None  #: (n,) labels the method would give, where it can say
     data_hash: str = ""  #: `Dataset.hash` of what was valued
@@ -77,6 +89,11 @@ class Values:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def common(self) -> Stats:
+        """The part of `stats` that means the same for every method."""
+        return cast(Stats, {name: value for name, value in self.stats.items() if name in Stats.__annotations__})
 
     def ranks(self) -> np.ndarray:
         """(n,) 1 = most suspicious; equal scores keep the order of the rows."""
@@ -219,7 +236,7 @@ class Values:
         raise DataError(f"{str(path)!r} was written by a newer datassay, in format {meta['format']}: update datassay.")
 
     def __repr__(self) -> str:
-        rule = f" ({self.stats['flag_rule']})" if "flag_rule" in self.stats else ""
+        rule = f" ({self.common['flag_rule']})" if "flag_rule" in self.common else ""
         return (
             f"Values: {len(self)} rows by {self.method}, {int(self.flagged.sum())} flagged{rule}\n"
             f"{self.suspects(5).iloc[:, :6].to_string(index=False)}"
@@ -228,6 +245,18 @@ class Values:
     def _repr_html_(self) -> str:
         head = html.escape(repr(self).splitlines()[0])
         return f"<p>{head}; the most suspicious:</p>{self.suspects(10).to_html(index=False, escape=True)}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a method found, of n rows."""
+
+    scores: np.ndarray  #: (n,) higher = more worth keeping
+    flagged: np.ndarray  #: (n,) bool
+    columns: dict[str, np.ndarray]  #: what the paper defines, under its name and in its sign
+    suggested: np.ndarray | None = None  #: (n,) labels
+    stats: dict[str, Any] = field(default_factory=dict)  #: with ``flag_rule``
+    options: dict[str, Any] = field(default_factory=dict)  #: those that were chosen while it ran
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ class Way(NamedTuple):
     rank: int
     block: int
     why: str
+    device: str = "cpu"
 
 
 def exact_memory(n: int, d: int, dtype: str, *, on_disk: bool = False) -> float:
@@ -124,7 +125,8 @@ def on_card(n: int, d: int, dtype: str, device: str, *, required: bool) -> Way |
     for precision in (["float64"] * (n <= DOUBLE) + ["float32"]) if dtype == "auto" else [dtype]:
         need = (2.1 * n * n + n * d) * np.dtype(precision).itemsize
         if not have or need <= have:
-            return Way("exact", precision, False, 0, 0, f"exact in {precision} on {device}: {n} rows, {machine.size(need)}")
+            why = f"exact in {precision} on {device}: {n} rows, {machine.size(need)}"
+            return Way("exact", precision, False, 0, 0, why, device)
     if required:
         raise DataError(
             f"cg_score needs {machine.size(need)} on {device} for two matrices of {n} x {n} numbers, and {machine.size(have)} are "

@@ -457,7 +457,7 @@ def error_rate(data: Dataset, seed: int = 0) -> tuple[float, float]:
     """
     rows, codes = np.arange(len(data)), data.codes
     s = study(
-        "audit", data, None, training=None, device="cpu", store=None, seed=seed, n_jobs=None, progress=False, validation=False
+        "audit", data, None, training=None, device="cpu", store=None, seed=seed, n_jobs=None, progress=False
     )  # fmt: skip
     p = np.exp(s.out_of_fold(5))
     said = p.argmax(1)

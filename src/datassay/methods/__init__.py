@@ -12,7 +12,7 @@ import inspect
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -60,6 +60,8 @@ class Method:
     says: str = "what its author says"  #: what a low score means
     model: Literal["none", "network", "linear", "trees", "unknown"] = "unknown"  #: which models it takes
     requires: frozenset[Need] = frozenset()  #: validation rows, classes (no regression), an extra that has to be installed
+    unless: Mapping[str, Any] = field(default_factory=dict)  #: values of options with which it needs no validation rows
+    regression: str = ""  #: where it is about classes: what takes regression in its place
     note: str = ""  #: exceptions
     cost: str = "not known"
     costs: Callable[[Dataset, Rates], list[Cost]] = unknown_cost  #: its several ways on these data, the most exact first
@@ -76,7 +78,8 @@ class Method:
         """What it needs, in words."""
         rows = "features, labels, validation rows" if self.validation else "features, labels"
         extras = [f"pip install 'datassay[{extra}]'" for extra in EXTRAS if extra in self.requires]
-        words = [rows, MODELS[self.model], "classes only" if "classes" in self.requires else "", *extras, self.note]
+        free = [f"{option}={value!r} needs no validation rows" for option, value in self.unless.items()]
+        words = [rows, MODELS[self.model], "classes only" if "classes" in self.requires else "", *extras, *free, self.note]
         return "; ".join(word for word in words if word)
 
     def missing(self) -> str:
@@ -157,12 +160,12 @@ def find(method: str | Callable[..., Any]) -> tuple[str, Method]:
         )
     name = getattr(method, "__name__", type(method).__name__)
     return next(
-        ((n, m) for n, m in _OWN.items() if m.function == name and method.__module__ == f"{__name__}.{name}"),
+        ((n, m) for n, m in OWN.items() if m.function == name and method.__module__ == f"{__name__}.{name}"),
         (name, Method(method, says=summary(method))),
     )
 
 
-_OWN = {
+OWN = {
     "cg-score": Method(
         function="cg_score",
         says="the labels of all other rows speak against this one",
@@ -178,7 +181,7 @@ _OWN = {
         says="with this row the nearest neighbours of the validation rows vote worse",
         model="none",
         requires=frozenset({"validation"}),
-        note="judge='rows' needs no validation rows",
+        unless={"judge": "rows"},
         cost="m n (p + log n) operations for m validation rows and p columns, 32 n numbers in memory",
         costs=knn_shapley_costs.costs,
         sign="high = worth keeping",
@@ -189,6 +192,7 @@ _OWN = {
         says="mass moved to it takes the training rows farther from the validation rows",
         model="none",
         requires=frozenset({"validation", "classes", "ot"}),
+        regression="lossval with transport_power takes regression targets",
         cost="a few hundred products with the n m costs, and exact transport between 500 rows of each two classes",
         costs=lava_costs.costs,
         sign="high = suspicious",
@@ -259,7 +263,7 @@ _OWN = {
         says="training steps on it raise the loss of the validation rows",
         model="network",
         requires=frozenset({"validation", "torch"}),
-        note="influence='self' needs no validation rows",
+        unless={"influence": "self"},
         cost="a short training, and a forward and backward pass over the rows for each of 20 checkpoints",
         costs=network_costs.tracin,
         sign="high = proponent; influence='self': high = suspicious",
@@ -407,7 +411,7 @@ _OWN = {
     ),
 }
 
-METHODS: Mapping[str, Method] = Table(_OWN)
+METHODS: Mapping[str, Method] = Table(OWN)
 
 
 def value(data: Dataset, method: str | Callable[..., Any] = "cg-score", *, seed: int = 0, **options: Any) -> Values:
@@ -464,7 +468,7 @@ def value(data: Dataset, method: str | Callable[..., Any] = "cg-score", *, seed:
     if isinstance(entry.function, str):
         values: Values = function(data, seed=seed, **options)
         return values
-    require(name, entry.requires, data)
+    require(name, entry, data, options)
     return _checked(function, name, data, {"seed": seed, **options} if known is None or "seed" in known else options)
 
 

@@ -21,7 +21,56 @@ from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 from datassay.engines import designs, effects, knockoffs
 from datassay.engines.designs import Inclusion, Subsets
-from datassay.subsets.study import Stop, Study, Utility
+from datassay.engines.marginal_effects import MarginalEffects, Selection
+from datassay.subsets.study import INTERRUPTED, Stop, Study, Utility
+from datassay.values import Finding
+
+
+def grouped(
+    s: Study,
+    given: Any,
+    how: MarginalEffects,
+    stop: Stop,
+    worth: Utility,
+    selection: Selection,
+    bootstrap: int,
+    opened: int,
+) -> Finding:
+    """AME of groups, and of the rows of some of them."""
+    groups, sign = read(s.data, given), 1.0 if selection.own else -1.0
+    found = first(s, groups, how.law, stop, worth)
+    group_value, error, shrinkage = how.estimate(found.inside, found.U, bootstrap)
+    W = how.select(found.inside, found.U, groups.place, selection.direction, False)
+    chosen = selection.threshold(W) <= W
+    value, stderr = (group_value / groups.rows)[groups.of], (error / groups.rows)[groups.of]
+    flagged, statistic = chosen[groups.of], W[groups.of]
+    worst = np.flatnonzero(chosen)[np.argsort((sign * group_value)[chosen], kind="stable")][:opened]
+    stats: dict[str, Any] = {
+        "trainings": len(found.U),
+        "model": s.text,
+        "stopped": found.stopped,
+        "shrinkage": shrinkage,
+        "q": selection.q,
+        "groups": len(groups.labels),
+        "groups_flagged": [str(groups.labels[g]) for g in np.flatnonzero(chosen)],
+        "stderr": stderr,
+    }
+    if selection.knockoff == "plus" and len(groups.labels) < 1 / selection.q:
+        stats["warning"] = (
+            f"knockoff+ selects 1 / q = {1 / selection.q:.0f} groups or none, and there are {len(groups.labels)}: take a larger q or "
+            "knockoff='plain'"
+        )
+    if len(worst):
+        inner = second(s, groups, how.law, stop, worth, worst, selection.direction, how.estimator)
+        value[inner.rows], stderr[inner.rows], statistic[inner.rows] = inner.effect, inner.stderr, inner.W
+        flagged[inner.rows] = selection.threshold(inner.W) <= inner.W
+        stats["trainings"] += inner.trainings
+        stats["stopped"] = INTERRUPTED if inner.stopped == INTERRUPTED else found.stopped
+        stats["groups_opened"] = [str(groups.labels[g]) for g in worst]
+    what = "in groups" + (", and rows of opened groups," if len(worst) else "")
+    stats["flag_rule"] = f"{selection.select}: {what} {selection.rule}"
+    columns = {"ame": value, "group_ame": group_value[groups.of], "knockoff_statistic": statistic}
+    return Finding(sign * value, flagged, columns, s.suggested(), stats)
 
 
 class Groups(NamedTuple):

@@ -13,60 +13,41 @@ as much. msr is the paper's, exact when all subsets are drawn.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Unpack
 
-import numpy as np
-
-from datassay.checks import Count, Jobs, Number, Positive, Seed, Share
+from datassay.checks import Count, Share
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import banzhaf_law
-from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.study import semivalue, stop_when, study
+from datassay.methods.definition import SEMIVALUES, Finding, method
+from datassay.subsets.semivalues import semivalue
+from datassay.subsets.study import Drawn
 from datassay.subsets.utilities import utility_of
 
 
-@method("banzhaf", SUBSETS)
+@method("banzhaf", SEMIVALUES, renamed={"p": "inclusion", "by": "estimator"})
 def banzhaf(
     data: Dataset,
     model: Any = None,
     *,
     n_models: Count = 1000,
-    p: Share = 0.5,
-    by: Literal["ridge", "msr"] = "ridge",
+    inclusion: Share = 0.5,
     standardise: bool = True,
     utility: Any = None,
-    antithetic: bool = False,
-    budget: str | float | None = None,
-    stderr: Positive | None = None,
-    settled: Annotated[float, Number(above=0, most=1)] | None = None,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    reuse: bool = False,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    estimator: Literal["ridge", "msr"] = "ridge",
+    **shared: Unpack[Drawn],
 ) -> Finding:
     """Banzhaf value of every row, from trainings on random subsets.
 
     Parameters
     ----------
-    data, model, n_models
-        n rows and validation rows; a scikit-learn estimator, torch module, function from a seed to one, or None for logistic or
-        ridge regression; trainings. If there are no more than n_models subsets at all, all are trained, and the values are exact.
-    p
+    inclusion
         Probability with which a row is in a subset.
-    by
+    estimator
         "ridge" or "msr", see above.
-    standardise
-        "ridge" as for `shapley`; at one p it makes little difference.
-    utility
-        As for `ame`: "margin" (None), "accuracy", "log-likelihood", "probability", "squared-error", or a scikit-learn scorer.
-    antithetic, budget, stderr, settled, training, device, store, reuse, seed, n_jobs, progress
-        As for `ame`. With reuse=True subsets that were drawn with other p are weighted; ``stats["effective_trainings"]`` says how many
-        of p they are worth.
+    reuse
+        Train nothing: use all trainings of this model and these rows that the store has. Subsets that were drawn with other
+        probabilities are weighted; ``stats["effective_trainings"]`` says how many with this one they are worth.
 
     Returns
     -------
@@ -75,30 +56,21 @@ def banzhaf(
 
     Examples
     --------
-    >>> import numpy as np, datassay as da
-    >>> rng = np.random.default_rng(0)
-    >>> X = np.r_[rng.normal(1, 1, (30, 3)), rng.normal(-1, 1, (30, 3))]
-    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
-    >>> data = da.Dataset(X, y, X_val=[[1, 1, 1], [-1, -1, -1]], y_val=["a", "b"])
-    >>> da.value(data, method="banzhaf", n_models=400).suspects(1)["id"].item()
-    3
+    >>> import datassay as da
+    >>> data, wrong = da.plant(da.datasets.drawn("wine", train=60, val=60, test=20).data, "uniform", 0.1, seed=1)
+    >>> values = da.value(data, method="banzhaf", n_models=400)
+    >>> int(wrong.sum()), int(wrong[values.suspects(6).index].sum())   # wrong labels; those among the six lowest scores
+    (6, 6)
     """
-    stop = stop_when("banzhaf", n_models, budget, stderr, settled)
-    s = study(
-        "banzhaf", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
-    )
-    found = semivalue(
-        s,
-        Inclusion("grid", (float(p),)),
-        lambda n: banzhaf_law(n, p),
+    return semivalue(
+        "banzhaf",
+        data,
+        model,
+        n_models,
         utility_of(data, utility, "banzhaf"),
-        stop,
-        by="differences" if by == "msr" else by,
-        standardise=standardise and by == "ridge",
-        reuse=reuse,
-        antithetic=antithetic,
+        Inclusion("grid", (float(inclusion),)),
+        lambda n: banzhaf_law(n, inclusion),
+        shared,
+        estimator=estimator,
+        standardise=standardise,
     )
-    stats = found.stats | {"stderr": found.stderr, "flag_rule": "Banzhaf value below 0: on average the row does harm"}
-    suggested = s.suggested()
-    value = found.value
-    return Finding(value.copy(), np.asarray(value < 0), {"banzhaf": value}, suggested, stats)

@@ -10,54 +10,37 @@ Differs from the paper, which permutes: one training serves all rows. Its argume
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Unpack
 
-import numpy as np
-
-from datassay.checks import Count, Jobs, Number, Positive, Seed
+from datassay.checks import Count, Positive
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import beta_law
-from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.study import semivalue, stop_when, study
+from datassay.methods.definition import SEMIVALUES, Finding, method
+from datassay.subsets.semivalues import semivalue
+from datassay.subsets.study import Drawn
 from datassay.subsets.utilities import utility_of
 
 
-@method("beta-shapley", SUBSETS)
+@method("beta-shapley", SEMIVALUES, renamed={"by": "estimator"})
 def beta_shapley(
     data: Dataset,
     model: Any = None,
     *,
+    n_models: Count = 1000,
     alpha: Positive = 4.0,
     beta: Positive = 1.0,
-    n_models: Count = 1000,
-    by: Literal["ridge", "differences"] = "ridge",
     standardise: bool = True,
     utility: Any = None,
-    antithetic: bool = False,
-    budget: str | float | None = None,
-    stderr: Positive | None = None,
-    settled: Annotated[float, Number(above=0, most=1)] | None = None,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    reuse: bool = False,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    estimator: Literal["ridge", "differences"] = "ridge",
+    **shared: Unpack[Drawn],
 ) -> Finding:
     """Beta(alpha, beta) Shapley value of every row, from trainings on random subsets.
 
     Parameters
     ----------
-    data, model, n_models
-        n rows and validation rows; a scikit-learn estimator, torch module, function from a seed to one, or None for logistic or
-        ridge regression; trainings. If there are no more than n_models subsets at all, all are trained, and the values are exact.
     alpha, beta
         Above 0; the larger alpha is, the smaller are the subsets that count.
-    by, standardise
-        "ridge" regression, standardised as for `shapley`; or unbiased "differences".
     utility
         As for `ame`, but None is "probability".
 
@@ -69,38 +52,21 @@ def beta_shapley(
 
     Examples
     --------
-    >>> import numpy as np, datassay as da
-    >>> rng = np.random.default_rng(0)
-    >>> X = np.r_[rng.normal(2, 1, (30, 3)), rng.normal(-2, 1, (30, 3))]
-    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
-    >>> data = da.Dataset(X, y, X_val=[[2, 2, 2], [-2, -2, -2]], y_val=["a", "b"])
-    >>> da.value(data, method="beta-shapley", n_models=400).suspects(1)["id"].item()
-    3
+    >>> import datassay as da
+    >>> data, wrong = da.plant(da.datasets.drawn("wine", train=60, val=60, test=20).data, "uniform", 0.1, seed=1)
+    >>> values = da.value(data, method="beta-shapley", n_models=400)
+    >>> int(wrong.sum()), int(wrong[values.suspects(6).index].sum())   # wrong labels; those among the six lowest scores
+    (6, 6)
     """
-    stop = stop_when("beta-shapley", n_models, budget, stderr, settled)
-    s = study(
+    return semivalue(
         "beta-shapley",
         data,
         model,
-        training=training,
-        device=device,
-        store=store,
-        seed=seed,
-        n_jobs=n_jobs,
-        progress=progress,
-    )
-    found = semivalue(
-        s,
+        n_models,
+        utility_of(data, utility, "beta-shapley", default="probability"),
         Inclusion("beta", (float(beta), float(alpha))),
         lambda n: beta_law(n, alpha, beta),
-        utility_of(data, utility, "beta-shapley", default="probability"),
-        stop,
-        by=by,
-        standardise=standardise and by == "ridge",
-        reuse=reuse,
-        antithetic=antithetic,
+        shared,
+        estimator=estimator,
+        standardise=standardise,
     )
-    stats = found.stats | {"stderr": found.stderr, "flag_rule": "Beta Shapley value below 0: on average the row does harm"}
-    suggested = s.suggested()
-    value = found.value
-    return Finding(value.copy(), np.asarray(value < 0), {"beta_shapley": value}, suggested, stats)

@@ -12,41 +12,32 @@ for each ratio, where it has 200 and more, of logistic regression, where it has 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed
+from datassay.checks import Count
 from datassay.data.dataset import Dataset
-from datassay.engines.designs import Inclusion, Subsets
+from datassay.engines.designs import Subsets
 from datassay.engines.robust import top
-from datassay.methods.data_oob import Without, utility_of_rows, without
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.study import stop_when, study
+from datassay.subsets.held_out import Without, utility_of_rows, without
+from datassay.subsets.study import Stopped, grid, stop_when, study_of
 
 NAME = "c-score"
-RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-@method("c-score", SUBSETS)
+@method("c-score", SUBSETS, renamed={"ratios": "inclusion"})
 def c_score(
     data: Dataset,
     model: Any = None,
     *,
     n_models: Count = 450,
-    ratios: Sequence[float] = RATIOS,
+    inclusion: float | Sequence[float] = GRID,
     utility: Literal["accuracy", "probability", "margin"] | None = None,
-    budget: str | float | None = None,
-    stderr: Positive | None = None,
-    settled: Annotated[float, Number(above=0, most=1)] | None = None,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Stopped],
 ) -> Finding:
     """Consistency of every row: how often models of random subsets of the other rows predict its label.
 
@@ -58,8 +49,8 @@ def c_score(
         A scikit-learn estimator, a torch `nn.Module` (drawn anew for each subset), or a function from a seed to one. None: logistic
         regression.
     n_models
-        Trainings, over all ratios.
-    ratios
+        Trainings, over all probabilities.
+    inclusion
         The probabilities with which rows are in a subset, each equally often.
     utility
         What a model is worth for a row: "accuracy" (None), whether it says the label; "probability" of the label; "margin", its
@@ -69,7 +60,7 @@ def c_score(
     -------
     Values
         scores = the column ``c_score`` (n,), high = regular = worth keeping, as in the paper; standard errors in ``stats``, and how many
-        rows were in every subset of some ratio: their score is the mean over the other ratios. Suggested label: the class for which
+        rows were in every subset of some probability: their score is the mean over the others. Suggested label: the class for which
         most models vote, weighted as in the score. Flagged: that is another class than the given one.
 
     Examples
@@ -83,37 +74,26 @@ def c_score(
        id  flagged given_label suggested_label
     3   3     True           b               a
     """
-    stop = stop_when(NAME, n_models, budget, stderr, settled)
-    try:
-        grid = (float(ratios),) if isinstance(ratios, (int, float)) else tuple(float(r) for r in ratios)
-        law = Inclusion("grid", grid)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{NAME}: ratios: {error}") from None
-    s = study(
-        NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress,
-        validation=False, classes=True,
-    )  # fmt: skip
+    stop = stop_when(NAME, n_models, shared)
+    law = grid(NAME, inclusion)
+    s = study_of(NAME, data, model, shared)
     worth = utility_of_rows(data, utility, NAME)
 
     def subsets_without(subsets: Subsets) -> Without:
-        group = np.abs(subsets.p[:, None] - np.array(grid)).argmin(1)
-        return without(s, subsets, worth, group, len(grid))
+        group = np.abs(subsets.p[:, None] - np.array(law.parameters)).argmin(1)
+        return without(s, subsets, worth, group, len(law.parameters))
 
     def look(subsets: Subsets) -> tuple[ndarray, ndarray]:
         found = subsets_without(subsets)
         return np.nan_to_num(found.value), found.stderr
 
-    got = s.collect(s.drawn(lambda a, b: law.draw(len(data), seed, a, b)), stop, rows=True, look=look)
+    got = s.collect(s.drawn(lambda a, b: law.draw(len(data), s.seed, a, b)), stop, rows=True, look=look)
     found = subsets_without(got.subsets)
     found.check(s, "in every subset")
     most = top(found.votes.round(9), data.codes)
-    stats: dict[str, Any] = {
-        "model": s.text,
-        "trainings": len(got.subsets.p),
-        "stopped": got.stopped,
-        "looks": got.looks,
+    stats = s.about(got) | {
         "stderr": found.stderr,
-        "in_every_subset": {f"{r:g}": int((one == 0).sum()) for r, one in zip(grid, found.trainings, strict=True)},
+        "in_every_subset": {f"{r:g}": int((one == 0).sum()) for r, one in zip(law.parameters, found.trainings, strict=True)},
         "flag_rule": "more models without the row vote for another class than for the given one",
     }
     suggested = data.labels_of(most)

@@ -15,22 +15,26 @@ over all one-vs-rest columns; a bias where the likelihood asks for one; validati
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from datassay.checks import Count, DataError, FromZero, Jobs, Positive, Seed
+from datassay.checks import Count, DataError, FromZero, Jobs, Positive, Seed, refuse
 from datassay.costs import cg_score as cg_score_costs
 from datassay.costs.cg_score import Way, factor_bytes, on_card, scheme_memory, way
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines import gram, machine
 from datassay.engines.class_draws import draw, over_draws
+from datassay.engines.copies import conflicts
 from datassay.engines.gp_loo import Choice, SingularGramError, Trusted, Work, choose, energy_terms, leave_one_out
+from datassay.engines.margins import margin
 from datassay.engines.panels import OtherRunError
 from datassay.engines.progress import progress_bar
-from datassay.engines.robust import limit
+from datassay.engines.robust import limit, top
 from datassay.methods.cg_score_approx import approximate
 from datassay.methods.definition import Finding, method
 
@@ -128,96 +132,54 @@ def cg_score(
        id given_label suggested_label
     3   3           b               a
     """
-    options = {name: value for name, value in locals().items() if name not in ("data", "start")}
-    options["classes"] = classes = ("sum" if negatives is None else "own") if classes is None else classes
-    options["approx"] = approx = "exact" if approx is None else approx
-    options["checkpoint"] = None if checkpoint is None else str(checkpoint)
-    _check(data, options)
-    options = {name: plain(value) for name, value in options.items() if name not in ("n_jobs", "progress", "checkpoint")}
+    classes = ("sum" if negatives is None else "own") if classes is None else classes
+    approx = "exact" if approx is None else approx
+    _check(data, ridge, classes, negatives, inverse, trusted, flag, approx, checkpoint, device)
     n, own = len(data), np.zeros(len(data), np.int64) if data.task == "regression" else data.codes
     Y, known = _targets(data)
     known = None if trusted is False else known
-    sizes = [n] if negatives is None else [min(n, c + round(negatives * c)) for c in np.bincount(own)]
-    m = 0 if known is None else len(known.Y)
-    if not inverse or checkpoint is not None or approx in ("landmarks", "neighbours"):
-        device = "cpu" if device == "auto" else device
-    asked = device
-    try:
-        device = machine.pick_device(device, worthwhile=int(max(sizes)) >= 2000) if inverse else "cpu"
-    except ValueError as error:
-        raise DataError(f"cg_score: {error}") from None
-    if negatives is not None or not inverse:
-        how = Way("exact", "float64" if dtype == "auto" else dtype, False, 0, 0, "")
-        if device == "cpu" and inverse:
-            scheme_memory(int(max(sizes)), m, machine.workers(n_jobs), how.dtype)
-    elif device != "cpu" and (card := on_card(n + m, data.X.shape[1], dtype, device, required=asked != "auto")):
-        how = card
-    else:
-        device = "cpu"
-        how = way(n, m, data.X.shape[1], Y.shape[1], approx, dtype, rank, block, ridge == 0, checkpoint is not None)
-    for what, X in [("row", data.X), ("validation row", None if known is None else known.X)]:
-        if X is not None and bias is not True and len(zero := gram.zero_rows(X)):
-            name = f" (id {plain(data.ids[zero[0]])!r})" if what == "row" else ""
-            raise DataError(
-                f"{what} {zero[0]}{name} is zero in every column, as are {len(zero)} in all, so it has no direction to compare: "
-                "drop such rows, or pass bias=True, which gives every row one (a standardised column is zero at its mean)."
-            )
+    size = n if negatives is None else max(min(n, int(c) + round(negatives * int(c))) for c in np.bincount(own))
+    how = _way(
+        data, size, 0 if known is None else len(known.Y), Y.shape[1], ridge, negatives, inverse, approx, rank, block, checkpoint,
+        dtype, device, n_jobs,
+    )  # fmt: skip
+    if bias is not True:
+        _directions(data, known)
     best = _choose(data, Y, known, ridge, bias, trusted, seed) if inverse else Choice(0.0, bias is True, None, -np.inf)
     known = None if known is None or best.trusted_ridge is None else known._replace(ridge=best.trusted_ridge)
     same = gram.equal_rows(data.X, bias=best.bias)
-    stats: dict[str, Any] = {"bias": best.bias, "device": device}
-    found: dict[str, Any] = {}
-    if inverse:
-        title = f"{max(sizes)} x {max(sizes)} {how.dtype}" if how.approx == "exact" else f"{n} rows, {how.approx}"
-        with progress_bar(f"cg-score, {title}", 1.0, progress=progress, smoothing=0) as bar:
-            try:
-                if how.approx != "exact":
-                    tune = ridge == "auto" and n > cg_score_costs.EXACT
-                    left, found = approximate(
-                        data.X, Y, best.ridge, known, how, bias=best.bias, landmarks=landmarks, choice=choice, k=k, tune=tune,
-                        seed=seed, n_jobs=n_jobs, report=bar.update,
-                    )  # fmt: skip
-                    terms, endless, residual = energy_terms(Y, left), left.endless, None
-                else:
-                    U = gram.unit_rows(data.X, bias=best.bias, dtype=how.dtype)
-                    if known is not None:
-                        known = known._replace(X=gram.unit_rows(known.X, bias=best.bias, dtype=how.dtype))
-                    if negatives is None:
-                        work = None
-                        if checkpoint is not None:
-                            run = f"{data.hash} {best.ridge} {best.bias} {best.trusted_ridge}"
-                            work = Work(Path(checkpoint), not how.on_disk, run)
-                        left = leave_one_out(U, Y, best.ridge, same, known, device=device, work=work, report=bar.update)
-                        terms, endless, residual = energy_terms(Y, left), left.endless, left.residual
-                    else:
-                        draws = draw(own, negatives, repeats, seed)
-                        terms, endless, residual = over_draws(
-                            draws, U, Y, best.ridge, same, known, device=device, n_jobs=n_jobs, report=bar.update
-                        )
-            except SingularGramError as error:
-                raise DataError(
-                    f"the kernel matrix has no inverse in {how.dtype} at ridge {best.ridge:g} (it failed at its row {error.row}): "
-                    "some rows are almost equal; pass ridge='auto', or a small ridge such as 1e-6"
-                    f"{', or float64' * (how.dtype == 'float32')}."
-                ) from None
-            except OtherRunError as error:
-                raise DataError(f"checkpoint: {error}: give another folder, or delete this one.") from None
-        stats |= {
-            "way": how.why,
-            "approx": None if how.approx == "exact" else how.approx,
-            "dtype": how.dtype,
-            "ridge": best.ridge,
-            "loo_log_likelihood": best.log_likelihood if np.isfinite(best.log_likelihood) else None,
-            "trusted_rows": 0 if known is None else len(known.Y),
-            "trusted_ridge": best.trusted_ridge,
-            "residual": residual,
-            **found,
-        }
-        if how.approx == "exact":
-            stats["matrix_bytes"] = int(factor_bytes(int(max(sizes)), how.dtype))
+    stats: dict[str, Any] = {"bias": best.bias, "device": how.device}
+    residual = None
+    if not inverse:
+        terms, endless = _cg_prime(gram.unit_rows(data.X, bias=best.bias, dtype=how.dtype), Y), np.zeros(n, bool)
     else:
-        U = gram.unit_rows(data.X, bias=best.bias, dtype=how.dtype)
-        terms, endless = _cg_prime(U, Y), np.zeros(n, bool)
+        stats |= _about(how, best, known, size)
+        title = f"{size} x {size} {how.dtype}" if how.approx == "exact" else f"{n} rows, {how.approx}"
+        with (
+            progress_bar(f"cg-score, {title}", 1.0, progress=progress, smoothing=0) as bar,
+            _in_one_sentence(how, best.ridge),
+        ):
+            if how.approx != "exact":
+                left, found = approximate(
+                    data.X, Y, best.ridge, known, how, bias=best.bias, landmarks=landmarks, choice=choice, k=k,
+                    tune=ridge == "auto" and n > cg_score_costs.EXACT, seed=seed, n_jobs=n_jobs, report=bar.update,
+                )  # fmt: skip
+                terms, endless = energy_terms(Y, left), left.endless
+                stats |= found
+            else:
+                U = gram.unit_rows(data.X, bias=best.bias, dtype=how.dtype)
+                near = known and known._replace(X=gram.unit_rows(known.X, bias=best.bias, dtype=how.dtype))
+                if negatives is None:
+                    run = f"{data.hash} {best.ridge} {best.bias} {best.trusted_ridge}"
+                    work = None if checkpoint is None else Work(Path(checkpoint), not how.on_disk, run)
+                    left = leave_one_out(U, Y, best.ridge, same, near, device=how.device, work=work, report=bar.update)
+                    terms, endless, residual = energy_terms(Y, left), left.endless, left.residual
+                else:
+                    draws = draw(own, negatives, repeats, seed)
+                    terms, endless, residual = over_draws(
+                        draws, U, Y, best.ridge, same, near, device=how.device, n_jobs=n_jobs, report=bar.update
+                    )
+        stats["residual"] = residual
     f = terms.pop("f")
     columns = {name: t.sum(axis=1) if classes == "sum" else t[np.arange(n), own] for name, t in terms.items()}
     scores = -columns["cg_score"] if inverse else columns["cg_prime"].copy()
@@ -226,33 +188,134 @@ def cg_score(
         dissent = ((Y - f) ** 2).sum(axis=1)[endless] * (copies - 1) / copies  # by this much over the ridge CG grows
         scores[endless] = scores[~endless].min(initial=0.0) - 1 - dissent / dissent.max()
         columns["cg_score"][endless] = np.inf
-    conflicts, outvoted = _conflicts(same, own)
+    groups, outvoted = conflicts(same, own)
     stats["equal_rows"] = int(np.sum(np.bincount(same, minlength=n)[same] > 1))
-    stats["conflicting_rows"] = [data.ids[group].tolist() for group in conflicts[:100]]
+    stats["conflicting_rows"] = [data.ids[group].tolist() for group in groups[:100]]
+    options = {"classes": classes, "approx": approx}
     if data.task == "regression":
-        centre, scale = data.codes.mean(), data.codes.std()
-        suggested = f[:, 0] * scale + centre
+        suggested = f[:, 0] * data.codes.std() + data.codes.mean()
         columns |= {"loo_prediction": suggested, "loo_residual": data.codes - suggested}
         r = np.sqrt(columns["cg_score"])
-        flagged, rule = r > limit(r), "leave-one-out residual beyond 3 robust standard deviations"
-    else:
-        columns["loo_margin"], guess = _margin(f, own)
-        suggested = data.labels_of(guess)
-        if flag == "loo":
-            flagged, rule = guess != own, "leave-one-out class differs from the given label"
-        elif inverse:
-            flagged, rule = terms["cross_term"][np.arange(n), own] > 0, "partial CG-score of the given class > 0"
-        else:
-            flagged, rule = terms["cg_prime"][np.arange(n), own] < 0.5, "2 y_i (y_-i' g_i) < 0"
-        flagged = flagged | outvoted
-        commonest = np.bincount(own).max() / n
-        if (agree := np.mean(guess == own)) < commonest + 2 * np.sqrt(commonest * (1 - commonest) / n):
-            stats["warning"] = (
-                f"on these columns the other rows predict a row's label no better than chance ({agree:.0%} agree, the commonest "
-                f"label has {commonest:.0%}): the flags mean little here"
+        stats["flag_rule"] = "leave-one-out residual beyond 3 robust standard deviations"
+        return Finding(scores, r > limit(r), columns, suggested, stats, options)
+    f = np.where(np.isnan(f), -np.inf, f)  # of a class among whose draws the row never was
+    columns["loo_margin"], guess = margin(f, own), top(f, own)
+    flagged, stats["flag_rule"] = _flagged(terms, own, guess, flag)
+    if warning := _warning(own, guess):
+        stats["warning"] = warning
+    return Finding(scores, flagged | outvoted, columns, data.labels_of(guess), stats, options)
+
+
+def _way(
+    data: Dataset, size: int, m: int, c: int, ridge: Any, negatives: float | None, inverse: bool, approx: str, rank: int | str,
+    block: int | str, checkpoint: str | Path | None, dtype: str, device: str, n_jobs: int | None,
+) -> Way:  # fmt: skip
+    """Where and how: on a card or not, exact or not, in which precision. Of ``size`` rows is the largest matrix; m are trusted."""
+    if not inverse or checkpoint is not None or approx in ("landmarks", "neighbours"):
+        device = "cpu" if device == "auto" else device
+    try:
+        found = machine.pick_device(device, worthwhile=size >= 2000) if inverse else "cpu"
+    except ValueError as error:
+        raise DataError(f"cg_score: {error}") from None
+    n, d = data.X.shape
+    if negatives is not None or not inverse:
+        how = Way("exact", "float64" if dtype == "auto" else dtype, False, 0, 0, "", found)
+        if found == "cpu" and inverse:
+            scheme_memory(size, m, machine.workers(n_jobs), how.dtype)
+        return how
+    if found != "cpu" and (card := on_card(n + m, d, dtype, found, required=device != "auto")):
+        return card
+    return way(n, m, d, c, approx, dtype, rank, block, ridge == 0, checkpoint is not None)
+
+
+def _about(how: Way, best: Choice, known: Trusted | None, size: int) -> dict[str, Any]:
+    """For `Values.stats`: the way, and what was chosen on a sample."""
+    stats = {
+        "way": how.why,
+        "approx": None if how.approx == "exact" else how.approx,
+        "dtype": how.dtype,
+        "ridge": best.ridge,
+        "loo_log_likelihood": best.log_likelihood if np.isfinite(best.log_likelihood) else None,
+        "trusted_rows": 0 if known is None else len(known.Y),
+        "trusted_ridge": best.trusted_ridge,
+    }
+    return stats | ({"matrix_bytes": int(factor_bytes(size, how.dtype))} if how.approx == "exact" else {})
+
+
+@contextmanager
+def _in_one_sentence(how: Way, ridge: float) -> Iterator[None]:
+    """What can go wrong in a factorisation."""
+    try:
+        yield
+    except SingularGramError as error:
+        raise DataError(
+            f"the kernel matrix has no inverse in {how.dtype} at ridge {ridge:g} (it failed at its row {error.row}): some rows are "
+            f"almost equal; pass ridge='auto', or a small ridge such as 1e-6{', or float64' * (how.dtype == 'float32')}."
+        ) from None
+    except OtherRunError as error:
+        raise DataError(f"checkpoint: {error}: give another folder, or delete this one.") from None
+
+
+def _directions(data: Dataset, known: Trusted | None) -> None:
+    for what, X in [("row", data.X), ("validation row", None if known is None else known.X)]:
+        if X is not None and len(zero := gram.zero_rows(X)):
+            name = f" (id {plain(data.ids[zero[0]])!r})" if what == "row" else ""
+            raise DataError(
+                f"{what} {zero[0]}{name} is zero in every column, as are {len(zero)} in all, so it has no direction to compare: "
+                "drop such rows, or pass bias=True, which gives every row one (a standardised column is zero at its mean)."
             )
-    stats |= {"flag_rule": rule}
-    return Finding(scores, flagged, columns, suggested, stats, options)
+
+
+def _flagged(terms: dict[str, np.ndarray], own: np.ndarray, guess: np.ndarray, flag: str) -> tuple[np.ndarray, str]:
+    """(n,) and the rule."""
+    mine = (np.arange(len(own)), own)
+    if flag == "loo":
+        return guess != own, "leave-one-out class differs from the given label"
+    if "cross_term" in terms:
+        return terms["cross_term"][mine] > 0, "partial CG-score of the given class > 0"
+    return terms["cg_prime"][mine] < 0.5, "2 y_i (y_-i' g_i) < 0"
+
+
+def _warning(own: np.ndarray, guess: np.ndarray) -> str:
+    """Where the columns say nothing about the labels."""
+    commonest, agree = np.bincount(own).max() / len(own), np.mean(guess == own)
+    if agree >= commonest + 2 * np.sqrt(commonest * (1 - commonest) / len(own)):
+        return ""
+    return (
+        f"on these columns the other rows predict a row's label no better than chance ({agree:.0%} agree, the commonest label has "
+        f"{commonest:.0%}): the flags mean little here"
+    )
+
+
+def _check(
+    data: Dataset, ridge: Any, classes: str, negatives: float | None, inverse: bool, trusted: Any, flag: str, approx: str,
+    checkpoint: Any, device: str,
+) -> None:  # fmt: skip
+    """Options against each other, and against the data."""
+    scheme, linear = negatives is not None, approx in ("landmarks", "neighbours")
+    regression, whole = data.task == "regression", not scheme and inverse
+    few = negatives is not None and not regression and round(negatives * np.bincount(data.codes).min()) < 1
+    refuse(
+        "cg-score",
+        (trusted is True and data.X_val is None, "trusted=True needs validation rows: give X_val and y_val"),
+        (
+            regression and not (whole and flag == "loo"),
+            "negatives, inverse=False and flag='sign' are about classes, and this is regression",
+        ),
+        (few, f"negatives={negatives} draws no row beside the smallest class: give more"),
+        (scheme and classes != "own", "negatives needs classes='own': the scheme scores a row in its own class"),
+        (scheme and not inverse, "negatives needs inverse=True: there is nothing to draw for CG'"),
+        (linear and not whole, f"approx={approx!r} goes with neither negatives nor inverse=False"),
+        (linear and ridge == 0, f"approx={approx!r} needs a ridge: 'auto', or a number > 0"),
+        (
+            checkpoint is not None and (linear or not whole),
+            "checkpoint is for the exact score: it goes with neither approx, negatives nor inverse=False",
+        ),
+        (
+            device not in ("auto", "cpu") and (checkpoint is not None or linear),
+            f"checkpoint and approximations run on the CPU: leave device={device!r} out",
+        ),
+    )
 
 
 def _cg_prime(U: Any, Y: np.ndarray) -> dict[str, np.ndarray]:
@@ -291,64 +354,3 @@ def _choose(data: Dataset, Y: np.ndarray, known: Trusted | None, ridge: Any, bia
         pick_v = np.sort(rng.permutation(len(known.Y))[:SAMPLE])
         known = known._replace(X=known.X[pick_v], Y=known.Y[pick_v])
     return choose(data.X[pick], Y[pick], lam, b, known, t, TRUSTED_RIDGES)
-
-
-def _margin(f: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction for the given class minus that for the best other, and the best class of all (a tie is the given one's)."""
-    f, own = np.where(np.isnan(f), -np.inf, f), (np.arange(len(f)), codes)
-    others = f.copy()
-    others[own] = -np.inf
-    margin = f[own] - others.max(axis=1)
-    return margin, np.where(margin >= 0, codes, f.argmax(axis=1))
-
-
-def _conflicts(same: np.ndarray, codes: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Groups of equal rows with different labels, and the rows in them whose label is not the group's strict majority."""
-    copied = np.flatnonzero(np.bincount(same, minlength=len(same))[same] > 1)
-    order = copied[np.argsort(same[copied], kind="stable")]
-    groups = np.split(order, np.flatnonzero(np.diff(same[order])) + 1)
-    groups = [g for g in groups if len(g) > 1 and len(np.unique(codes[g])) > 1]
-    outvoted = np.zeros(len(same), bool)
-    for g in groups:
-        outvoted[g] = [2 * np.sum(codes[g] == c) <= len(g) for c in codes[g]]
-    return groups, outvoted
-
-
-def _check(data: Dataset, options: dict[str, Any]) -> None:
-    """Every option against what it may be; `options` are those of `cg_score` by name."""
-
-    def need(holds: Any, what: str) -> None:
-        if not holds:
-            raise DataError(f"cg-score: {what}.")
-
-    r = options["negatives"]
-    need(
-        options["trusted"] is not True or data.X_val is not None, "trusted=True needs validation rows: give X_val and y_val"
-    )
-    if data.task == "regression":
-        need(
-            r is None and options["inverse"] and options["flag"] == "loo",
-            "negatives, inverse=False and flag='sign' are about classes, and this is regression",
-        )
-    if r is not None:
-        need(
-            round(r * np.bincount(data.codes).min()) >= 1, f"negatives={r} draws no row beside the smallest class: give more"
-        )
-        need(options["classes"] == "own", "negatives needs classes='own': the scheme scores a row in its own class")
-        need(options["inverse"], "negatives needs inverse=True: there is nothing to draw for CG'")
-    if options["approx"] in ("landmarks", "neighbours"):
-        need(r is None and options["inverse"], f"approx={options['approx']!r} goes with neither negatives nor inverse=False")
-        need(
-            options["ridge"] == "auto" or options["ridge"] > 0,
-            f"approx={options['approx']!r} needs a ridge: 'auto', or a number > 0",
-        )
-    if options["checkpoint"] is not None:
-        need(
-            r is None and options["inverse"] and options["approx"] in ("auto", "exact"),
-            "checkpoint is for the exact score: it goes with neither approx, negatives nor inverse=False",
-        )
-    if options["device"] not in ("auto", "cpu") and isinstance(options["device"], str):
-        need(
-            options["checkpoint"] is None and options["approx"] in ("auto", "exact"),
-            f"checkpoint and approximations run on the CPU: leave device={options['device']!r} out",
-        )

@@ -21,43 +21,37 @@ flagged, one error less of the commonest kind is counted (there: one less of eac
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack, get_args
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import Count, DataError, Jobs, Seed, Whole
+from datassay.checks import Count, DataError, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
+from datassay.engines.margins import confidences
 from datassay.engines.robust import top
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.methods.self_confidence import TOL, ranks, said_without
-from datassay.subsets.study import study
+from datassay.subsets.held_out import TOL, said_without
+from datassay.subsets.study import Trained, study_of
 
 NAME = "confident-learning"
-FILTERS = ("prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given")
+Filter = Literal["prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given"]
+FILTERS = get_args(Filter)
 NEAR = 1e-6  # of a threshold, of another class
 
 
-@method("confident-learning", SUBSETS)
+@method("confident-learning", SUBSETS, renamed={"rank": "rank_by"})
 def confident_learning(
     data: Dataset,
     model: Any = None,
     *,
-    filter: Literal[
-        "prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given"
-    ] = "prune_by_noise_rate",
-    rank: Literal["self_confidence", "normalized_margin"] = "self_confidence",
-    probabilities: Any = None,
     folds: Annotated[int, Whole(2)] = 5,
     repeats: Count = 1,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    rank_by: Literal["self_confidence", "normalized_margin"] = "self_confidence",
+    filter: Filter = "prune_by_noise_rate",
+    probabilities: Any = None,
+    **shared: Unpack[Trained],
 ) -> Finding:
     """Rows whose labels are wrong, as many of each kind as out-of-fold probabilities say that there are.
 
@@ -70,7 +64,7 @@ def confident_learning(
         regression.
     filter
         Which rows are flagged, see the head of the file.
-    rank
+    rank_by
         Which column is the score.
     probabilities
         (n, c), instead of a model's: of each row's classes in the order of ``data.classes``, by a model that has not seen the row.
@@ -80,7 +74,7 @@ def confident_learning(
     Returns
     -------
     Values
-        scores (n,): the column named by ``rank``, low = suspicious. Columns: ``self_confidence``, ``normalized_margin``. ``stats``:
+        scores (n,): the column named by ``rank_by``, low = suspicious. Columns: ``self_confidence``, ``normalized_margin``. ``stats``:
         ``classes``, ``thresholds``, ``confident_joint`` (C, given labels by true ones), ``calibrated_joint`` (n Q in whole rows),
         ``noise_matrix`` (probability of each given label for each true one, columns sum to 1), ``estimated_errors`` (rows off the
         diagonal of n Q). Suggested label: the likeliest class.
@@ -98,10 +92,7 @@ def confident_learning(
     stats: dict[str, Any] = {}
     options: dict[str, Any] = {}
     if probabilities is None:
-        s = study(
-            NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress,
-            validation=False, classes=True, tol=TOL,
-        )  # fmt: skip
+        s = study_of(NAME, data, model, shared, tol=TOL)
         p = said_without(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
         stats |= {"model": s.text, "trainings": folds * repeats}
     else:
@@ -123,7 +114,7 @@ def confident_learning(
         if filter in ("prune_by_noise_rate", "both"):
             flagged &= prune_by_noise_rate(p, codes, joint, place)
     flagged &= likeliest != codes
-    columns = ranks(p, codes)
+    columns = confidences(p, codes)
     stats |= {
         "flag_rule": f"{filter}, {int(joint.sum() - np.trace(joint))} wrong labels estimated",
         "classes": list(data.classes),
@@ -134,7 +125,7 @@ def confident_learning(
         "estimated_errors": int(joint.sum() - np.trace(joint)),
     }
     suggested = data.labels_of(likeliest)
-    return Finding(columns[rank].copy(), flagged, columns, suggested, stats, options)
+    return Finding(columns[rank_by].copy(), flagged, columns, suggested, stats, options)
 
 
 def thresholds(p: ndarray, codes: ndarray) -> ndarray:
@@ -201,8 +192,6 @@ def prune_by_noise_rate(p: ndarray, codes: ndarray, joint: ndarray, place: ndarr
 
 
 def _checked(data: Dataset, probabilities: Any, model: Any) -> ndarray:
-    if data.task == "regression":
-        raise DataError(f"{NAME} is about classes, and this is regression.")
     if model is not None:
         raise DataError(f"{NAME}: probabilities say what a model would: leave one of them out.")
     try:

@@ -12,26 +12,23 @@ trees (Geurts, Ernst & Wehenkel 2006) with three rows in a leaf, which find more
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy import ndarray
 from sklearn.tree import ExtraTreeClassifier, ExtraTreeRegressor
 
-from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed, one_of
+from datassay.checks import Count
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
 from datassay.engines.robust import FAR, off, top
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.study import Study, stop_when, study
-from datassay.subsets.utilities import accuracy, log_odds, of_labels
+from datassay.subsets.held_out import Without, utility_of_rows, without
+from datassay.subsets.study import Stopped, stop_when, study_of
 
 NAME = "data-oob"
 LEAF = 3  # rows
-AT_ONCE = 2**23  # numbers that models say, held at once
 
 
 @method("data-oob", SUBSETS)
@@ -41,15 +38,7 @@ def data_oob(
     *,
     n_models: Count = 500,
     utility: Literal["accuracy", "probability", "margin", "squared-error"] | None = None,
-    budget: str | float | None = None,
-    stderr: Positive | None = None,
-    settled: Annotated[float, Number(above=0, most=1)] | None = None,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Stopped],
 ) -> Finding:
     """Out-of-bag value of every row: how well models that did not draw it do on it.
 
@@ -85,12 +74,10 @@ def data_oob(
     3   3     True           b               a
     """
     worth = utility_of_rows(data, utility, NAME)
-    stop = stop_when(NAME, n_models, budget, stderr, settled)
-    if model is None and training is None:
+    stop = stop_when(NAME, n_models, shared)
+    if model is None and shared["training"] is None:
         model = (ExtraTreeRegressor if data.task == "regression" else ExtraTreeClassifier)(min_samples_leaf=LEAF)
-    s = study(
-        NAME, data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress, validation=False
-    )  # fmt: skip
+    s = study_of(NAME, data, model, shared)
 
     def bags_without(subsets: Subsets) -> Without:
         return without(s, subsets, worth, np.zeros(len(subsets.p), np.int64), 1)
@@ -99,14 +86,10 @@ def data_oob(
         found = bags_without(subsets)
         return np.nan_to_num(found.value), found.stderr
 
-    got = s.collect(s.drawn(lambda a, b: designs.bags(len(data), seed, a, b)), stop, rows=True, look=look)
+    got = s.collect(s.drawn(lambda a, b: designs.bags(len(data), s.seed, a, b)), stop, rows=True, look=look)
     found = bags_without(got.subsets)
     found.check(s, "in every bag")
-    stats: dict[str, Any] = {
-        "model": s.text,
-        "trainings": len(got.subsets.p),
-        "stopped": got.stopped,
-        "looks": got.looks,
+    stats = s.about(got) | {
         "stderr": found.stderr,
         "fewest_out_of_bag": int(found.trainings.min()),
     }
@@ -119,85 +102,3 @@ def data_oob(
         stats["flag_rule"] = "more out-of-bag models vote for another class than for the given one"
     columns = {"data_oob": found.value}
     return Finding(found.value.copy(), flagged, columns, suggested, stats)
-
-
-Worth = Callable[[ndarray], ndarray]  #: what trainings say of the rows, (k, n, c), to what that is worth for each, (k, n)
-
-
-def utility_of_rows(data: Dataset, what: str | None, method: str) -> Worth:
-    """T; None is the first of those for the task.
-
-    Raises
-    ------
-    DataError
-        There is no such utility.
-    """
-    y = data.codes
-    known: dict[str, Worth] = {
-        "accuracy": lambda said: accuracy(said, y),
-        "probability": lambda said: np.exp(of_labels(said, y).astype(np.float64)),
-        "margin": lambda said: log_odds(of_labels(said, y)),
-    }
-    if data.task == "regression":
-        known = {"squared-error": lambda said: -((said[..., 0] - y) ** 2)}
-    one_of(method, (None, *known), utility=what)
-    return known[what or next(iter(known))]
-
-
-class Without(NamedTuple):
-    """What trainings that were without a row say of it: the mean over groups of trainings of the mean over each group."""
-
-    value: ndarray  #: (n,) of the utility; NaN where all trainings had the row
-    stderr: ndarray  #: (n,) of the value; infinite where too few trainings lacked the row
-    votes: ndarray  #: (n, c) shares of the trainings that say each class, (n, 1) the prediction
-    trainings: ndarray  #: (groups, n) how many were without the row
-
-    def check(self, s: Study, where: str) -> None:
-        """Each row must have been left out once.
-
-        Raises
-        ------
-        DataError
-            It was not.
-        """
-        never = np.flatnonzero(self.trainings.sum(0) == 0)
-        if len(never):
-            raise DataError(
-                f"{s.method}: {len(never)} of {len(s.data)} rows are {where} (the first has id {s.data.ids[never[0]]!r}), so nothing can "
-                "be said of them: ask for more n_models."
-            )
-
-
-def without(s: Study, subsets: Subsets, worth: Worth, group: ndarray, groups: int) -> Without:
-    """Ask trainings (m of them, each in a group) about the rows that they were without."""
-    m, n = subsets.counts.shape
-    c = max(1, len(s.data.classes))
-    trainings = np.stack([(subsets.counts[group == g] == 0).sum(0) for g in range(groups)])
-    with np.errstate(divide="ignore"):
-        weight = np.where(trainings > 0, 1 / trainings, 0) / np.maximum(1, (trainings > 0).sum(0))
-    total, squares, votes = np.zeros((groups, n)), np.zeros((groups, n)), np.zeros((n, c))
-    step = max(1, AT_ONCE // (n * c))
-    for a in range(0, m, step):
-        part, of = Subsets(subsets.counts[a : a + step], subsets.p[a : a + step]), group[a : a + step]
-        said = s.worth(part, lambda said: said, rows=True)
-        out = part.counts == 0
-        value = np.where(out, worth(said), 0.0)
-        np.add.at(total, of, value)
-        np.add.at(squares, of, value**2)
-        if s.data.classes:
-            likeliest = said == said.max(2, keepdims=True)
-            said = likeliest / likeliest.sum(2, keepdims=True)
-        votes += np.einsum("kn,knc->nc", out * weight[of], said)
-    with np.errstate(invalid="ignore"):
-        value = (total / np.maximum(1, trainings)).sum(0) / (trainings > 0).sum(0)
-    return Without(value, _stderr(trainings, total, squares, weight), votes, trainings)
-
-
-def _stderr(trainings: ndarray, total: ndarray, squares: ndarray, weight: ndarray) -> ndarray:
-    """(n,) of the mean of means; a group with a single training is taken to vary as the others do."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = np.maximum(squares - total**2 / trainings, 0) / (trainings - 1)
-    known = trainings > 1
-    usual = np.where(known, variance, 0).sum(0) / np.maximum(1, known.sum(0))
-    stderr = np.sqrt((np.where(known, variance, usual) * weight**2 * trainings).sum(0))
-    return np.where(known.any(0), stderr, np.inf)

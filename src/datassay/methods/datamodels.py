@@ -3,8 +3,8 @@
     theta_q = argmin 1/(2 m) sum_j (f_q(S_j) - theta_q0 - theta_q . 1_S_j)^2 + lambda_q |theta_q|_1
     score_i = mean over q of theta_q,i                                f_q(S): log-odds of q's label by the model trained on S
 
-S_j: every row with probability alpha. Each validation row q has a LASSO of its own, its lambda by cross-validation; the trainings are
-the same for all. theta_q,i is what row i does to q: the whole matrix can be kept, and one q can be asked for.
+S_j: every row with probability alpha (``inclusion``). Each validation row q has a LASSO of its own, its lambda by cross-validation; the
+trainings are the same for all. theta_q,i is what row i does to q: the whole matrix can be kept, and one q can be asked for.
 
 Differs from the paper: subsets drawn row by row, so that their size varies a little; log-odds clipped at a million to one instead of the
 logit margin; hundreds of trainings, not hundreds of thousands.
@@ -14,52 +14,44 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Unpack, cast
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import Count, DataError, Jobs, Seed, Share, Whole
+from datassay.checks import Count, DataError, Share, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines import effects
 from datassay.engines.designs import Inclusion
 from datassay.files import check_target, save_npy
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.study import stop_when, study
+from datassay.subsets.study import Trained, stop_when, study_of
 from datassay.subsets.utilities import log_odds, of_labels, query_utility
 
 AT_ONCE = 64  # queries whose LASSOs share the work on the masks
 
 
-@method("datamodels", SUBSETS)
+@method("datamodels", SUBSETS, renamed={"alpha": "inclusion"})
 def datamodels(
     data: Dataset,
     model: Any = None,
     *,
     n_models: Count = 1000,
-    alpha: Share = 0.5,
+    budget: str | float | None = None,
+    inclusion: Share = 0.5,
     rule: Literal["min", "1se"] = "min",
     folds: Annotated[int, Whole(2)] = 5,
     query: Annotated[int, Whole(0)] | None = None,
     label: Any = None,
     matrix: str | Path | None = None,
-    budget: str | float | None = None,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Trained],
 ) -> Finding:
     """Effect of every row on what a model says of each validation row, by the LASSO on random subsets.
 
     Parameters
     ----------
-    data, model, n_models
-        n rows and m validation rows; a scikit-learn estimator, torch module, function from a seed to one, or None for logistic or
-        ridge regression; trainings.
-    alpha
-        Share of the rows in a subset.
+    inclusion
+        Probability with which a row is in a subset.
     rule, folds
         How the penalty is chosen: see `ame`.
     query, label
@@ -77,13 +69,11 @@ def datamodels(
 
     Examples
     --------
-    >>> import numpy as np, datassay as da
-    >>> rng = np.random.default_rng(0)
-    >>> X = np.r_[rng.normal(1, 1, (30, 3)), rng.normal(-1, 1, (30, 3))]
-    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
-    >>> data = da.Dataset(X, y, X_val=[[1, 1, 1], [-1, -1, -1]], y_val=["a", "b"])
-    >>> da.value(data, method="datamodels", n_models=400).suspects(1)["id"].item()
-    3
+    >>> import datassay as da
+    >>> data, wrong = da.plant(da.datasets.drawn("wine", train=60, val=10, test=20).data, "uniform", 0.1, seed=1)
+    >>> values = da.value(data, method="datamodels", n_models=200)
+    >>> int(wrong.sum()), int(wrong[values.suspects(6).index].sum())   # wrong labels; those among the six lowest scores
+    (6, 5)
     """
     if query is None and label is not None:
         raise DataError("datamodels: label is for a query: give the position of a validation row as query, too.")
@@ -95,17 +85,13 @@ def datamodels(
         raise DataError(f"datamodels: the folder of {str(matrix)!r} can't be written to: give another.")
     if matrix is not None:
         check_target(matrix)
-    stop = stop_when("datamodels", n_models, budget)
-    s = study(
-        "datamodels", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
-    )
+    stop = stop_when("datamodels", n_models, {"budget": budget})
+    s = study_of("datamodels", data, model, shared)
     own = True
     if query is not None:
         one, own = query_utility(data, query, label, "datamodels")
     elif data.task == "classification":
         y = cast(ndarray, data.codes_val)
-    law = Inclusion("grid", (float(alpha),))
-    got = s.collect(s.drawn(lambda a, b: law.draw(len(data), seed, a, b)), stop)
 
     def worth(said: ndarray) -> ndarray:
         if query is not None:
@@ -114,12 +100,12 @@ def datamodels(
             return log_odds(of_labels(said, y))
         return -((said[..., 0] - np.asarray(data.codes_val)) ** 2)
 
-    F = s.worth(got.subsets, worth)
+    got, F = s.sample(Inclusion("grid", (float(inclusion),)), stop, worth)
     X = got.subsets.counts.astype(np.float64)
     parts, foretold = [], []
     for start in range(0, F.shape[1], AT_ONCE):
         U = F[:, start : start + AT_ONCE]
-        found = effects.lasso(X, U, rule=rule, folds=folds, seed=seed, n_jobs=n_jobs)
+        found = effects.lasso(X, U, rule=rule, folds=folds, seed=shared["seed"], n_jobs=shared["n_jobs"])
         parts.append(found.coef)
         least = np.nanmin(found.error, axis=0)
         foretold.append(1 - least / np.maximum(U.var(axis=0), 1e-300))

@@ -17,9 +17,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Unpack, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Unpack, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy import ndarray
@@ -28,7 +27,11 @@ from datassay.checks import Call, DataError, OptionError, annotated
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.files import check_paths
+from datassay.values import Finding as Finding
 from datassay.values import Values
+
+if TYPE_CHECKING:
+    from datassay.methods import Method
 
 P = ParamSpec("P")
 NOT_KEPT = ("data", "n_jobs", "progress", "store", "checkpoint")  # nothing about how fast it goes
@@ -39,20 +42,10 @@ DEFAULTS = {
     "device": "auto",
     "seed": 0,
     "progress": True,
+    "antithetic": False,
+    "reuse": False,
 }  # of keywords that ``**shared: Unpack[...]`` stands for; of all others None
 NAMED = ("model", "utility", "groups")  # options that may be objects
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a method found, of n rows."""
-
-    scores: ndarray  #: (n,) higher = more worth keeping
-    flagged: ndarray  #: (n,) bool
-    columns: dict[str, ndarray]  #: what the paper defines, under its name and in its sign
-    suggested: ndarray | None = None  #: (n,) labels
-    stats: dict[str, Any] = field(default_factory=dict)  #: with ``flag_rule``
-    options: dict[str, Any] = field(default_factory=dict)  #: those that were chosen while it ran
 
 
 ALL = {
@@ -80,6 +73,13 @@ SUBSETS = ALL | {
     "reuse": "Train nothing: use all trainings of this model and these rows that the store has.",
     "folds": "Folds of a partition.",
     "repeats": "Repetitions with other seeds, which are averaged.",
+}
+SEMIVALUES = SUBSETS | {
+    "n_models": "Trainings: more make all values more certain. If there are no more subsets than that at all, all are trained, and the "
+    "values are exact.",
+    "estimator": '"ridge": a regression on which rows are in, standardised; "differences": each row for itself, unbiased.',
+    "standardise": '"ridge" as if what a row adds to subsets of one size were in proportion to what it adds to others: biased where that '
+    "is not so, but nearer to the value than unbiased estimates until there are many times n trainings.",
 }
 NETWORKS = ALL | {
     "model": "A torch `nn.Module`, drawn anew for each run (all that has ``reset_parameters``), or a function from a seed to one, which is "
@@ -146,6 +146,10 @@ def _door(
                 f"{name} needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
             )
         annotated(name, given, hints())
+        from datassay.methods import OWN  # which imports this module
+
+        if name in OWN:
+            require(name, OWN[name], data, given)
         work = functools.partial(f, Call(name, given, renamed)) if takes_call else f
         own_files(given, data.source)
         with numbers_that_fit(name):
@@ -195,7 +199,7 @@ def sources(data: Dataset) -> dict[str, Any]:
     return {"source": data.source} if data.source else {}
 
 
-def require(name: str, requires: frozenset[str], data: Dataset) -> None:
+def require(name: str, entry: Method, data: Dataset, options: Mapping[str, Any]) -> None:
     """What the entry of a method says that the data must have.
 
     Raises
@@ -203,10 +207,13 @@ def require(name: str, requires: frozenset[str], data: Dataset) -> None:
     DataError
         It has no validation rows, or no classes.
     """
-    if "validation" in requires and data.X_val is None:
-        raise DataError(f"{name} needs validation rows, X_val and y_val (file: --val).")
-    if "classes" in requires and data.task == "regression":
-        raise DataError(f"{name} is about classes, and this is regression.")
+    free = [f"{option}={value!r}" for option, value in entry.unless.items() if options.get(option) != value]
+    if entry.validation and data.X_val is None and len(free) == len(entry.unless):
+        without = f"; with {' or '.join(free)} it needs none" if free else ""
+        raise DataError(f"{name} needs validation rows, X_val and y_val (file: --val), by which rows are judged{without}.")
+    if "classes" in entry.requires and data.task == "regression":
+        instead = f": {entry.regression}" if entry.regression else ""
+        raise DataError(f"{name} is about classes, and this is regression{instead}.")
 
 
 def current(name: str, options: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:

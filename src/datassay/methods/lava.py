@@ -28,7 +28,6 @@ from numpy import ndarray
 
 from datassay.checks import Count, DataError, FromZero, Number, Positive, Seed, Share
 from datassay.data.dataset import Dataset
-from datassay.data.encoding import plain
 from datassay.engines import transport
 from datassay.engines.progress import progress_bar
 from datassay.engines.transport import Cost
@@ -93,9 +92,6 @@ def lava(
     >>> 7 in list(values.suspects(10)["id"]), abs(float(values.scores.sum())) < 1e-9
     (True, True)
     """
-    given = dict(locals())
-    _check(data, given)
-    options = {name: plain(value) for name, value in given.items() if name not in ("data", "progress")}
     x, x_val = _centred(_dense(data.X), _dense(data.X_val))
     codes, codes_val = data.codes, data.codes_val
     assert codes_val is not None
@@ -145,7 +141,7 @@ def lava(
         stats["warning"] = (
             f"the transport stopped after {found.steps} steps with {error:.2g} {place}: the scores are not exact; raise eps"
         )
-    return Finding(scores, low, {"calibrated_gradient": gradient}, suggested, stats, options)
+    return Finding(scores, low, {"calibrated_gradient": gradient}, suggested, stats)
 
 
 def calibrated(f: ndarray) -> ndarray:
@@ -224,12 +220,3 @@ def _pot():  # type: ignore[no-untyped-def]  # a module
     except ImportError as error:
         raise ImportError("lava needs POT for exact transport between classes: pip install 'datassay[ot]'") from error
     return ot
-
-
-def _check(data: Dataset, given: dict) -> None:
-    if data.task == "regression":
-        raise DataError("lava is about classes, and this is regression: lossval with transport_power takes amounts.")
-    if data.X_val is None:
-        raise DataError(
-            "lava needs validation rows, X_val and y_val (file: --val), to which the training rows are compared."
-        )

@@ -10,21 +10,21 @@ regression to a gradient of 1e-9, since what one row changes is small. Where a t
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from typing import Any, Unpack
 
 import numpy as np
 from numpy import ndarray
 from sklearn.linear_model import LinearRegression
 
-from datassay.checks import Count, Jobs, Seed
+from datassay.checks import Count
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Subsets
 from datassay.engines.progress import progress_bar
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.default_model import scaled
-from datassay.subsets.study import Study, Utility, study
+from datassay.subsets.study import Study, Trained, Utility, study_of
 from datassay.subsets.trainers import RidgeTrainer
 from datassay.subsets.utilities import utility_of
 
@@ -39,20 +39,12 @@ def leave_one_out(
     *,
     utility: Any = None,
     repeats: Count = 1,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Trained],
 ) -> Finding:
     """What the utility on the validation rows loses without each row: exactly, by n + 1 trainings or a closed form.
 
     Parameters
     ----------
-    data, model
-        n rows and validation rows; a scikit-learn estimator, torch module, function from a seed to one, or None for logistic or
-        ridge regression.
     utility
         As for `ame`: "margin" (None), "accuracy", "log-likelihood", "probability", "squared-error", or a scikit-learn scorer.
         Accuracy is a step function: most rows change nothing.
@@ -67,27 +59,13 @@ def leave_one_out(
 
     Examples
     --------
-    >>> import numpy as np, datassay as da
-    >>> rng = np.random.default_rng(0)
-    >>> X = np.r_[rng.normal(2, 1, (30, 3)), rng.normal(-2, 1, (30, 3))]
-    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
-    >>> data = da.Dataset(X, y, X_val=[[2, 2, 2], [-2, -2, -2]], y_val=["a", "b"])
-    >>> da.value(data, method="leave-one-out").suspects(1)["id"].item()
-    3
+    >>> import datassay as da
+    >>> data, wrong = da.plant(da.datasets.drawn("wine", train=60, val=60, test=20).data, "uniform", 0.1, seed=1)
+    >>> values = da.value(data, method="leave-one-out")
+    >>> int(wrong.sum()), int(wrong[values.suspects(6).index].sum())   # wrong labels; those among the six lowest scores
+    (6, 5)
     """
-    s = study(
-        "leave-one-out",
-        data,
-        model,
-        training=training,
-        device=device,
-        store=store,
-        seed=seed,
-        n_jobs=n_jobs,
-        progress=progress,
-        tol=PRECISE,
-        same_seed=True,
-    )
+    s = study_of("leave-one-out", data, model, shared, tol=PRECISE, same_seed=True)
     worth = utility_of(data, utility, "leave-one-out")
     closed = _least_squares(s, model)
     if closed is not None and _leverage(closed[0], closed[2]).max() > 1 - 1e-8:
@@ -98,13 +76,12 @@ def leave_one_out(
         stats |= {"way": "closed form, one fit", "trainings": 1}
     else:
         repeats = repeats if s.trainer.random else 1
-        every = [_retrained(s, worth, r) for r in range(repeats)]
+        every = [_retrained(replace(s, seed=s.seed + r), worth) for r in range(repeats)]
         value, everything = np.mean([v for v, _ in every], axis=0), float(np.mean([u for _, u in every]))
         stats |= {"way": "every row left out in turn", "trainings": repeats * (len(data) + 1)}
         if repeats > 1:
             stats["stderr"] = np.std([v for v, _ in every], axis=0, ddof=1) / np.sqrt(repeats)
-    s.seed, s.same_seed = seed, False
-    suggested = s.suggested()
+    suggested = replace(s, same_seed=False).suggested()
     stats |= {
         "model": s.text,
         "utility_of_all": everything,
@@ -113,10 +90,9 @@ def leave_one_out(
     return Finding(value.copy(), value < 0, {"leave_one_out": value}, suggested, stats)
 
 
-def _retrained(s: Study, worth: Utility, repeat: int) -> tuple[ndarray, float]:
+def _retrained(s: Study, worth: Utility) -> tuple[ndarray, float]:
     """(n,) U(N) - U(N without i), and U(N)."""
     n = len(s.data)
-    s.seed += repeat > 0
     everything = Subsets(np.ones((1, n), np.uint8), np.full(1, np.nan))
     left_out = designs.without_each(n, range(n))
     with progress_bar(f"leave-one-out, {n} rows", n, progress=s.progress) as bar:

@@ -11,12 +11,13 @@ import hashlib
 
 import numpy as np
 
+from datassay.checks import Seed
 from datassay.data.dataset import Dataset
 from datassay.methods.definition import Finding, method
 
 
 @method("random")
-def random(data: Dataset, *, seed: int = 0) -> Finding:
+def random(data: Dataset, *, seed: Seed = 0) -> Finding:
     """A score that knows nothing, to compare others with.
 
     Parameters

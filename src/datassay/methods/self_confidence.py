@@ -11,41 +11,33 @@ Chuang (JAIR 2021) rank rows by these two numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import Count, DataError, Jobs, Seed, Whole
+from datassay.checks import Count, DataError, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines.designs import Subsets
+from datassay.engines.margins import confidences
 from datassay.engines.robust import FAR, off, top
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.study import Study, study
+from datassay.subsets.held_out import TOL, said_without
+from datassay.subsets.study import Study, Trained, study_of
 
 NAME = "self-confidence"
-TOL = 1e-6  # of logistic regressions, which begin at a model of all rows: of that nothing may be left
-RANKS = ("self_confidence", "normalized_margin")
 
 
-@method("self-confidence", SUBSETS)
+@method("self-confidence", SUBSETS, renamed={"rank": "rank_by"})
 def self_confidence(
     data: Dataset,
     model: Any = None,
     *,
-    judge: Literal["folds", "validation"] = "folds",
-    rank: Literal["self_confidence", "normalized_margin"] = "self_confidence",
     folds: Annotated[int, Whole(2)] = 5,
     repeats: Count = 1,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    rank_by: Literal["self_confidence", "normalized_margin"] = "self_confidence",
+    judge: Literal["folds", "validation"] = "folds",
+    **shared: Unpack[Trained],
 ) -> Finding:
     """Probability of every row's label by models that were trained without it: on the other folds, or on the validation rows.
 
@@ -58,7 +50,7 @@ def self_confidence(
         regression (ridge regression for amounts).
     judge
         "folds": models of the rows in the other folds. "validation": a model of the validation rows alone, asked about all rows.
-    rank
+    rank_by
         Which column is the score; of two classes both give the same order. Classes only.
     folds, repeats
         Folds of a partition; partitions, whose probabilities are averaged. By validation rows: trainings of a model that is random.
@@ -84,10 +76,7 @@ def self_confidence(
     """
     by_folds = judge == "folds"
     rows = data if by_folds else _judged(data)
-    s = study(
-        NAME, rows, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress,
-        validation=False, tol=TOL,
-    )  # fmt: skip
+    s = study_of(NAME, rows, model, shared, tol=TOL)
     if not by_folds and not s.trainer.random:
         repeats = 1
     each = said_without(s, repeats, (lambda t: t.out_of_fold(folds)) if by_folds else _said_of_all)
@@ -101,37 +90,14 @@ def self_confidence(
         if not by_folds:  # classes whose labels don't sort are in the order in which they come
             each = each[..., [rows.classes.index(label) for label in data.classes]]
         p = each.mean(0)
-        columns = ranks(p, data.codes)
+        columns = confidences(p, data.codes)
         likeliest = top(p, data.codes)
-        scores, flagged, suggested = columns[rank].copy(), likeliest != data.codes, data.labels_of(likeliest)
+        scores, flagged, suggested = columns[rank_by].copy(), likeliest != data.codes, data.labels_of(likeliest)
         stats["flag_rule"] = "another class is likelier than the given one"
         if repeats > 1:
-            spread = np.std([ranks(one, data.codes)[rank] for one in each], axis=0, ddof=1)
+            spread = np.std([confidences(one, data.codes)[rank_by] for one in each], axis=0, ddof=1)
             stats["stderr"] = spread / np.sqrt(repeats)
     return Finding(scores, flagged, columns, suggested, stats)
-
-
-def said_without(s: Study, repeats: int, ask: Callable[[Study], ndarray]) -> ndarray:
-    """(repeats, n, c) probabilities (amounts: predictions) by so many studies that differ by their seeds."""
-    seeds = [s.seed, *np.random.SeedSequence(s.seed).generate_state(repeats - 1).tolist()]
-    said = np.stack([ask(replace(s, seed=seed)) for seed in seeds])
-    if s.data.task == "regression":
-        return said
-    p = np.exp(said)
-    return p / p.sum(2, keepdims=True)
-
-
-def ranks(p: ndarray, codes: ndarray) -> dict[str, ndarray]:
-    """Columns (n,) by which rows can be ranked, from probabilities (n, c).
-
-    >>> found = ranks(np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]]), np.array([0, 1]))
-    >>> {name: column.round(2).tolist() for name, column in found.items()}
-    {'self_confidence': [0.7, 0.2], 'normalized_margin': [0.75, 0.25]}
-    """
-    rows = np.arange(len(codes))
-    own, others = p[rows, codes], p.copy()
-    others[rows, codes] = -np.inf
-    return {"self_confidence": own, "normalized_margin": (own - others.max(1) + 1) / 2}
 
 
 def _judged(data: Dataset) -> Dataset:

@@ -16,21 +16,21 @@ Differs from the paper's code: v({}) is the utility of a model of no rows, all c
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 import numpy as np
 from numpy import ndarray
 from tqdm import tqdm
 
-from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed
+from datassay.checks import Count, DataError, Number
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Inclusion
 from datassay.engines.progress import progress_bar
 from datassay.engines.semivalues import shapley_law
-from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.study import INTERRUPTED, Found, Stop, Study, Utility, semivalue, stop_when, study
+from datassay.methods.definition import SEMIVALUES, Finding, method
+from datassay.subsets.semivalues import harm, semivalue
+from datassay.subsets.study import INTERRUPTED, Drawn, Stop, Study, Utility, stop_when, study_of
 from datassay.subsets.utilities import utility_of
 
 INNER = (0.1, 0.9)  # p of subsets from which proportional effects are estimated
@@ -39,39 +39,26 @@ STEP = 32  # rows of an order that are trained before it is looked whether to go
 PATIENCE = 5  # prefixes in a row that must be near v(N)
 
 
-@method("shapley", SUBSETS)
+@method("shapley", SEMIVALUES, renamed={"by": "estimator"})
 def shapley(
     data: Dataset,
     model: Any = None,
     *,
     n_models: Count = 1000,
-    by: Literal["ridge", "differences", "permutation"] = "ridge",
     truncation: Annotated[float, Number(least=0, below=1)] = 0.01,
     standardise: bool = True,
     utility: Any = None,
-    antithetic: bool = False,
-    budget: str | float | None = None,
-    stderr: Positive | None = None,
-    settled: Annotated[float, Number(above=0, most=1)] | None = None,
-    training: Any = None,
-    device: str = "auto",
-    store: str | Path | None = None,
-    reuse: bool = False,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    estimator: Literal["ridge", "differences", "permutation"] = "ridge",
+    **shared: Unpack[Drawn],
 ) -> Finding:
     """Data Shapley value of every row, from trainings on subsets.
 
     Parameters
     ----------
-    data, model, n_models
-        n rows and validation rows; a scikit-learn estimator, torch module, function from a seed to one, or None for logistic or
-        ridge regression; trainings. If there are no more than n_models subsets at all, all are trained, and the values are exact.
-    by
-        "ridge", "differences" or "permutation", see above. Permutations are whole, so that a few more trainings are done.
     truncation
         Of permutations, see above; 0: none.
+    estimator
+        "ridge", "differences" or "permutation", see above. Permutations are whole, so that a few more trainings are done.
     standardise
         "ridge" as if what a row adds to subsets of one size were in proportion to what it adds to others, with p ~ U(0.1, 0.9): biased
         where that is not so, but nearer to the Shapley value than the unbiased estimates until there are many times n trainings.
@@ -86,44 +73,42 @@ def shapley(
 
     Examples
     --------
-    >>> import numpy as np, datassay as da
-    >>> rng = np.random.default_rng(0)
-    >>> X = np.r_[rng.normal(1, 1, (30, 3)), rng.normal(-1, 1, (30, 3))]
-    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
-    >>> data = da.Dataset(X, y, X_val=[[1, 1, 1], [-1, -1, -1]], y_val=["a", "b"])
+    >>> import datassay as da
+    >>> data, wrong = da.plant(da.datasets.drawn("wine", train=60, val=60, test=20).data, "uniform", 0.1, seed=1)
     >>> values = da.value(data, method="shapley", n_models=400)
-    >>> values.suspects(1)["id"].item()
-    3
-    >>> bool(np.isclose(values.scores.sum(), values.stats["utility_of_all"] - values.stats["utility_of_none"]))
+    >>> int(wrong.sum()), int(wrong[values.suspects(6).index].sum())   # wrong labels; those among the six lowest scores
+    (6, 6)
+    >>> bool(abs(values.scores.sum() - (values.stats["utility_of_all"] - values.stats["utility_of_none"])) < 1e-9)
     True
     """
-    if by == "permutation" and (reuse or antithetic or stderr is not None or settled is not None):
-        raise DataError("shapley: reuse, antithetic, stderr and settled are for by='ridge' and by='differences'.")
-    stop = stop_when("shapley", n_models, budget, stderr, settled)
-    s = study(
-        "shapley", data, model, training=training, device=device, store=store, seed=seed, n_jobs=n_jobs, progress=progress
-    )
-    worth = utility_of(data, utility, "shapley", default="probability")
-    if by == "permutation":
-        found = _permutations(s, stop, worth, float(truncation))
-    else:
-        standardise = standardise and by == "ridge"
-        law = Inclusion("uniform", INNER if standardise else (0.0, 1.0))
-        found = semivalue(
-            s, law, shapley_law, worth, stop, by=by, standardise=standardise, reuse=reuse, antithetic=antithetic
+    if estimator == "permutation" and any(shared[option] for option in ("reuse", "antithetic", "stderr", "settled")):
+        raise DataError(
+            "shapley: reuse, antithetic, stderr and settled are for estimator='ridge' and estimator='differences'."
         )
-    stats = found.stats | {"stderr": found.stderr, "flag_rule": "Shapley value below 0: on average the row does harm"}
-    suggested = s.suggested()
-    value = found.value
-    return Finding(value.copy(), np.asarray(value < 0), {"shapley": value}, suggested, stats)
+    worth = utility_of(data, utility, "shapley", default="probability")
+    if estimator == "permutation":
+        stop = stop_when("shapley", n_models, shared)
+        return _permutations(study_of("shapley", data, model, shared), stop, worth, float(truncation))
+    return semivalue(
+        "shapley",
+        data,
+        model,
+        n_models,
+        worth,
+        Inclusion("uniform", INNER if standardise and estimator == "ridge" else (0.0, 1.0)),
+        shapley_law,
+        shared,
+        estimator=estimator,
+        standardise=standardise,
+    )
 
 
-def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Found:
+def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Finding:
     n = len(s.data)
     if stop.n_models < n:
         raise DataError(
             f"shapley: a permutation takes {n} trainings, one for each row, and n_models is {stop.n_models}: give more, or take "
-            "by='ridge', where every training serves every row."
+            "estimator='ridge', where every training serves every row."
         )
     none, everything = s.ends(worth)
     near = truncation * abs(everything - none)
@@ -155,8 +140,9 @@ def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Fo
         "stopped": reason,
         "utility_of_none": none,
         "utility_of_all": everything,
+        "stderr": _error(marginals),
     }
-    return Found(np.mean(marginals, axis=0), _error(marginals), stats)
+    return harm(s, np.mean(marginals, axis=0), stats)
 
 
 def _along(

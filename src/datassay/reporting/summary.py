@@ -46,10 +46,10 @@ def summarize(values: Values, data: Dataset, *, top: int = 100, evidence: int = 
     return {
         "finding": _finding(flagged, len(data), shown, data.task),
         "method": values.method,
-        "flag_rule": str(values.stats["flag_rule"]) if values.stats.get("flag_rule") is not None else None,
+        "flag_rule": values.common.get("flag_rule"),
         "flagged": flagged,
         "flagged_shown": sum(s["flagged"] for s in suspects),
-        "seconds": plain(values.stats.get("seconds")),
+        "seconds": plain(values.common.get("seconds")),
         "options": named(values.options, len(data)),
         "stats": named({k: v for k, v in values.stats.items() if k not in ("flag_rule", "seconds")}, len(data)),
         "versions": dict(values.versions),
@@ -177,7 +177,7 @@ def _suspects(
     """The ``top`` most suspicious rows, worst first, and the kind of thing a row is shown as."""
     order = np.argsort(values.ranks())[:top]
     rows = rows_of(data, pictures=top * (1 + 2 * evidence))
-    stderr = values.stats.get("stderr")
+    stderr = values.common.get("stderr")
     stderr = stderr if isinstance(stderr, np.ndarray) and stderr.shape == (len(data),) else None
     suspects = []
     for rank, (row, similarity) in enumerate(zip(order.tolist(), similarities(data.X, order), strict=True), start=1):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError, whole
+from datassay.checks import DataError, Jobs, Number, Positive, Seed, whole
 from datassay.data.dataset import Dataset
-from datassay.engines import designs, semivalues
+from datassay.engines import designs
 from datassay.engines.designs import Draw, Inclusion, Subsets
 from datassay.engines.machine import pick_device
 from datassay.engines.progress import progress_bar
@@ -33,7 +33,33 @@ SUSPECTS = 0.1  # share of the rows that a look compares
 Utility = Callable[[ndarray], ndarray]
 
 
-@dataclass
+class Trained(TypedDict, total=False):
+    """Options of every method that trains a model on subsets."""
+
+    training: Any
+    device: str
+    store: str | Path | None
+    seed: Seed
+    n_jobs: Jobs | None
+    progress: bool
+
+
+class Stopped(Trained, total=False):
+    """And of those that train until there are enough."""
+
+    budget: str | float | None
+    stderr: Positive | None
+    settled: Annotated[float, Number(above=0, most=1)] | None
+
+
+class Drawn(Stopped, total=False):
+    """And of those whose subsets are drawn row by row."""
+
+    antithetic: bool
+    reuse: bool
+
+
+@dataclass(frozen=True)
 class Study:
     """The trainings of one model on subsets of one data set."""
 
@@ -209,6 +235,24 @@ class Study:
             )
         return Collected(_first(subsets, done), reason, looks)
 
+    def sample(
+        self,
+        law: Inclusion,
+        stop: Stop,
+        utility: Utility,
+        *,
+        antithetic: bool = False,
+        look: Callable[[Subsets, ndarray], tuple[ndarray, ndarray]] | None = None,
+    ) -> tuple[Collected, ndarray]:
+        """Trainings on subsets whose rows are drawn one by one, and what they are worth."""
+        draw = self.drawn(lambda a, b: law.draw(len(self.data), self.seed, a, b, antithetic=antithetic))
+        got = self.collect(draw, stop, look=None if look is None else lambda some: look(some, self.worth(some, utility)))
+        return got, self.worth(got.subsets, utility)
+
+    def about(self, got: Collected) -> dict[str, Any]:
+        """For `Values.stats`: the model, and how many trainings there are and why no more."""
+        return {"model": self.text, "trainings": len(got.subsets.p), "stopped": got.stopped, "looks": got.looks}
+
     @property
     def elapsed(self) -> float:
         return time.perf_counter() - self.start
@@ -235,18 +279,12 @@ class Stop(NamedTuple):
         return self.stderr is not None or self.settled is not None
 
 
-def stop_when(
-    method: str,
-    n_models: int,
-    budget: str | float | None = None,
-    stderr: float | None = None,
-    settled: float | None = None,
-    *,
-    least: int = FEWEST,
-) -> Stop:
+def stop_when(method: str, n_models: int, shared: Stopped) -> Stop:
     """Checked: when there are enough trainings."""
-    whole(method, least, n_models=n_models)
-    return Stop(int(n_models), np.inf if budget is None else in_seconds(budget, "budget"), stderr, settled)
+    whole(method, FEWEST, n_models=n_models)
+    budget = shared.get("budget")
+    seconds = np.inf if budget is None else in_seconds(budget, "budget")
+    return Stop(int(n_models), seconds, shared.get("stderr"), shared.get("settled"))
 
 
 def study(
@@ -260,8 +298,6 @@ def study(
     seed: int,
     n_jobs: int | None,
     progress: bool,
-    validation: bool = True,
-    classes: bool = False,
     tol: float = TOL,
     same_seed: bool = False,
 ) -> Study:
@@ -270,14 +306,8 @@ def study(
     Raises
     ------
     DataError
-        A model that is none, missing validation rows, a store that is something else.
+        A model that is none, a store that is something else.
     """
-    if validation and data.X_val is None:
-        raise DataError(
-            f"{method} needs validation rows, X_val and y_val (file: --val), by which a trained model is judged."
-        )
-    if classes and data.task == "regression":
-        raise DataError(f"{method} is about classes, and this is regression.")
     seed = int(seed)
     if store is not None and (not isinstance(store, (str, Path)) or str(store) == ""):
         raise DataError(f"{method}: store must be the name of a file, got {store!r}.")
@@ -293,6 +323,31 @@ def study(
     about = {"data": data.hash, "model": made.text, "rows": len(data), "tol": tol, "datassay": version("datassay")}
     place = designs.places(data.ids.tolist())
     return Study(method, data, made.trainer, where, where.study(about), seed, place, n_jobs, progress, made.text, same_seed)
+
+
+def study_of(method: str, data: Dataset, model: Any, shared: Trained, *, tol: float = TOL, same_seed: bool = False) -> Study:
+    """The study of a method that was called with these options."""
+    return study(
+        method,
+        data,
+        model,
+        training=shared["training"],
+        device=shared["device"],
+        store=shared["store"],
+        seed=shared["seed"],
+        n_jobs=shared["n_jobs"],
+        progress=shared["progress"],
+        tol=tol,
+        same_seed=same_seed,
+    )
+
+
+def grid(method: str, inclusion: float | Sequence[float]) -> Inclusion:
+    """Checked: each row is in a subset with one of these probabilities, or with this one."""
+    try:
+        return Inclusion("grid", tuple(float(p) for p in np.ravel(np.array(inclusion, float))))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{method}: inclusion: {error}") from None
 
 
 def symmetric(method: str, law: Inclusion) -> None:
@@ -325,66 +380,3 @@ def _shared(scores: ndarray, last: ndarray | None) -> float:
     k = max(1, round(SUSPECTS * len(scores)))
     first, before = (set(np.argsort(s, kind="stable")[:k].tolist()) for s in (scores, last))
     return len(first & before) / k
-
-
-# -------------------------------------------------------------------------------------------- semivalues by drawn subsets
-
-
-class Found(NamedTuple):
-    """Semivalues and what is to be said of them."""
-
-    value: ndarray
-    stderr: ndarray
-    stats: dict[str, Any]
-
-
-def semivalue(
-    study: Study,
-    inclusion: Inclusion,
-    law: Callable[[int], ndarray],
-    utility: Utility,
-    stop: Stop,
-    *,
-    by: str,
-    standardise: bool,
-    reuse: bool,
-    antithetic: bool = False,
-) -> Found:
-    """Semivalues of a law, from subsets that were drawn row by row: those of the design, or all that the store has.
-
-    Of few rows all subsets are trained, if there are no more than trainings asked for, and the values are exact.
-    """
-    n = len(study.data)
-    if antithetic:
-        symmetric(study.method, inclusion)
-    if reuse and study.store.path is None:
-        raise DataError(f"{study.method}: reuse=True takes trainings from a store: name one, store='trainings.sqlite'.")
-    if n <= 20 and 2**n <= stop.n_models and not reuse and stop.seconds == np.inf:
-        every = designs.all_subsets(n)
-        study.train(every)
-        value = semivalues.exact(study.worth(every, utility), law(n))
-        return Found(value, np.zeros(n), {"trainings": 2**n, "stopped": "all subsets: exact"})
-    ends = study.ends(utility)
-
-    def estimated(subsets: Subsets, v: ndarray) -> semivalues.Estimate:
-        keep, drawn = subsets.counts.astype(bool), semivalues.mixture(n, subsets.p)
-        return semivalues.estimate(keep, v, drawn, law(n), ends=ends, by=by, standardise=standardise)
-
-    if reuse:
-        got, v = study.stored(utility)
-    else:
-        draw = study.drawn(lambda a, b: inclusion.draw(n, study.seed, a, b, antithetic=antithetic))
-        got = study.collect(draw, stop, look=lambda s: estimated(s, study.worth(s, utility))[:2])
-        v = study.worth(got.subsets, utility)
-    found = estimated(got.subsets, v)
-    stats = {
-        "trainings": len(got.subsets.p),
-        "model": study.text,
-        "effective_trainings": round(found.effective, 1),
-        "shrinkage": found.shrinkage,
-        "stopped": got.stopped,
-        "looks": got.looks,
-        "utility_of_none": ends[0],
-        "utility_of_all": ends[1],
-    }
-    return Found(found.value, found.stderr, stats)

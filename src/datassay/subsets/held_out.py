@@ -1,0 +1,111 @@
+"""What models say of rows that they were trained without: by folds, or by all subsets that lack a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from datassay.checks import DataError, one_of
+from datassay.data.dataset import Dataset
+from datassay.engines.designs import Subsets
+from datassay.subsets.study import Study
+from datassay.subsets.utilities import accuracy, log_odds, of_labels
+
+AT_ONCE = 2**23  # numbers that models say, held at once
+TOL = 1e-6  # of logistic regressions for folds, which begin at a model of all rows: of that nothing may be left
+
+
+def said_without(s: Study, repeats: int, ask: Callable[[Study], ndarray]) -> ndarray:
+    """(repeats, n, c) probabilities (amounts: predictions) by so many studies that differ by their seeds."""
+    seeds = [s.seed, *np.random.SeedSequence(s.seed).generate_state(repeats - 1).tolist()]
+    said = np.stack([ask(replace(s, seed=seed)) for seed in seeds])
+    if s.data.task == "regression":
+        return said
+    p = np.exp(said)
+    return p / p.sum(2, keepdims=True)
+
+
+Worth = Callable[[ndarray], ndarray]  #: what trainings say of the rows, (k, n, c), to what that is worth for each, (k, n)
+
+
+def utility_of_rows(data: Dataset, what: str | None, method: str) -> Worth:
+    """T; None is the first of those for the task.
+
+    Raises
+    ------
+    DataError
+        There is no such utility.
+    """
+    y = data.codes
+    known: dict[str, Worth] = {
+        "accuracy": lambda said: accuracy(said, y),
+        "probability": lambda said: np.exp(of_labels(said, y).astype(np.float64)),
+        "margin": lambda said: log_odds(of_labels(said, y)),
+    }
+    if data.task == "regression":
+        known = {"squared-error": lambda said: -((said[..., 0] - y) ** 2)}
+    one_of(method, (None, *known), utility=what)
+    return known[what or next(iter(known))]
+
+
+class Without(NamedTuple):
+    """What trainings that were without a row say of it: the mean over groups of trainings of the mean over each group."""
+
+    value: ndarray  #: (n,) of the utility; NaN where all trainings had the row
+    stderr: ndarray  #: (n,) of the value; infinite where too few trainings lacked the row
+    votes: ndarray  #: (n, c) shares of the trainings that say each class, (n, 1) the prediction
+    trainings: ndarray  #: (groups, n) how many were without the row
+
+    def check(self, s: Study, where: str) -> None:
+        """Each row must have been left out once.
+
+        Raises
+        ------
+        DataError
+            It was not.
+        """
+        never = np.flatnonzero(self.trainings.sum(0) == 0)
+        if len(never):
+            raise DataError(
+                f"{s.method}: {len(never)} of {len(s.data)} rows are {where} (the first has id {s.data.ids[never[0]]!r}), so nothing can "
+                "be said of them: ask for more n_models."
+            )
+
+
+def without(s: Study, subsets: Subsets, worth: Worth, group: ndarray, groups: int) -> Without:
+    """Ask trainings (m of them, each in a group) about the rows that they were without."""
+    m, n = subsets.counts.shape
+    c = max(1, len(s.data.classes))
+    trainings = np.stack([(subsets.counts[group == g] == 0).sum(0) for g in range(groups)])
+    with np.errstate(divide="ignore"):
+        weight = np.where(trainings > 0, 1 / trainings, 0) / np.maximum(1, (trainings > 0).sum(0))
+    total, squares, votes = np.zeros((groups, n)), np.zeros((groups, n)), np.zeros((n, c))
+    step = max(1, AT_ONCE // (n * c))
+    for a in range(0, m, step):
+        part, of = Subsets(subsets.counts[a : a + step], subsets.p[a : a + step]), group[a : a + step]
+        said = s.worth(part, lambda said: said, rows=True)
+        out = part.counts == 0
+        value = np.where(out, worth(said), 0.0)
+        np.add.at(total, of, value)
+        np.add.at(squares, of, value**2)
+        if s.data.classes:
+            likeliest = said == said.max(2, keepdims=True)
+            said = likeliest / likeliest.sum(2, keepdims=True)
+        votes += np.einsum("kn,knc->nc", out * weight[of], said)
+    with np.errstate(invalid="ignore"):
+        value = (total / np.maximum(1, trainings)).sum(0) / (trainings > 0).sum(0)
+    return Without(value, _stderr(trainings, total, squares, weight), votes, trainings)
+
+
+def _stderr(trainings: ndarray, total: ndarray, squares: ndarray, weight: ndarray) -> ndarray:
+    """(n,) of the mean of means; a group with a single training is taken to vary as the others do."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = np.maximum(squares - total**2 / trainings, 0) / (trainings - 1)
+    known = trainings > 1
+    usual = np.where(known, variance, 0).sum(0) / np.maximum(1, known.sum(0))
+    stderr = np.sqrt((np.where(known, variance, usual) * weight**2 * trainings).sum(0))
+    return np.where(known.any(0), stderr, np.inf)

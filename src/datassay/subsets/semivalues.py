@@ -1,0 +1,87 @@
+"""Semivalues of rows from trainings on subsets: those of a design, all that the store has, or of few rows all that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from datassay.checks import refuse
+from datassay.data.dataset import Dataset
+from datassay.engines import designs, semivalues
+from datassay.engines.designs import Inclusion, Subsets
+from datassay.subsets.study import Drawn, Stop, Study, Utility, stop_when, study_of, symmetric
+from datassay.values import Finding
+
+FEW = 20  # rows up to which there may be no more subsets than trainings are asked for
+NO_STORE = "reuse=True takes trainings from a store: name one, store='trainings.sqlite'"
+
+Law = Callable[[int], ndarray]  #: of the size of the subset of other rows, for n rows: (n,)
+
+
+def semivalue(
+    method: str,
+    data: Dataset,
+    model: Any,
+    n_models: int,
+    utility: Utility,
+    inclusion: Inclusion,
+    law: Law,
+    shared: Drawn,
+    *,
+    estimator: str,
+    standardise: bool,
+) -> Finding:
+    """What a law makes of subsets that were drawn row by row; the values are exact where all subsets were trained.
+
+    Raises
+    ------
+    DataError
+        There is no store whose trainings could be used again, or antithetic subsets would have other probabilities.
+    """
+    stop, s, n = stop_when(method, n_models, shared), study_of(method, data, model, shared), len(data)
+    reuse, antithetic = shared["reuse"], shared["antithetic"]
+    if antithetic:
+        symmetric(method, inclusion)
+    refuse(method, (reuse and shared["store"] is None, NO_STORE))
+    if not reuse and (value := exactly(s, stop, utility, law)) is not None:
+        return harm(s, value, {"trainings": 2**n, "stopped": "all subsets: exact", "stderr": np.zeros(n)})
+    ends = s.ends(utility)
+
+    def estimated(subsets: Subsets, v: ndarray) -> semivalues.Estimate:
+        keep, drawn, ridge = subsets.counts.astype(bool), semivalues.mixture(n, subsets.p), estimator == "ridge"
+        by = "ridge" if ridge else "differences"
+        return semivalues.estimate(keep, v, drawn, law(n), ends=ends, by=by, standardise=standardise and ridge)
+
+    if reuse:
+        got, v = s.stored(utility)
+    else:
+        got, v = s.sample(inclusion, stop, utility, antithetic=antithetic, look=lambda subsets, u: estimated(subsets, u)[:2])
+    found = estimated(got.subsets, v)
+    stats = s.about(got) | {
+        "stderr": found.stderr,
+        "effective_trainings": round(found.effective, 1),
+        "shrinkage": found.shrinkage,
+        "utility_of_none": ends[0],
+        "utility_of_all": ends[1],
+    }
+    return harm(s, found.value, stats)
+
+
+def exactly(s: Study, stop: Stop, utility: Utility, law: Law) -> ndarray | None:
+    """(n,) from all subsets, where there are no more of them than trainings asked for, and time for all."""
+    n = len(s.data)
+    if n > FEW or 2**n > stop.n_models or stop.seconds < np.inf:
+        return None
+    every = designs.all_subsets(n)
+    s.train(every)
+    return semivalues.exact(s.worth(every, utility), law(n))
+
+
+def harm(s: Study, value: ndarray, stats: dict[str, Any]) -> Finding:
+    """Values in a column by the name of the method, of which those below 0 are flagged; labels by models of the other folds."""
+    name = s.method.replace("-", " ")
+    stats = stats | {"flag_rule": f"{name.title()} value below 0: on average the row does harm"}
+    return Finding(value.copy(), np.asarray(value < 0), {name.replace(" ", "_"): value}, s.suggested(), stats)
