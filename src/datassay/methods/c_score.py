@@ -14,15 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
-import numpy as np
-from numpy import ndarray
-
 from datassay.checks import Count
 from datassay.data.dataset import Dataset
-from datassay.engines.designs import Subsets
 from datassay.engines.robust import top
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.held_out import Without, utility_of_rows, without
+from datassay.subsets.held_out import outside, utility_of_rows
 from datassay.subsets.study import Stopped, grid, stop_when, study_of
 
 NAME = "c-score"
@@ -45,9 +41,6 @@ def c_score(
     ----------
     data
         n rows of c classes.
-    model
-        A scikit-learn estimator, a torch `nn.Module` (drawn anew for each subset), or a function from a seed to one. None: logistic
-        regression.
     n_models
         Trainings, over all probabilities.
     inclusion
@@ -78,25 +71,10 @@ def c_score(
     law = grid(NAME, inclusion)
     s = study_of(NAME, data, model, shared)
     worth = utility_of_rows(data, utility, NAME)
-
-    def subsets_without(subsets: Subsets) -> Without:
-        group = np.abs(subsets.p[:, None] - np.array(law.parameters)).argmin(1)
-        return without(s, subsets, worth, group, len(law.parameters))
-
-    def look(subsets: Subsets) -> tuple[ndarray, ndarray]:
-        found = subsets_without(subsets)
-        return np.nan_to_num(found.value), found.stderr
-
-    got = s.collect(s.drawn(lambda a, b: law.draw(len(data), s.seed, a, b)), stop, rows=True, look=look)
-    found = subsets_without(got.subsets)
-    found.check(s, "in every subset")
+    found, stats = outside(s, lambda a, b: law.draw(len(data), s.seed, a, b), stop, worth, "in every subset", law.parameters)
     most = top(found.votes.round(9), data.codes)
-    stats = s.about(got) | {
-        "stderr": found.stderr,
-        "in_every_subset": {f"{r:g}": int((one == 0).sum()) for r, one in zip(law.parameters, found.trainings, strict=True)},
+    stats |= {
+        "in_every_subset": {f"{p:g}": int((one == 0).sum()) for p, one in zip(law.parameters, found.trainings, strict=True)},
         "flag_rule": "more models without the row vote for another class than for the given one",
     }
-    suggested = data.labels_of(most)
-    columns = {"c_score": found.value}
-    flagged = most != data.codes
-    return Finding(found.value.copy(), flagged, columns, suggested, stats)
+    return Finding(found.value.copy(), most != data.codes, {"c_score": found.value}, data.labels_of(most), stats)

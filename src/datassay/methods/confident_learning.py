@@ -59,17 +59,12 @@ def confident_learning(
     ----------
     data
         n rows of c classes.
-    model
-        A scikit-learn estimator, a torch `nn.Module` (drawn anew for each training), or a function from a seed to one. None: logistic
-        regression.
     filter
         Which rows are flagged, see the head of the file.
     rank_by
         Which column is the score.
     probabilities
         (n, c), instead of a model's: of each row's classes in the order of ``data.classes``, by a model that has not seen the row.
-    folds, repeats
-        Folds of a partition; partitions, whose probabilities are averaged.
 
     Returns
     -------

@@ -14,17 +14,14 @@ from __future__ import annotations
 
 from typing import Any, Literal, Unpack
 
-import numpy as np
-from numpy import ndarray
 from sklearn.tree import ExtraTreeClassifier, ExtraTreeRegressor
 
 from datassay.checks import Count
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
-from datassay.engines.designs import Subsets
 from datassay.engines.robust import FAR, off, top
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.held_out import Without, utility_of_rows, without
+from datassay.subsets.held_out import outside, utility_of_rows
 from datassay.subsets.study import Stopped, stop_when, study_of
 
 NAME = "data-oob"
@@ -78,21 +75,8 @@ def data_oob(
     if model is None and shared["training"] is None:
         model = (ExtraTreeRegressor if data.task == "regression" else ExtraTreeClassifier)(min_samples_leaf=LEAF)
     s = study_of(NAME, data, model, shared)
-
-    def bags_without(subsets: Subsets) -> Without:
-        return without(s, subsets, worth, np.zeros(len(subsets.p), np.int64), 1)
-
-    def look(subsets: Subsets) -> tuple[ndarray, ndarray]:
-        found = bags_without(subsets)
-        return np.nan_to_num(found.value), found.stderr
-
-    got = s.collect(s.drawn(lambda a, b: designs.bags(len(data), s.seed, a, b)), stop, rows=True, look=look)
-    found = bags_without(got.subsets)
-    found.check(s, "in every bag")
-    stats = s.about(got) | {
-        "stderr": found.stderr,
-        "fewest_out_of_bag": int(found.trainings.min()),
-    }
+    found, stats = outside(s, lambda a, b: designs.bags(len(data), s.seed, a, b), stop, worth, "in every bag")
+    stats["fewest_out_of_bag"] = int(found.trainings.min())
     if data.task == "regression":
         suggested, flagged = found.votes[:, 0], off(data.codes - found.votes[:, 0]) > FAR
         stats["flag_rule"] = f"label less out-of-bag prediction is more than {FAR:g} standard deviations from the median"

@@ -45,9 +45,6 @@ def self_confidence(
     ----------
     data
         n rows; for ``judge="validation"`` validation rows whose labels are right, two of each class at least.
-    model
-        A scikit-learn estimator, a torch `nn.Module` (drawn anew for each training), or a function from a seed to one. None: logistic
-        regression (ridge regression for amounts).
     judge
         "folds": models of the rows in the other folds. "validation": a model of the validation rows alone, asked about all rows.
     rank_by

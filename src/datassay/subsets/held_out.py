@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 from datassay.checks import DataError, one_of
 from datassay.data.dataset import Dataset
-from datassay.engines.designs import Subsets
-from datassay.subsets.study import Study
+from datassay.engines.designs import Draw, Subsets
+from datassay.subsets.study import Stop, Study
 from datassay.subsets.utilities import accuracy, log_odds, of_labels
 
 AT_ONCE = 2**23  # numbers that models say, held at once
@@ -74,6 +74,32 @@ class Without(NamedTuple):
                 f"{s.method}: {len(never)} of {len(s.data)} rows are {where} (the first has id {s.data.ids[never[0]]!r}), so nothing can "
                 "be said of them: ask for more n_models."
             )
+
+
+def outside(
+    s: Study, draw: Draw, stop: Stop, worth: Worth, where: str, levels: Sequence[float] = ()
+) -> tuple[Without, dict[str, Any]]:
+    """Train until it is enough, and ask each training about the rows that it was without; of ``levels`` of p all count alike.
+
+    Raises
+    ------
+    DataError
+        A row was in all subsets.
+    """
+
+    def asked(subsets: Subsets) -> Without:
+        m = len(subsets.p)
+        group = np.abs(subsets.p[:, None] - np.array(levels)).argmin(1) if levels else np.zeros(m, np.int64)
+        return without(s, subsets, worth, group, max(1, len(levels)))
+
+    def look(subsets: Subsets) -> tuple[ndarray, ndarray]:
+        found = asked(subsets)
+        return np.nan_to_num(found.value), found.stderr
+
+    got = s.collect(s.drawn(draw), stop, rows=True, look=look)
+    found = asked(got.subsets)
+    found.check(s, where)
+    return found, s.about(got) | {"stderr": found.stderr}
 
 
 def without(s: Study, subsets: Subsets, worth: Worth, group: ndarray, groups: int) -> Without:
