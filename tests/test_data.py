@@ -689,3 +689,58 @@ def test_numbers_in_place_of_the_matrix():
         data.with_matrix(numbers[:, :3])
     with pytest.raises(DataError, match="with_matrix needs finite numbers, and row 2 has nan"):
         data.with_matrix(np.where(np.arange(6)[:, None] == 2, np.nan, numbers))
+
+
+# -- noise in features
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_noise_in_a_frame_keeps_each_column_in_its_kind(standardise):
+    rng = np.random.default_rng(0)
+    n = 2000
+    frame = pd.DataFrame(
+        {"a": rng.normal(size=n), "colour": rng.choice(list("rgb"), n, p=[0.6, 0.3, 0.1]), "b": rng.normal(size=n)}
+    )
+    data = da.Dataset(frame, rng.choice(["p", "q"], n), standardise=standardise)
+    for sigma in (0.5, 1.0, 3.0):
+        noisy, wrong = plant(data, "features", 0.5, sigma=sigma)
+        assert noisy.standardised == standardise
+        assert noisy.columns == data.columns
+        np.testing.assert_array_equal(noisy.X[~wrong], data.X[~wrong])
+        colour, was = noisy.X[wrong][:, 2:], data.X[wrong][:, 2:]
+        assert set(np.unique(colour)) == {0, 1}
+        np.testing.assert_array_equal(colour.sum(1), 1)
+        np.testing.assert_allclose(colour.mean(0), was.mean(0), atol=0.04)  # as often as before
+        moved = (noisy.X[wrong] - data.X[wrong])[:, :2].std(0)
+        np.testing.assert_allclose(moved, sigma, rtol=0.1)
+        numbers = np.corrcoef(noisy.X[wrong][:, 0], data.X[wrong][:, 0])[0, 1]
+        assert np.corrcoef(colour[:, 2], was[:, 2])[0, 1] == pytest.approx(numbers, abs=0.08)
+
+
+def test_noise_in_text_alone_changes_each_row():
+    frame = pd.DataFrame({"colour": list("rgbr") * 50, "one": ["x"] * 200, "size": list("sl") * 100})
+    data = da.Dataset(frame, ["p", "q", "q", "p"] * 50)
+    noisy, wrong = plant(data, "features", 0.2, sigma=0.1)
+    assert ((noisy.X != data.X).any(axis=1) == wrong).all()
+    for columns in data.one_hot:
+        np.testing.assert_array_equal(noisy.X[:, columns].sum(1), 1)
+
+
+def test_noise_needs_something_that_can_change():
+    data = da.Dataset(pd.DataFrame({"one": ["x"] * 20}), [0, 1] * 10)
+    with pytest.raises(DataError, match="needs a column with two values"):
+        plant(data, "features", 0.2)
+
+
+def test_noise_in_numbers_is_what_it_was():
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(size=(50, 3))
+    for rows in (numbers, pd.DataFrame(numbers)):
+        data = da.Dataset(rows, [0, 1] * 25)
+        noisy, wrong = plant(data, "features", 0.2)
+        draws = np.random.default_rng(0)
+        places = draws.permutation(50)[:10]
+        expected = data.X.copy()
+        expected[places] += data.X.std() * draws.standard_normal((10, 3))
+        np.testing.assert_array_equal(noisy.X, expected)
+        assert wrong[places].all()

@@ -79,6 +79,7 @@ class Dataset:
     codes_val: np.ndarray | None  #: (m,) or None
     task: Task  #: classification or regression
     columns: list[str]  #: names of the columns of X
+    one_hot: list[slice]  #: where in X the columns of each text column of the frame are
     standardised: bool  #: whether numeric columns were brought to mean 0 and standard deviation 1
     encoding: dict[str, str]  #: for each column of the frame, what was done to it
     shown: pd.DataFrame | np.ndarray  #: what a person looks at: (n, ...) original frame, images, or numbers
@@ -133,6 +134,7 @@ class Dataset:
         matrix, keep = encoder.fit()
         self.dropped, self.kept, self.kept_val = _read_only(names[~keep]), _read_only(keep), None
         self.X, self.columns, self.encoding = _read_only(matrix), encoder.columns, encoder.encoding
+        self.one_hot = encoder.one_hot
         self.standardised = encoder.standardise and not sp.issparse(shown)
         self.shown = self.X if encoder.shows(matrix) else _chosen(shown, keep)
         if not keep.all():
@@ -252,7 +254,7 @@ class Dataset:
             raise DataError(f"in the features: {error}") from None
         new = copy.copy(self)
         new.X, new.X_val, new.columns, new.encoding = features.X, features.X_val, features.columns, features.encoding
-        new.standardised = features.standardised
+        new.one_hot, new.standardised = features.one_hot, features.standardised
         return new
 
     def with_matrix(self, X: Any) -> Dataset:

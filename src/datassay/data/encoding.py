@@ -32,6 +32,7 @@ class Encoder:
         self.named = columns is not None
         self.columns: list[str] = list(columns or [])
         self.encoding: dict[str, str] = {}
+        self.one_hot: list[slice] = []
 
     def fit(self) -> tuple[Any, np.ndarray]:
         if sp.issparse(self.shown):
@@ -187,6 +188,7 @@ class Encoder:
             self.encoding[self.names[c]] = how
         for j, c in enumerate(self.text):
             values = self.transformer.named_transformers_["text"].categories_[j]
+            self.one_hot.append(slice(len(self.columns), len(self.columns) + len(values)))
             self.columns += [f"{self.names[c]}={v}" for v in values]
             self.encoding[self.names[c]] = f"text, one-hot, {len(values)} values"
         return matrix, keep

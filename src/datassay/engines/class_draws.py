@@ -17,10 +17,10 @@ class Draw(NamedTuple):
     """Class c, and the rows that are solved together: all of the class, and the others that were drawn."""
 
     c: int
-    rows: Int[ndarray, "drawn"]
+    rows: Int[ndarray, " drawn"]
 
 
-def draw(codes: Int[ndarray, "n"], r: float | int, repeats: int, seed: int) -> list[Draw]:
+def draw(codes: Int[ndarray, " n"], r: float | int, repeats: int, seed: int) -> list[Draw]:
     """For each class c and repeat, its n_c rows and round(r n_c) random others, all drawn before any work starts.
 
     >>> [(d.c, d.rows.tolist()) for d in draw(np.array([0, 0, 1, 1, 1]), 1, repeats=1, seed=0)]
@@ -42,13 +42,13 @@ def over_draws(
     U: Any,
     Y: Float[ndarray, "n k"],
     ridge: float,
-    same: Int[ndarray, "n"],
+    same: Int[ndarray, " n"],
     trusted: Trusted | None,
     *,
     device: str,
     n_jobs: int | None,
     report: Report,
-) -> tuple[dict[str, Float[ndarray, "n k"]], Bool[ndarray, "n"], float]:
+) -> tuple[dict[str, Float[ndarray, "n k"]], Bool[ndarray, " n"], float]:
     """`energy_terms`, each the mean over the draws of class c that held the row (nan where none did); endless rows; residual."""
     n, k = Y.shape
     names = ("cg_score", "cross_term", "a2", "b2", "f")

@@ -302,11 +302,11 @@ def _held(problem: _Problem, gram: ndarray | None, Xy: ndarray, f: int, standard
 
 def lasso(
     X: Float[ndarray, "m n"],
-    U: Float[ndarray, "m *t"],
+    U: Float[ndarray, " m *t"],
     Z: Float[ndarray, "m k"] | None = None,
     *,
     rule: str = "1se",
-    alpha: float | Float[ndarray, "*t"] | None = None,
+    alpha: float | Float[ndarray, " *t"] | None = None,
     folds: int = 20,
     strata: Shaped[ndarray, " m"] | None = None,
     seed: int = 0,
@@ -457,7 +457,7 @@ def _validate(held: list[_Held], top: ndarray, grid: ndarray, parallel: Parallel
 
 def ridge(
     X: Float[ndarray, "m n"],
-    U: Float[ndarray, "m *t"],
+    U: Float[ndarray, " m *t"],
     Z: Float[ndarray, "m k"] | None = None,
     *,
     alphas: Float[ndarray, " length"] | None = None,

@@ -31,7 +31,7 @@ class Solved(NamedTuple):
     """What one factorisation of K (n, n) tells for k columns of targets."""
 
     z: Float[ndarray, "n k"]  #: K^-1 Y
-    d: Float[ndarray, "n"]  #: diag(K^-1)
+    d: Float[ndarray, " n"]  #: diag(K^-1)
     residual: float  #: max |K z - Y| / max |Y|
 
 
@@ -39,7 +39,7 @@ class Left(NamedTuple):
     """Each row against all the others."""
 
     e: Float[ndarray, "n k"]  #: y - f, what the others fail to predict
-    d: Float[ndarray, "n"]  #: 1 / the variance of that prediction
+    d: Float[ndarray, " n"]  #: 1 / the variance of that prediction
     endless: ndarray  #: (n,) rows whose equal rows have other labels, at ridge 0: their complexity has no bound
     residual: float  #: of the solve, as in `Solved`
 
@@ -55,7 +55,7 @@ class Trusted(NamedTuple):
 def solve(
     kernel: Kernel,
     diagonal: float,
-    own: Float[ndarray, "n"],
+    own: Float[ndarray, " n"],
     Y: Float[ndarray, "n k"],
     L: Panels,
     *,
@@ -104,7 +104,7 @@ def solve(
     return Solved(np.asarray(z[first:], np.float64), d, residual)
 
 
-def solve_torch(U: Float[ndarray, "n d"], Y: Float[ndarray, "n k"], ridge: Float[ndarray, "n"], *, device: str) -> Solved:
+def solve_torch(U: Float[ndarray, "n d"], Y: Float[ndarray, "n k"], ridge: Float[ndarray, " n"], *, device: str) -> Solved:
     """`arc_cosine` and `solve` on a torch device, in U's dtype, with a ridge for each row.
 
     Two n x n matrices live on the device: torch factorises beside, not in place.
@@ -193,7 +193,7 @@ def leave_one_out(
     U: Any,
     Y: Float[ndarray, "n k"],
     ridge: float,
-    same: Int[ndarray, "n"],
+    same: Int[ndarray, " n"],
     trusted: Trusted | None = None,
     *,
     device: str = "cpu",

@@ -19,7 +19,7 @@ from scipy.linalg import get_blas_funcs
 from datassay.engines.machine import blas_threads
 
 
-def zero_rows(X: Any) -> Int[ndarray, "zeros"]:
+def zero_rows(X: Any) -> Int[ndarray, " zeros"]:
     """Rows without a direction."""
     return np.flatnonzero(row_lengths(X) == 0)
 
@@ -44,7 +44,7 @@ def unit_rows(X: Any, *, bias: bool = False, dtype: Any = np.float64) -> Any:
     return U
 
 
-def equal_rows(X: Any, *, bias: bool = False) -> Int[ndarray, "n"]:
+def equal_rows(X: Any, *, bias: bool = False) -> Int[ndarray, " n"]:
     """For each row of X, the first that points in the same direction (with ``bias``: equals it); itself if none before it does.
 
     Sorting by a random projection brings equal rows together: n d operations, a block of rows at a time, no n x n matrix.
@@ -120,7 +120,7 @@ def arc_cosine_values(G: np.ndarray) -> np.ndarray:
     return G
 
 
-def row_lengths(X: Any) -> Float[ndarray, "n"]:
+def row_lengths(X: Any) -> Float[ndarray, " n"]:
     """Lengths of the rows; each is first divided by its largest entry, whose square could overflow."""
     if sp.issparse(X):
         largest = np.asarray(abs(X).max(axis=1).todense(), np.float64).ravel()

@@ -50,8 +50,8 @@ def knockoff_masks(p: Float[ndarray, " m"], n: int, seed: int, *, antithetic: bo
 
 
 def statistics(
-    coef: Float[ndarray, "n *t"], knockoff_coef: Float[ndarray, "n *t"], direction: str
-) -> Float[ndarray, "n *t"]:
+    coef: Float[ndarray, " n *t"], knockoff_coef: Float[ndarray, " n *t"], direction: str
+) -> Float[ndarray, " n *t"]:
     """W, large where a row's coefficient says more than its knockoff's, of rows that are ``helpful``, ``harmful``, or ``both``.
 
     Examples
@@ -99,7 +99,7 @@ def threshold(W: Float[ndarray, " n"], q: float, *, plus: bool = True) -> float:
 def joint(
     X: Float[ndarray, "m n"],
     knockoffs: Float[ndarray, "m n"],
-    U: Float[ndarray, "m *t"],
+    U: Float[ndarray, " m *t"],
     Z: Float[ndarray, "m k"] | None = None,
     *,
     how: str = "lasso",
@@ -109,7 +109,7 @@ def joint(
     strata: Shaped[ndarray, " m"] | None = None,
     seed: int = 0,
     n_jobs: int | None = None,
-) -> Float[ndarray, "n *t"]:
+) -> Float[ndarray, " n *t"]:
     """W from one regression of U on [X | knockoffs], for one U or for several.
 
     Parameters

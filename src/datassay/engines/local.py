@@ -26,14 +26,14 @@ PROBED = 8  # blocks in which a row's neighbours are sought
 def leave_one_out(
     take: Callable[[ndarray], Any],
     Y: Float[ndarray, "n c"],
-    own: Float[ndarray, "n"],
-    sample: Int[ndarray, "some"],
+    own: Float[ndarray, " n"],
+    sample: Int[ndarray, " some"],
     *,
     k: int,
     bias: bool,
     n_jobs: int | None,
     report: Callable[[float], Any],
-) -> tuple[Float[ndarray, "n c"], Float[ndarray, "n"]]:
+) -> tuple[Float[ndarray, "n c"], Float[ndarray, " n"]]:
     """e = y - f and d of every row; ``take(index)`` hands out raw rows, ``own`` is each row's ridge."""
     n, k = len(Y), min(k, len(Y) - 1)
     with one_thread():

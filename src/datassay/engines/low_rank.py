@@ -53,13 +53,13 @@ class _Block(NamedTuple):
 
     P: Float[ndarray, "rows r"]  #: Lam^-1 F
     z: Float[ndarray, "rows k"]  #: Lam^-1 y
-    d: Float[ndarray, "rows"]  #: diag(Lam^-1)
+    d: Float[ndarray, " rows"]  #: diag(Lam^-1)
 
 
 def leave_one_out(
     take: Callable[[ndarray], Any],
     Y: Float[ndarray, "n k"],
-    own: Float[ndarray, "n"],
+    own: Float[ndarray, " n"],
     Z: Float[ndarray, "M d"],
     *,
     rank: int,
@@ -68,7 +68,7 @@ def leave_one_out(
     seed: int,
     n_jobs: int | None,
     report: Callable[[float], Any],
-) -> tuple[Float[ndarray, "n k"], Float[ndarray, "n"]]:
+) -> tuple[Float[ndarray, "n k"], Float[ndarray, " n"]]:
     """e = y - f and d of every row; ``take(index)`` hands out raw rows, ``own`` is each row's ridge, Z are the landmarks' unit rows.
 
     About ``block`` rows are exact among each other; 1: low rank plus diagonal. The same bits for any number of workers.

@@ -40,7 +40,7 @@ def each(
     X: Any,
     *,
     metric: Metric = "euclidean",
-    turn: Int[ndarray, "t"] | None = None,
+    turn: Int[ndarray, " t"] | None = None,
     itself: bool = False,
     dtype: str = "float64",
     threads: int | None = None,
@@ -101,7 +101,7 @@ def nearest(
     k: int,
     *,
     metric: Metric = "euclidean",
-    turn: Int[ndarray, "t"] | None = None,
+    turn: Int[ndarray, " t"] | None = None,
     itself: bool = False,
     search: Literal["exact", "faiss"] = "exact",
     dtype: str = "float64",
@@ -135,7 +135,7 @@ def nearest(
     return distance, index
 
 
-def ranked(d: Float[ndarray, "n"]) -> tuple[Int[ndarray, "r"], Bool[ndarray, "r"] | None]:
+def ranked(d: Float[ndarray, " n"]) -> tuple[Int[ndarray, " r"], Bool[ndarray, " r"] | None]:
     """Positions by (distance, position), infinite ones left out; and which are as far as the one before (None: none is).
 
     >>> ranked(np.array([2.0, 1.0, np.inf, 1.0]))
@@ -172,7 +172,7 @@ def ranked(d: Float[ndarray, "n"]) -> tuple[Int[ndarray, "r"], Bool[ndarray, "r"
     return order, tied if tied.any() else None
 
 
-def equal_rows(X: Any) -> Int[ndarray, "n"]:
+def equal_rows(X: Any) -> Int[ndarray, " n"]:
     """For each row the first that equals it in every column, itself if there is none before it; n p operations.
 
     >>> equal_rows(np.array([[1, 0], [0, 1], [1, 0]]))

@@ -144,7 +144,7 @@ def width(n: int) -> int:
 
 
 def cholesky(
-    L: Panels, kernel: Kernel, own: Float[ndarray, "n"], *, entry: float = 0.0, report: Report | None = None
+    L: Panels, kernel: Kernel, own: Float[ndarray, " n"], *, entry: float = 0.0, report: Report | None = None
 ) -> None:
     """Make the panels of L that are not there yet, L L' = K + diag(own).
 
@@ -206,7 +206,7 @@ def solve(L: Panels, Y: Float[ndarray, "n k"]) -> Float[ndarray, "n k"]:
 
 
 def product(
-    L: Panels, kernel: Kernel, diagonal: Float[ndarray, "n"], Z: Float[ndarray, "n k"], report: Report | None = None
+    L: Panels, kernel: Kernel, diagonal: Float[ndarray, " n"], Z: Float[ndarray, "n k"], report: Report | None = None
 ) -> Float[ndarray, "n k"]:
     """K Z, K's diagonal given: squares from what L's panels still hold of K, the rest made anew."""
     n = L.n
@@ -227,7 +227,7 @@ def product(
 
 
 def product_rows(
-    L: Panels, kernel: Kernel, diagonal: Float[ndarray, "n"], Z: Float[ndarray, "n k"], j: int
+    L: Panels, kernel: Kernel, diagonal: Float[ndarray, " n"], Z: Float[ndarray, "n k"], j: int
 ) -> Float[ndarray, "b k"]:
     """The rows of K Z that belong to panel j."""
     start, b = L.starts[j], L[j].shape[1]
@@ -241,7 +241,7 @@ def product_rows(
     return np.asarray(out)
 
 
-def inverse_diagonal(L: Panels, first: int = 0, report: Report | None = None) -> Float[ndarray, "rest"]:
+def inverse_diagonal(L: Panels, first: int = 0, report: Report | None = None) -> Float[ndarray, " rest"]:
     """diag((L L')^-1) from row ``first`` on; **destroys the panels** that are held in memory.
 
     Entry i is the squared length of column i of L^-1, of which a panel is solved for at a time. Columns of earlier panels

@@ -34,7 +34,7 @@ def project(
     return out
 
 
-def partition(T: Float[ndarray, "n few"], size: int) -> list[Int[ndarray, "some"]]:
+def partition(T: Float[ndarray, "n few"], size: int) -> list[Int[ndarray, " some"]]:
     """ceil(n / size) blocks of about n / ceil(n / size) rows each, in the order of the tree: blocks side by side are near.
 
     >>> [block.tolist() for block in partition(np.array([[0.0], [9.0], [1.0], [8.0]], np.float32), 2)]

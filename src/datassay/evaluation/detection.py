@@ -34,8 +34,10 @@ def plant(
         that of the first. Of amounts both are the label of another row. "near", as people err: rows with many neighbours of other
         classes first, and the label of such a neighbour. "confused": any row, and the label of a class that is often among the
         neighbours of its class. "features": normal noise of ``sigma`` standard deviations of
-        all entries of X is added to every column. "mixed": half of the rows "uniform", half "features". "human": the labels in
-        ``human``, which disagree with the data's own in some rows; of ``rate`` 0 all of these are taken, else so many are drawn.
+        all numbers of X is added to every column of numbers; a cell of a text column becomes that of a row drawn at random with
+        probability 1 - 1 / sqrt(1 + sigma^2), so that it tells as much of what it was as a number does. "mixed": half of the rows
+        "uniform", half "features". "human": the labels in ``human``, which disagree with the data's own in some rows; of ``rate`` 0
+        all of these are taken, else so many are drawn.
     rate
         Share of the rows, above 0 and below 1; "human": 0 too.
     seed
@@ -171,11 +173,28 @@ def _spared(data: Dataset, order: ndarray, k: int) -> ndarray:
 
 
 def _noisy(data: Dataset, rows: ndarray, sigma: float, rng: np.random.Generator) -> Dataset:
-    """These rows with noise in every column. What is shown becomes the numbers: pictures of noise are seen as such."""
+    """These rows with noise in all columns, text as text. What is shown becomes the numbers: pictures of noise are seen as such."""
     if sp.issparse(data.X):
         raise DataError("noise in features makes sparse columns dense: pass a dense X.")
     X = np.array(data.X, np.float64 if data.X.dtype == np.float64 else np.float32)
-    X[rows] += sigma * X.std() * rng.standard_normal((len(rows), X.shape[1]))
+    number = np.ones(X.shape[1], bool)
+    for columns in data.one_hot:
+        number[columns] = False
+    if not data.one_hot:
+        X[rows] += sigma * X.std() * rng.standard_normal((len(rows), X.shape[1]))
+    elif number.any():
+        X[np.ix_(rows, number)] += sigma * X[:, number].std() * rng.standard_normal((len(rows), int(number.sum())))
+    for columns in data.one_hot:
+        redrawn = rows[rng.random(len(rows)) < 1 - 1 / np.sqrt(1 + sigma**2)]
+        X[redrawn, columns] = data.X[rng.integers(len(X), size=len(redrawn)), columns]
+    if data.one_hot and not number.any():
+        movable = [columns for columns in data.one_hot if columns.stop - columns.start > 1]
+        if not movable:
+            raise DataError("noise in features needs a column with two values at least, and each column here has one only.")
+        for row in rows[(X[rows] == data.X[rows]).all(axis=1)]:  # a row that is called wrong is not what it was
+            columns = movable[rng.integers(len(movable))]
+            others = np.flatnonzero((data.X[:, columns] != data.X[row, columns]).any(axis=1))
+            X[row, columns] = data.X[rng.choice(others), columns]
     return data.with_matrix(X)
 
 

@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,7 +30,7 @@ from datassay.networks.defaults import autoencoder, mlp, resnet
 LOWEST = math.log(1e-12)  # log-probability of what a network holds for impossible
 WHOLE = 2**31  # bytes up to which all rows are held as one tensor on the device; more are turned into floats batch by batch
 
-Model = nn.Module | Callable[[int], nn.Module]
+Model: TypeAlias = nn.Module | Callable[[int], nn.Module]
 
 
 @dataclasses.dataclass(frozen=True)
