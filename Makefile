@@ -39,7 +39,7 @@ test-slow: .venv/ready
 	.venv/bin/python -m pytest -m slow
 
 # of those that need no torch: its oldest version comes with gigabytes of CUDA
-OLDEST = values semivalues bench_statistics engines knn_shapley progress effects cg_score readers report
+OLDEST = values semivalues bench_statistics engines knn_shapley progress cg_score readers report
 
 .venv-oldest/ready: pyproject.toml benchmarks/oldest.py
 	$(PYTHON) -m venv .venv-oldest
