@@ -39,8 +39,7 @@ test-slow: .venv/ready
 	.venv/bin/python -m pytest -m slow
 
 # of those that need no torch: its oldest version comes with gigabytes of CUDA
-OLDEST = values semivalues bench_statistics engines knn_shapley progress effects designs linear cg_score cg_score_approx audit plan \
-	ame submodels held_out knockoffs readers report files games public cli
+OLDEST = values semivalues bench_statistics engines knn_shapley progress cg_score readers report
 
 .venv-oldest/ready: pyproject.toml benchmarks/oldest.py
 	$(PYTHON) -m venv .venv-oldest

@@ -26,7 +26,8 @@ def setup(app: Any) -> dict[str, Any]:
     """Called by Sphinx before it looks at any page."""
     (OUT / "site").mkdir(parents=True, exist_ok=True)
     _write(OUT / "cli.md", "\n".join(cli_page()))
-    _write(OUT / "methods.md", "\n".join(methods_table()))
+    _write(OUT / "methods.md", "\n".join([*methods_table(), "", *methods_pages()]))
+    _write(OUT / "functions.rst", "\n".join(methods_functions()))
     _write(OUT / "changelog.md", changelog())
     _write(OUT / "dataset.rst", "\n".join(in_order("datassay.Dataset", Dataset)))
     run("demo", "--out", str(OUT / "site" / "demo"))
@@ -96,6 +97,18 @@ def methods_table() -> Iterator[str]:
             logging.getLogger(__name__).warning("the method %s has no page docs/methods/%s", name, page)
         cells = (method.says, method.needs, method.cost, method.sign, method.paper)
         yield f"| [`{name}`](/methods/{page}) | " + " | ".join(_plain(c) for c in cells) + " |"
+
+
+def methods_pages() -> Iterator[str]:
+    """The pages of the methods in the navigation, in the order of METHODS."""
+    yield from ("```{toctree}", ":hidden:", "", *METHODS, "```")
+
+
+def methods_functions() -> Iterator[str]:
+    """The reference of each method's function."""
+    own = (method for method in METHODS.values() if isinstance(method.function, str))
+    for method in own:
+        yield from (f".. autofunction:: datassay.methods.{method.function}.{method.function}", "")
 
 
 def _plain(cell: str) -> str:

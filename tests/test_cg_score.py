@@ -312,6 +312,7 @@ def test_torch_path_agrees(known):
 
 
 def test_a_card_that_is_too_small_is_passed_over_unless_it_was_asked_for(monkeypatch):
+    pytest.importorskip("torch")
     X, codes, _ = problem()
     data = da.Dataset(X, codes)
     monkeypatch.setattr("datassay.engines.machine.device_memory", lambda device: 16_000)

@@ -133,26 +133,22 @@ def test_demo(tmp_path):
 def test_methods_and_help_name_what_there_is():
     from datassay.methods import METHODS
 
-    listed = run("methods").stdout
-    assert all(name in listed for name in METHODS)
+    rows = [line.split("│")[1].strip() for line in run("methods").stdout.splitlines() if line.count("│") > 2]
+    assert [name for name in rows if name] == list(METHODS)
     for command in ("demo", "value", "audit", "plan", "bench", "report", "methods", "check"):
         assert run(command, "--help").returncode == 0
 
 
 def test_the_readme_names_every_command():
     readme = ROOT.joinpath("README.md").read_text()
-    assert all(
-        f"datassay {command}" in readme for command in ("demo", "value", "audit", "plan", "bench", "report", "methods")
-    )
+    for command in ("demo", "value", "audit", "plan", "bench", "report", "methods"):
+        assert re.search(rf"\bdatassay {command}\b", readme), command
 
 
-def test_the_pages_list_every_method():
+def test_every_method_has_a_page():
     from datassay.methods import METHODS
 
-    listed = ROOT.joinpath("docs/methods/index.md").read_text().split("```{toctree}")[1].splitlines()
-    pages = {method.function.replace("_", "-") for method in METHODS.values()}
-    assert pages <= set(listed)
-    assert all(ROOT.joinpath("docs/methods", f"{page}.md").is_file() for page in pages)
+    assert all(ROOT.joinpath("docs/methods", f"{name}.md").is_file() for name in METHODS)
     assert f"{len(METHODS)} methods, called in the same way" in ROOT.joinpath("README.md").read_text()
 
 

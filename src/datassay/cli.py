@@ -678,6 +678,7 @@ def check(
         typer.Option("--output", "-o", help="File to write; default: sample.csv, with --answers checked.parquet."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Which rows are drawn; a larger -n with the same seed goes on.")] = 0,
+    force: Force = False,
 ) -> None:
     """Look at a few rows, and know how many labels are wrong.
 
@@ -688,7 +689,7 @@ def check(
     from datassay.values import Values
 
     written = output or Path("sample.csv" if answers is None else "checked.parquet")
-    _writable([written], [values, answers])
+    _paths([values, answers], [written], force)
     found = Values.load(values)
     if answers is None:
         write_sheet(found, number, written, seed)
@@ -698,7 +699,7 @@ def check(
     found = checked(found, read_answers(answers))
     for line in in_words(found):
         out.print(escape(line))
-    out.print(escape(f"Wrote {found.save(written)}."))
+    out.print(escape(f"Wrote {found.save(written, force=force)}."))
 
 
 def main() -> None:
