@@ -158,3 +158,22 @@ def test_many_rows_are_fitted_on_a_sample_and_valued_all(monkeypatch):
     assert len(part.probability) == 6000
     assert part.rate == pytest.approx(whole.rate, abs=0.02)
     assert part.low <= np.sum(given != right) <= part.high
+
+
+def test_wrong_targets_are_counted_and_heavy_tails_are_not():
+    held, low = [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        wrong = rng.random(800) < 0.08
+        found = nm.outliers(np.where(wrong, 6.0, 1.0) * rng.normal(size=800))
+        held.append(found.low <= wrong.sum() <= found.high)
+        low.append(nm.outliers(rng.standard_t(4, size=800)).low)
+    assert np.mean(held) >= 0.95
+    assert np.mean(np.array(low) == 0) >= 0.95
+    assert not nm.outliers(np.zeros(30)).told
+    assert len(nm.outliers(np.zeros(0)).probability) == 0
+    rng = np.random.default_rng(0)
+    r = np.r_[rng.normal(size=300), 20.0]
+    found = nm.outliers(r)
+    assert found.flagged.nonzero()[0].tolist() == [300]
+    assert nm.outliers(3 * r + 5).probability == pytest.approx(found.probability, abs=1e-3)

@@ -30,12 +30,13 @@ Sources: Natarajan et al. (2013) and Patrini et al. (2017) for T; Guo et al. (20
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy.optimize import brentq, minimize
+from scipy.stats import t as student
 
 MOST = 0.9  #: of e
 DROP = 1.92  #: of the log likelihood at the ends of a 95 % interval: half the quantile of chi-squared with one degree of freedom
@@ -44,6 +45,7 @@ PRIOR = 10.0  #: labels' worth, for each class, of the prior towards one rate
 GAIN = 3.0  #: log likelihood out of sample that a matrix must win
 LIKELY = 0.6  #: probability above which a row may be flagged
 FACTOR = 4.0  #: of the odds, at most
+RULE = "most likely wrong, by a noise model on predictions without the row"  #: by which rows are flagged
 FEW = 50  #: classes, at most, of a matrix
 Matrix = Float[ndarray, "n K"]
 Codes = Int[ndarray, " n"]
@@ -63,6 +65,28 @@ class NoiseModel(NamedTuple):
     high: float  #: wrong labels at most
     flagged: Bool[ndarray, " n"]  #: most likely wrong
     told: bool  #: the two bounds are so near to each other that the number is known
+
+    def columns(self) -> dict[str, ndarray]:
+        """For `Values.columns`."""
+        return {
+            "probability_wrong": self.probability,
+            "probability_wrong_least": self.ambiguity,
+            "probability_wrong_most": self.noise,
+        }
+
+    def wrong_labels(self) -> dict[str, Any]:
+        """For ``stats``: numbers of rows."""
+        return _counts(self.low, self.high, self.flagged, self.told, len(self.probability) * self.rate)
+
+
+def _counts(low: float, high: float, flagged: ndarray, told: bool, random: float) -> dict[str, Any]:
+    return {
+        "low": int(np.floor(low)),
+        "high": int(np.ceil(high)),
+        "likely": int(flagged.sum()),
+        "told": told,
+        "random": round(random, 1),
+    }
 
 
 def fit(L: Matrix, codes: Codes, *, seed: int = 0) -> NoiseModel:
@@ -252,3 +276,81 @@ def _finite(L: Matrix) -> Matrix:
         return L
     there = L[np.isfinite(L)]
     return np.where(np.isfinite(L), L, there.min() if len(there) else 0.0)
+
+
+class Outliers(NamedTuple):
+    """Of n residuals: which are too large for the rest."""
+
+    probability: Float[ndarray, " n"]  #: that the target is wrong
+    random: float  #: expected number of wrong targets, where the mixture is right
+    low: float  #: wrong targets at least
+    high: float  #: wrong targets at most
+    flagged: Bool[ndarray, " n"]
+    told: bool
+
+    def columns(self) -> dict[str, ndarray]:
+        """For `Values.columns`."""
+        return {"probability_wrong": self.probability}
+
+    def wrong_labels(self) -> dict[str, Any]:
+        """For ``stats``: numbers of rows."""
+        return _counts(self.low, self.high, self.flagged, self.told, self.random)
+
+
+def outliers(residuals: Float[ndarray, " n"]) -> Outliers:
+    """Residuals of predictions without the row, as a mixture of two normal distributions about their median.
+
+    (1 - e) N(0, s) + e N(0, S) with S of 2 s at least; probability: of the wide one. Low: by the likelihood of e (95 %), but 0 where a
+    Student distribution, whose tails are no errors, predicts as well (by the Bayesian information criterion). High: by the same likelihood,
+    or the rows beyond three s where these are more.
+
+    >>> rng = np.random.default_rng(0)
+    >>> found = outliers(np.r_[rng.normal(size=950), 8 * rng.normal(size=50)])
+    >>> found.low < 50 < found.high, 35 < found.random < 65
+    (True, True)
+    """
+    n = len(residuals)
+    r = np.asarray(residuals, np.float64) - (np.median(residuals) if n else 0.0)
+    usual = 1.4826 * np.median(np.abs(r)) if n else 0.0
+    if usual <= 0:  # half of the rows are predicted exactly
+        none = np.zeros(n)
+        return Outliers(none, 0.0, 0.0, float(n), np.zeros(n, bool), False)
+    x = r / usual
+
+    def fitted(e: float | None) -> tuple[float, float, float, float]:
+        """e, s, S and the log likelihood; with e held where it is given."""
+        best = (0.0, 1.0, 2.0, -np.inf)
+        for start in (3.0, 10.0):
+            share, s, S, last = 0.1 if e is None else e, 1.0, start, -np.inf
+            for _ in range(300):
+                narrow, wide = (1 - share) * _normal(x, s), share * _normal(x, S)
+                top = float(np.log(np.maximum(narrow + wide, 1e-300)).sum())
+                w = wide / np.maximum(narrow + wide, 1e-300)
+                if top - last < 1e-4:
+                    break
+                share, last = (float(w.mean()) if e is None else e), top
+                s = float(np.sqrt(((1 - w) * x**2).sum() / max((1 - w).sum(), 1e-12)))
+                S = max(2 * s, float(np.sqrt((w * x**2).sum() / max(w.sum(), 1e-12))))
+            best = max(best, (share, s, S, last), key=lambda found: found[3])
+        return best
+
+    e, s, S, top = fitted(None)
+    wide, narrow = e * _normal(x, S), (1 - e) * _normal(x, s)
+    probability = wide / np.maximum(wide + narrow, 1e-300)
+    df, _, scale = student.fit(x, floc=0.0)
+    heavy = float(student.logpdf(x, df, 0.0, scale).sum()) >= top - 0.5 * np.log(max(n, 2))
+
+    def drop(share: float) -> float:
+        return top - fitted(share)[3] - DROP
+
+    low = 0.0 if heavy or e < 1e-3 or drop(1e-4) <= 0 else brentq(drop, 1e-4, e, xtol=1e-3)
+    high = 0.9 if drop(0.9) <= 0 else brentq(drop, e, 0.9, xtol=1e-3)
+    beyond = float(np.sum(np.abs(x) > 3))
+    bottom, most = min(low * n, probability.sum()), max(high * n, beyond)
+    flagged = (probability > LIKELY) & (np.abs(x) > 2)
+    told = most - bottom <= 0.03 * n or (most <= 1.5 * probability.sum() and bottom >= 0.5 * probability.sum())
+    return Outliers(probability, float(probability.sum()), bottom, most, flagged, bool(told))
+
+
+def _normal(x: ndarray, scale: float) -> ndarray:
+    return np.exp(-0.5 * (x / scale) ** 2) / (scale * np.sqrt(2 * np.pi))
