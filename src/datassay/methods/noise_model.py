@@ -57,8 +57,8 @@ def noise_model(
     Values
         scores (n,): 1 - ``probability_wrong``, high = worth keeping. Columns: ``probability_wrong``, between ``probability_wrong_least``
         (where classes overlap, labels are right unless noise made them) and ``probability_wrong_most`` (where classes overlap, labels
-        are drawn anew), and ``self_confidence``. ``stats["wrong_labels"]``: counts ``low``, ``high``, ``likely`` (flagged rows) and ``told``
-        (the bounds are near to each other). Suggested label: the likeliest class. Flagged: most likely wrong.
+        are drawn anew), and ``self_confidence``. ``stats["wrong_labels"]``: counts ``low``, ``high``, ``likely`` (flagged rows), and
+        ``told`` (the bounds are near to each other). Suggested label: the likeliest class. Flagged: most likely wrong.
 
     Examples
     --------
