@@ -16,7 +16,7 @@ import re
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, Union, get_args, get_origin, get_type_hints
@@ -27,6 +27,7 @@ from numpy import ndarray
 from datassay.checks import DataError, one_of
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
+from datassay.engines.submodels import Store
 from datassay.files import check_paths
 from datassay.values import Values
 
@@ -119,7 +120,7 @@ def method(name: str, shared: Mapping[str, str] = ALL) -> Callable[[Callable[P, 
                 )
             check(name, given, hints())
             own_files(given, data.source)
-            with numbers_that_fit(name):
+            with numbers_that_fit(name), no_empty_store(given.get("store")):
                 found = f(*args, **kwargs)
             stats = (
                 found.stats
@@ -193,6 +194,22 @@ def numbers_that_fit(name: str) -> Iterator[None]:
         if isinstance(error, DataError) or not re.search(r"\b(infs?|NaNs?|infinity)\b", str(error)):
             raise
         raise DataError(f"{name}: {RAN_AWAY} ({str(error).splitlines()[0]}).") from error
+
+
+@contextmanager
+def no_empty_store(path: Any) -> Iterator[None]:
+    """A wrong call leaves no new store without trainings behind."""
+    fresh = isinstance(path, (str, Path)) and not os.path.lexists(path)
+    try:
+        yield
+    except (DataError, TypeError):
+        if fresh and Path(path).is_file():
+            with suppress(OSError, ValueError):
+                with closing(Store(path)) as store:
+                    empty = len(store) == 0
+                for end in ("", "-wal", "-shm") if empty else ():
+                    Path(f"{path}{end}").unlink(missing_ok=True)
+        raise
 
 
 def told(name: str, data: Dataset, scores: ndarray, stats: Mapping[str, Any]) -> dict[str, Any]:
