@@ -102,6 +102,7 @@ CALLS = [
     (*VALUE, "-m", "random", "-o", "t.parquet"),
     (*VALUE, "-m", "random", "-o", "v.parquet", "--report", "index.html"),
     (*VALUE, "-m", "random", "-o", "v.parquet", "--report", "r.html"),
+    (*VALUE, "-m", "random", "-o", "v.parquet", "--report", "."),
     (*VALUE, "-m", "random", "-o", "v.html", "--report", "v.html"),
     ("value", "d/X.npy", "--label", "y.npy", "-m", "random", "-o", "d/y.npy"),
     ("value", "d/X.npy", "--label", "y.npy", "-m", "random", "-o", "d/y.npy", "--force"),
@@ -232,14 +233,16 @@ def stopping(after):
     """`train` of a study that Ctrl-C stops after so many trainings."""
 
     def train(store, key, subsets, *more, **options):
-        for part in real_train(store, key, subsets, *more, **options):
-            yield part
-            if len(subsets.p) > 100 and part.done >= after:
-                raise KeyboardInterrupt
+        with contextlib.closing(real_train(store, key, subsets, *more, **options)) as parts:
+            for part in parts:
+                yield part
+                if len(subsets.p) > 100 and part.done >= after:
+                    raise KeyboardInterrupt
 
     return train
 
 
+@pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
 def test_ctrl_c_passes_through_bench_and_audit(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "train", stopping(40))
     data = da.Dataset(*load_iris(return_X_y=True))
@@ -296,3 +299,16 @@ def test_scores_of_somebodys_method_are_finite_too():
 def test_scores_that_are_all_equal_come_with_a_warning():
     assert "all scores are" in da.value(two_classes(), "dvgs", epochs=0).stats["warning"]
     assert "warning" not in da.value(two_classes(), "random").stats
+
+
+def test_leave_one_out_in_blocks_has_the_same_bits(monkeypatch):
+    data = two_classes()
+    whole = da.value(data, "leave-one-out").scores
+    monkeypatch.setattr(sys.modules["datassay.methods.leave_one_out"], "MASKS", 1)
+    assert (da.value(data, "leave-one-out").scores == whole).all()
+
+
+def test_a_wrong_call_leaves_no_store(tmp_path):
+    with pytest.raises(da.DataError):
+        da.value(two_classes(), "ame", epsilon=-1, store=tmp_path / "s.sqlite")
+    assert not list(tmp_path.iterdir())

@@ -639,3 +639,15 @@ def test_labels_that_a_number_would_merge_stay_as_they_are_written(tmp_path, lab
     assert {type(label) for label in data.y.tolist()} == {kind}
     assert set(data.y.tolist()) == {kind(label) for label in labels}
     assert len(np.unique(data.codes)) == 2
+
+
+def test_dates_before_1678_and_after_2262(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = [f"{i},{('0001-01-01', '9999-12-31')[i % 2]},{'ab'[i % 2]}" for i in range(20)]
+    path.write_text("\n".join(["p,day,label", *rows]) + "\n")
+    data = da.read(path, label="label")
+    assert data.X.shape == (20, 2)
+    assert np.unique(data.X[:, 1]).size == 2
+    assert len(da.read(path, label="day").classes) == 2
+    near = pd.DataFrame({"day": np.array(["1970-01-03", "1970-01-04"] * 5, "datetime64[s]")})
+    assert da.Dataset(near, np.arange(10) % 2, standardise=False).X[:2, 0].tolist() == [2.0, 3.0]

@@ -1,5 +1,6 @@
 """Runs that are stopped, and output that goes nowhere: nothing is lost, nothing stays behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -79,16 +80,18 @@ def test_no_worker_stays(rows, how):
         assert "stopped early" in out or "kept in 's.sqlite': the same call goes on" in err
 
 
+@pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
 def test_half_a_run_does_not_replace_a_whole_one(rows, monkeypatch, capsys):
     from datassay.cli import main
     from datassay.engines.submodels import train
     from datassay.subsets import study
 
     def stopping(store, key, subsets, *more, **options):
-        for part in train(store, key, subsets, *more, **options):
-            yield part
-            if len(subsets.p) >= 200 and part.done >= 50:
-                raise KeyboardInterrupt
+        with contextlib.closing(train(store, key, subsets, *more, **options)) as parts:
+            for part in parts:
+                yield part
+                if len(subsets.p) >= 200 and part.done >= 50:
+                    raise KeyboardInterrupt
 
     def call(*more):
         monkeypatch.setattr(

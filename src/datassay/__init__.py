@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from datassay.methods.lava import lava as lava
     from datassay.methods.leave_one_out import leave_one_out as leave_one_out
     from datassay.methods.lossval import lossval as lossval
+    from datassay.methods.noise_model import noise_model as noise_model
     from datassay.methods.random import random as random
     from datassay.methods.self_confidence import self_confidence as self_confidence
     from datassay.methods.shapley import shapley as shapley

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, cast
+from typing import IO, TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -203,10 +203,14 @@ def value(
     if scheduler is not None and backend not in ("dask", "ray"):
         raise DataError("--scheduler is the address of a cluster: it goes with --backend dask or --backend ray.")
     check_jobs("value", jobs)
+    if backend == "ray" and scheduler is None:
+        out.print(
+            "Ray's services listen on all addresses of this machine while this runs: on a network of others take dask."
+        )
     options = options_of(set_ or [])
     _paths(
         [data, *_beside(data, label, id), val, features, val_features],
-        [output, report, report and report.with_suffix(".json")],
+        [output, report, _json(report)],
         force,
         options,
     )
@@ -303,7 +307,7 @@ def report(
     """
     from datassay.values import Values
 
-    _paths([values, data, val, features, val_features], [output, output.with_suffix(".json")], force)
+    _paths([values, data, val, features, val_features], [output, _json(output)], force)
     found = Values.load(values)
     was = found.stats.get("source", {})
     given = {
@@ -314,7 +318,7 @@ def report(
     asked["missing"], asked["encoding"] = asked["missing"] or "error", asked["encoding"] or "utf-8"
     reads = [values, data, *_beside(data, asked["label"], asked["id"])]
     reads += [Path(str(asked[name])) for name in ("val", "features", "val_features") if asked[name] is not None]
-    _paths(reads, [output, output.with_suffix(".json")], force)
+    _paths(reads, [output, _json(output)], force)
     rows = _read(data, **asked)
     _report(found, rows, output, top, force)
 
@@ -498,7 +502,10 @@ def bench(
     with _stopping(f"the cells that were done are kept in {str(output / 'cells')!r}: the same call goes on there"):
         found = evaluate(**asked)
     found.save(output, force=force)
-    written = found.page(output / "index.html", title="datassay bench", force=force)
+    try:
+        written = found.page(output / "index.html", title="datassay bench", force=force)
+    except DataError as error:
+        _fail(f"the tables are in {str(output)!r}, and there is no page: {error}", 1)
     for name in dict.fromkeys(found.results["task"]):
         _table(_summary(found, name), title=f"{name}: {TASKS[name].main}, mean over seeds, kinds and rates")
     if len(failed := found.failures()):
@@ -596,6 +603,11 @@ def _paths(
     for name in WRITES:
         if name in named:
             check_target(named[name])
+
+
+def _json(page: Path | None) -> Path | None:
+    """The file beside a page; a folder has none."""
+    return None if page is None or page.is_dir() or not page.name else page.with_suffix(".json")
 
 
 def _beside(data: Path, label: Any, id: Any) -> list[Path]:
@@ -756,5 +768,5 @@ def _said(message: str, status: int) -> int:
     return status
 
 
-def _fail(message: str, status: int) -> None:
+def _fail(message: str, status: int) -> NoReturn:
     sys.exit(_said(message, status))

@@ -26,6 +26,8 @@ def in_seconds(given: str | float, name: str) -> float:
     """
     >>> in_seconds("10 min", "budget"), in_seconds(90, "budget")
     (600.0, 90.0)
+    >>> in_seconds("90", "budget")
+    90.0
     """
     return _amount(given, _SECONDS, name, "'10 min', '2 h' or seconds")
 
@@ -40,6 +42,8 @@ def in_bytes(given: str | float, name: str) -> float:
 
 def _amount(given: str | float, units: Mapping[str, float], name: str, example: str) -> float:
     if isinstance(given, (int, float)) and not isinstance(given, bool) and given > 0:
+        return float(given)
+    if isinstance(given, str) and re.fullmatch(r"\s*[0-9]*\.?[0-9]+\s*", given) and float(given) > 0:  # as on a command line
         return float(given)
     found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]+)\s*", str(given))
     if found is None or found[2].lower() not in units or float(found[1]) <= 0:

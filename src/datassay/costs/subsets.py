@@ -45,8 +45,13 @@ def banzhaf(data: Dataset, rates: Rates) -> list[Cost]:
 
 def leave_one_out(data: Dataset, rates: Rates) -> list[Cost]:
     """A training on all other rows for each row, to a fine tolerance; ridge regression: one fit."""
-    trainings = 1 if data.task == "regression" else len(data)
-    return [_cost(data, rates, trainings + FOLDS, share=1.0, asked=_val(data))]
+    n = len(data)
+    trainings = 1 if data.task == "regression" else n
+    cost = _cost(data, rates, trainings + FOLDS, share=1.0, asked=_val(data))
+    masks = (
+        8.0 * n * _val(data) if trainings == 1 else n**2 / 8 + min(n**2, 3 * 256 * 2**20)
+    )  # kept as bits, worked on as bytes
+    return [cost._replace(memory=cost.memory + masks)]
 
 
 def datamodels(data: Dataset, rates: Rates) -> list[Cost]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any, Literal
 
 import numpy as np
@@ -252,15 +253,25 @@ class Encoder:
         return matrix
 
 
+_DAY_0 = date(1970, 1, 1).toordinal()
+_A_DAY = {"s": 86400, "ms": 86400e3, "us": 86400e6, "ns": 86400e9}  # in units of a column of dates
+
+
 def _to_float(column: pd.Series) -> pd.Series:
     """Numbers, and dates as days, in float64."""
     if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) == "date":
-        column = pd.to_datetime(column)
+        try:
+            column = pd.to_datetime(column)
+        except (pd.errors.OutOfBoundsDatetime, OverflowError):
+            return column.map(lambda day: np.nan if pd.isna(day) else float(day.toordinal() - _DAY_0)).astype(np.float64)
     if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
         start = (
             column.dropna().iloc[0] * 0 if pd.api.types.is_timedelta64_dtype(column) else pd.Timestamp(0, tz=column.dt.tz)
         )
-        return (column - start) / pd.Timedelta(days=1)
+        try:
+            return (column - start) / pd.Timedelta(days=1)
+        except (pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta, OverflowError):  # before 1678, after 2262
+            return (column.astype("int64").where(column.notna(), np.nan) / _A_DAY[column.dt.unit]).astype(np.float64)
     if column.dtype == object or pd.api.types.is_string_dtype(column):
         return pd.to_numeric(column, errors="coerce").astype(np.float64)
     return column.astype("Float64").astype(np.float64) if column.isna().any() else column.astype(np.float64)

@@ -201,7 +201,10 @@ def _parts(
         raise DataError(
             f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))}, a folder of Parquet parts or one of images."
         )
-    frame = table.to_pandas().reset_index(drop=True)  # rows of files are numbered, also where pandas kept an index
+    try:
+        frame = table.to_pandas().reset_index(drop=True)  # rows of files are numbered, also where pandas kept an index
+    except Exception as error:  # what pandas keeps beside the table may be damaged, too
+        raise DataError(f"{path} can't be read as a table: {type(error).__name__}: {error}.") from None
     if len(frame) == 0:
         raise DataError(f"{path} has column names but no rows.")
     names = [str(c) for c in frame.columns]
@@ -383,7 +386,7 @@ def _npy(
 def _array(path: Path, mapped: bool = False) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # a damaged head shows in many ways
         if "Python objects" in str(error) or "Object arrays" in str(error):
             raise DataError(f"{path} holds Python objects, which can run code when opened: save numbers or text.") from None
         raise DataError(f"{path} can't be read as npy: it is no array.") from None
@@ -438,7 +441,7 @@ def _feature_file(path: Path) -> Any:
     if path.suffix == ".npy":
         try:
             return np.load(path, mmap_mode="r" if path.stat().st_size > LARGE else None, allow_pickle=False)
-        except (ValueError, OSError, EOFError):
+        except Exception:  # a damaged head shows in many ways
             raise DataError(f"{path} can't be read as an array of numbers.") from None
     if path.suffix in (".parquet", ".pq"):
         if (numbers := parquet.read_numbers(path, [])) is not None:

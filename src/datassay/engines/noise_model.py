@@ -46,6 +46,7 @@ GAIN = 3.0  #: log likelihood out of sample that a matrix must win
 LIKELY = 0.6  #: probability above which a row may be flagged
 FACTOR = 4.0  #: of the odds, at most
 RULE = "most likely wrong, by a noise model on predictions without the row"  #: by which rows are flagged
+TINY = 1e-6  #: a probability below this says no more than this
 FEW = 50  #: classes, at most, of a matrix
 Matrix = Float[ndarray, "n K"]
 Codes = Int[ndarray, " n"]
@@ -125,6 +126,13 @@ def fit(L: Matrix, codes: Codes, *, seed: int = 0) -> NoiseModel:
     flagged = (probability > LIKELY) & (odds(p, codes) > min(FACTOR, 1 / max(1 - other, 1e-9) ** 2))
     told = top - bottom <= 0.03 * n or (top - r.sum() <= 0.5 * r.sum() and r.sum() - bottom <= 0.5 * r.sum())
     return NoiseModel(probability, r, R, p, s, float(r.mean()), T, min(bottom, r.sum()), top, flagged, bool(told))
+
+
+def of_probabilities(p: Matrix, codes: Codes, *, votes: int | None = None) -> NoiseModel:
+    """Fit the model to out-of-sample probabilities, or to shares of so many votes at least: half a vote is added to each class."""
+    K = p.shape[1]
+    smooth = np.maximum(p, TINY) if votes is None else (p * votes + 0.5) / (votes + 0.5 * K)
+    return fit(np.log(smooth), codes)
 
 
 def softmax(L: Matrix, s: float) -> Matrix:

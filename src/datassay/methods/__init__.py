@@ -359,6 +359,17 @@ OWN = {
         sign="high = the label is probable",
         paper="Northcutt, Jiang & Chuang, JAIR 2021",
     ),
+    "noise-model": Method(
+        function="noise_model",
+        says="its label is most likely wrong, by a noise model on what models say that have not seen the row",
+        model="linear",
+        requires=frozenset({"classes"}),
+        note="probabilities= in place of a model",
+        cost="5 trainings (folds); none with probabilities=",
+        costs=subset_costs.self_confidence,
+        sign="high = the label is right",
+        paper="Natarajan et al., NeurIPS 2013; Patrini et al., CVPR 2017",
+    ),
     "confident-learning": Method(
         function="confident_learning",
         says="models that were trained without this row are confident of another label",

@@ -16,6 +16,7 @@ from typing import Any, Literal, Unpack
 
 from datassay.checks import Count
 from datassay.data.dataset import Dataset
+from datassay.engines import noise_model
 from datassay.engines.robust import top
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.held_out import outside, utility_of_rows
@@ -33,6 +34,7 @@ def c_score(
     n_models: Count = 450,
     inclusion: float | Sequence[float] = GRID,
     utility: Literal["accuracy", "probability", "margin"] | None = None,
+    flag: Literal["likely", "other"] = "likely",
     **shared: Unpack[Stopped],
 ) -> Finding:
     """Consistency of every row: how often models of random subsets of the other rows predict its label.
@@ -48,13 +50,17 @@ def c_score(
     utility
         What a model is worth for a row: "accuracy" (None), whether it says the label; "probability" of the label; "margin", its
         log-odds.
+    flag
+        "likely": most likely wrong, by a noise model on the votes (engines.noise_model). "other": more models without the row vote for
+        another class than for the given one.
 
     Returns
     -------
     Values
         scores = the column ``c_score`` (n,), high = regular = worth keeping, as in the paper; standard errors in ``stats``, and how many
         rows were in every subset of some probability: their score is the mean over the others. Suggested label: the class for which
-        most models vote, weighted as in the score. Flagged: that is another class than the given one.
+        most models vote, weighted as in the score. Columns ``probability_wrong``, between ``probability_wrong_least`` and
+        ``probability_wrong_most``, and ``stats["wrong_labels"]``: see `noise_model`.
 
     Examples
     --------
@@ -73,8 +79,13 @@ def c_score(
     worth = utility_of_rows(data, utility, NAME)
     found, stats = outside(s, lambda a, b: law.draw(len(data), s.seed, a, b), stop, worth, "in every subset", law.parameters)
     most = top(found.votes.round(9), data.codes)
+    noise = noise_model.of_probabilities(found.votes, data.codes, votes=int(found.trainings.sum(0).min()))
     stats |= {
+        "wrong_labels": noise.wrong_labels(),
         "in_every_subset": {f"{p:g}": int((one == 0).sum()) for p, one in zip(law.parameters, found.trainings, strict=True)},
         "flag_rule": "more models without the row vote for another class than for the given one",
     }
-    return Finding(found.value.copy(), most != data.codes, {"c_score": found.value}, data.labels_of(most), stats)
+    flagged = most != data.codes
+    if flag == "likely":
+        flagged, stats["flag_rule"] = noise.flagged, noise_model.RULE
+    return Finding(found.value.copy(), flagged, {"c_score": found.value} | noise.columns(), data.labels_of(most), stats)

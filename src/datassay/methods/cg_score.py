@@ -27,7 +27,7 @@ from datassay.costs import cg_score as cg_score_costs
 from datassay.costs.cg_score import Way, factor_bytes, on_card, scheme_memory, way
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
-from datassay.engines import gram, machine
+from datassay.engines import gram, machine, noise_model
 from datassay.engines.class_draws import draw, over_draws
 from datassay.engines.copies import conflicts
 from datassay.engines.gp_loo import Choice, SingularGramError, Trusted, Work, choose, energy_terms, leave_one_out
@@ -53,7 +53,7 @@ def cg_score(
     repeats: Count = 10,
     inverse: bool = True,
     trusted: bool | Literal["auto"] = "auto",
-    flag: Literal["loo", "sign"] = "loo",
+    flag: Literal["likely", "loo", "sign"] = "likely",
     approx: Literal["auto", "exact", "landmarks", "neighbours"] | None = "auto",
     landmarks: Count = 4096,
     choice: Literal["uniform", "kmeans", "leverage"] = "uniform",
@@ -93,6 +93,7 @@ def cg_score(
         they are not valued, they sharpen every prediction. "auto": where there are some and that likelihood rises; never at
         ridge 0.
     flag
+        "likely": most likely wrong, by a noise model on what the other rows predict (engines.noise_model); regression: by the residual.
         "loo": the class predicted from all other rows is another one. "sign": the paper's rule, partial CG-score > 0.
         Regression knows "loo" only: the residual is beyond 3 robust standard deviations.
     approx
@@ -196,11 +197,22 @@ def cg_score(
         suggested = f[:, 0] * data.codes.std() + data.codes.mean()
         columns |= {"loo_prediction": suggested, "loo_residual": data.codes - suggested}
         r = np.sqrt(columns["cg_score"])
-        stats["flag_rule"] = "leave-one-out residual beyond 3 robust standard deviations"
-        return Finding(scores, r > limit(r), columns, suggested, stats, options)
+        large = noise_model.outliers(np.sign(columns["loo_residual"]) * r)
+        columns |= large.columns()
+        stats |= {"wrong_labels": large.wrong_labels(), "flag_rule": noise_model.RULE}
+        flagged = large.flagged
+        if flag == "loo":
+            flagged, stats["flag_rule"] = r > limit(r), "leave-one-out residual beyond 3 robust standard deviations"
+        return Finding(scores, flagged, columns, suggested, stats, options)
     f = np.where(np.isnan(f), -np.inf, f)  # of a class among whose draws the row never was
     columns["loo_margin"], guess = margin(f, own), top(f, own)
-    flagged, stats["flag_rule"] = _flagged(terms, own, guess, flag)
+    noise = noise_model.fit(f, own, seed=seed)
+    columns |= noise.columns()
+    stats["wrong_labels"] = noise.wrong_labels()
+    if flag == "likely":
+        flagged, stats["flag_rule"] = noise.flagged, noise_model.RULE
+    else:
+        flagged, stats["flag_rule"] = _flagged(terms, own, guess, flag)
     if warning := _warning(own, guess):
         stats["warning"] = warning
     return Finding(scores, flagged | outvoted, columns, data.labels_of(guess), stats, options)

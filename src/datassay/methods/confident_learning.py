@@ -28,7 +28,7 @@ from numpy import ndarray
 
 from datassay.checks import Count, DataError, Whole
 from datassay.data.dataset import Dataset
-from datassay.engines import designs
+from datassay.engines import designs, noise_model
 from datassay.engines.margins import confidences
 from datassay.engines.robust import top
 from datassay.methods.definition import SUBSETS, Finding, method
@@ -72,7 +72,8 @@ def confident_learning(
         scores (n,): the column named by ``rank_by``, low = suspicious. Columns: ``self_confidence``, ``normalized_margin``. ``stats``:
         ``classes``, ``thresholds``, ``confident_joint`` (C, given labels by true ones), ``calibrated_joint`` (n Q in whole rows),
         ``noise_matrix`` (probability of each given label for each true one, columns sum to 1), ``estimated_errors`` (rows off the
-        diagonal of n Q). Suggested label: the likeliest class.
+        diagonal of n Q); ``wrong_labels``, with columns ``probability_wrong``, ``_least`` and ``_most``: see `noise_model`. Suggested
+        label: the likeliest class.
 
     Examples
     --------
@@ -110,7 +111,10 @@ def confident_learning(
             flagged &= prune_by_noise_rate(p, codes, joint, place)
     flagged &= likeliest != codes
     columns = confidences(p, codes)
+    noise = noise_model.of_probabilities(p, codes)
+    columns |= noise.columns()
     stats |= {
+        "wrong_labels": noise.wrong_labels(),
         "flag_rule": f"{filter}, {int(joint.sum() - np.trace(joint))} wrong labels estimated",
         "classes": list(data.classes),
         "thresholds": t.tolist(),

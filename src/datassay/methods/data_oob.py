@@ -18,7 +18,7 @@ from sklearn.tree import ExtraTreeClassifier, ExtraTreeRegressor
 
 from datassay.checks import Count
 from datassay.data.dataset import Dataset
-from datassay.engines import designs
+from datassay.engines import designs, noise_model
 from datassay.engines.robust import FAR, off, top
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.held_out import outside, utility_of_rows
@@ -35,6 +35,7 @@ def data_oob(
     *,
     n_models: Count = 500,
     utility: Literal["accuracy", "probability", "margin", "squared-error"] | None = None,
+    flag: Literal["likely", "other"] = "likely",
     **shared: Unpack[Stopped],
 ) -> Finding:
     """Out-of-bag value of every row: how well models that did not draw it do on it.
@@ -51,13 +52,16 @@ def data_oob(
     utility
         T, what a model is worth for a row: "accuracy" (None), whether it says the label; "probability" of the label; "margin", its
         log-odds. Regression: "squared-error" (None), less than 0.
+    flag
+        "likely": most likely wrong, by a noise model on the votes (engines.noise_model). "other": more of these models vote for another
+        class than for the given one; regression: label less mean prediction is three standard deviations from the median.
 
     Returns
     -------
     Values
         scores = the column ``data_oob`` (n,), high = worth keeping, as in the paper; standard errors in ``stats``. Suggested label: the
-        class for which most of these models vote. Flagged: more of them vote for another class than for the given one; regression:
-        the label less their mean prediction is three standard deviations from the median.
+        class for which most of these models vote. Columns ``probability_wrong``, between ``probability_wrong_least`` and
+        ``probability_wrong_most``, and ``stats["wrong_labels"]``: see `noise_model`.
 
     Examples
     --------
@@ -79,10 +83,15 @@ def data_oob(
     stats["fewest_out_of_bag"] = int(found.trainings.min())
     if data.task == "regression":
         suggested, flagged = found.votes[:, 0], off(data.codes - found.votes[:, 0]) > FAR
+        noise: noise_model.NoiseModel | noise_model.Outliers = noise_model.outliers(data.codes - suggested)
         stats["flag_rule"] = f"label less out-of-bag prediction is more than {FAR:g} standard deviations from the median"
     else:
         most = top(found.votes.round(9), data.codes)  # sums of the same shares may differ in the last digit
         suggested, flagged = data.labels_of(most), most != data.codes
         stats["flag_rule"] = "more out-of-bag models vote for another class than for the given one"
-    columns = {"data_oob": found.value}
+        noise = noise_model.of_probabilities(found.votes, data.codes, votes=stats["fewest_out_of_bag"])
+    columns = {"data_oob": found.value} | noise.columns()
+    stats["wrong_labels"] = noise.wrong_labels()
+    if flag == "likely":
+        flagged, stats["flag_rule"] = noise.flagged, noise_model.RULE
     return Finding(found.value.copy(), flagged, columns, suggested, stats)

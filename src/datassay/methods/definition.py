@@ -16,7 +16,12 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+<<<<<<< HEAD
 from contextlib import contextmanager
+=======
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+>>>>>>> lost
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Unpack, get_args, get_origin, get_type_hints
 
@@ -26,6 +31,7 @@ from numpy import ndarray
 from datassay.checks import Call, DataError, OptionError, annotated
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
+from datassay.engines.submodels import Store
 from datassay.files import check_paths
 from datassay.values import Finding as Finding
 from datassay.values import Values
@@ -109,7 +115,54 @@ def method(
     """
 
     def decorate(f: Callable[P, Finding]) -> Callable[P, Values]:
+<<<<<<< HEAD
         return _door(f, name, shared, renamed or {})
+=======
+        signature = inspect.signature(f)
+
+        @functools.cache
+        def hints() -> dict[str, Any]:
+            return get_type_hints(f)
+
+        @functools.wraps(f)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Values:
+            start = time.perf_counter()
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            given = dict(bound.arguments)
+            data = given["data"]
+            if not isinstance(data, Dataset):
+                raise DataError(
+                    f"{name} needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
+                )
+            check(name, given, hints())
+            own_files(given, data.source)
+            with numbers_that_fit(name), no_empty_store(given.get("store")):
+                found = f(*args, **kwargs)
+            stats = (
+                found.stats
+                | told(name, data, found.scores, found.stats)
+                | {"seconds": time.perf_counter() - start}
+                | sources(data)
+            )
+            options = kept(given) | found.options
+            return Values(
+                data.ids,
+                found.scores,
+                found.flagged,
+                found.columns,
+                name,
+                options,
+                stats,
+                data.y,
+                found.suggested,
+                data.hash,
+            )
+
+        call.__signature__ = signature.replace(return_annotation="Values")  # type: ignore[attr-defined]
+        call.__doc__ = completed(inspect.getdoc(f) or "", list(signature.parameters), shared)
+        return call
+>>>>>>> lost
 
     return decorate
 
@@ -277,6 +330,22 @@ def numbers_that_fit(name: str) -> Iterator[None]:
         if isinstance(error, DataError) or not re.search(r"\b(infs?|NaNs?|infinity)\b", str(error)):
             raise
         raise DataError(f"{name}: {RAN_AWAY} ({str(error).splitlines()[0]}).") from error
+
+
+@contextmanager
+def no_empty_store(path: Any) -> Iterator[None]:
+    """A wrong call leaves no new store without trainings behind."""
+    fresh = isinstance(path, (str, Path)) and not os.path.lexists(path)
+    try:
+        yield
+    except (DataError, TypeError):
+        if fresh and Path(path).is_file():
+            with suppress(OSError, ValueError):
+                with closing(Store(path)) as store:
+                    empty = len(store) == 0
+                for end in ("", "-wal", "-shm") if empty else ():
+                    Path(f"{path}{end}").unlink(missing_ok=True)
+        raise
 
 
 def told(name: str, data: Dataset, scores: ndarray, stats: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from datassay.subsets.trainers import RidgeTrainer
 from datassay.subsets.utilities import utility_of
 
 PRECISE = 1e-9
+MASKS = 256 * 2**20  # bytes of subsets that are held at once
 BLOCK = 256  # rows whose predictions without them are held at once
 
 
@@ -94,12 +95,30 @@ def _retrained(s: Study, worth: Utility) -> tuple[ndarray, float]:
     """(n,) U(N) - U(N without i), and U(N)."""
     n = len(s.data)
     everything = Subsets(np.ones((1, n), np.uint8), np.full(1, np.nan))
+<<<<<<< HEAD
     left_out = designs.without_each(n, range(n))
     with progress_bar(f"leave-one-out, {n} rows", n, progress=s.progress) as bar:
+=======
+    block = s.trainer.block
+    size = (
+        max(1, MASKS // (n * block)) * block
+    )  # whole blocks of the trainer: so the bits are those of one list of all subsets
+    parts: list[ndarray] = []
+    with tqdm(
+        total=n,
+        desc=f"leave-one-out, {n} rows",
+        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} to go",
+        disable=None if s.progress else True,
+        leave=False,
+    ) as bar:
+>>>>>>> lost
         s.train(everything)
-        s.train(left_out, bar=bar)
-    whole_worth = float(s.worth(everything, worth)[0])
-    return whole_worth - s.worth(left_out, worth), whole_worth
+        whole_worth = float(s.worth(everything, worth)[0])
+        for a in range(0, n, size):
+            left_out = designs.without_each(n, range(a, min(a + size, n)))
+            s.train(left_out, bar=bar)
+            parts.append(whole_worth - s.worth(left_out, worth))
+    return np.concatenate(parts), whole_worth
 
 
 def _least_squares(s: Study, model: Any) -> tuple[ndarray, ndarray, float] | None:

@@ -23,7 +23,6 @@ from datassay.subsets.held_out import TOL, said_without
 from datassay.subsets.study import Trained, study_of
 
 NAME = "noise-model"
-TINY = 1e-6  # a probability below this says no more than this: votes of few trees are 0
 TOO_GOOD = 0.003  # share of rows of which another class is predicted, below which predictions are said to be in-sample
 
 
@@ -87,7 +86,7 @@ def noise_model(
                 f"the probabilities prefer another class than the given label in {other:.1%} of the rows alone, as those of a model do "
                 "that was trained on these rows: take out-of-sample ones (cross_val_predict(..., method='predict_proba'))"
             )
-    found = model_of_noise.fit(np.log(np.maximum(p, TINY)), data.codes)
+    found = model_of_noise.of_probabilities(p, data.codes)
     likeliest = np.where(found.flagged | (p.max(1) > p[np.arange(len(p)), data.codes]), p.argmax(1), data.codes)
     suggested = (
         data.labels_of(likeliest) if len(classes) == len(data.classes) else np.array(classes, dtype=object)[likeliest]

@@ -18,6 +18,7 @@ from numpy import ndarray
 
 from datassay.checks import Count, DataError, Whole
 from datassay.data.dataset import Dataset
+from datassay.engines import noise_model
 from datassay.engines.designs import Subsets
 from datassay.engines.margins import confidences
 from datassay.engines.robust import FAR, off, top
@@ -37,6 +38,7 @@ def self_confidence(
     repeats: Count = 1,
     rank_by: Literal["self_confidence", "normalized_margin"] = "self_confidence",
     judge: Literal["folds", "validation"] = "folds",
+    flag: Literal["likely", "other"] = "likely",
     **shared: Unpack[Trained],
 ) -> Finding:
     """Probability of every row's label by models that were trained without it: on the other folds, or on the validation rows.
@@ -49,6 +51,9 @@ def self_confidence(
         "folds": models of the rows in the other folds. "validation": a model of the validation rows alone, asked about all rows.
     rank_by
         Which column is the score; of two classes both give the same order. Classes only.
+    flag
+        "likely": most likely wrong, by a noise model on these probabilities (engines.noise_model). "other": another class is likelier
+        than the given one; regression: three standard deviations from the median.
     folds, repeats
         Folds of a partition; partitions, whose probabilities are averaged. By validation rows: trainings of a model that is random.
 
@@ -57,8 +62,8 @@ def self_confidence(
     Values
         scores (n,): the probability of the given label, high = worth keeping. Columns: ``self_confidence``, ``normalized_margin``;
         regression: ``residual``, label less prediction, and the score is minus its distance from the median in standard deviations.
-        Suggested label: the likeliest class. Flagged: another class is likelier than the given one; regression: three standard
-        deviations from the median.
+        ``probability_wrong``, between ``probability_wrong_least`` and ``probability_wrong_most``, and ``stats["wrong_labels"]``: see
+        `noise_model`. Suggested label: the likeliest class.
 
     Examples
     --------
@@ -83,6 +88,7 @@ def self_confidence(
         columns = {"residual": residual.mean(0)}
         scores, flagged, suggested = -off(columns["residual"]), off(columns["residual"]) > FAR, each[..., 0].mean(0)
         stats["flag_rule"] = f"the residual is more than {FAR:g} standard deviations from the median"
+        noise: noise_model.NoiseModel | noise_model.Outliers = noise_model.outliers(columns["residual"])
     else:
         if not by_folds:  # classes whose labels don't sort are in the order in which they come
             each = each[..., [rows.classes.index(label) for label in data.classes]]
@@ -91,9 +97,14 @@ def self_confidence(
         likeliest = top(p, data.codes)
         scores, flagged, suggested = columns[rank_by].copy(), likeliest != data.codes, data.labels_of(likeliest)
         stats["flag_rule"] = "another class is likelier than the given one"
+        noise = noise_model.of_probabilities(p, data.codes)
         if repeats > 1:
             spread = np.std([confidences(one, data.codes)[rank_by] for one in each], axis=0, ddof=1)
             stats["stderr"] = spread / np.sqrt(repeats)
+    columns |= noise.columns()
+    stats["wrong_labels"] = noise.wrong_labels()
+    if flag == "likely":
+        flagged, stats["flag_rule"] = noise.flagged, noise_model.RULE
     return Finding(scores, flagged, columns, suggested, stats)
 
 

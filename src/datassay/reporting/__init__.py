@@ -45,6 +45,8 @@ def report(
         If the values were computed on other data, or the page can't be written there.
     """
     path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{str(path)!r} is a folder: give the name of a file.")
     beside = path.with_suffix(".json")
     if not path.parent.is_dir():
         raise DataError(f"the folder {str(path.parent)!r} does not exist: make it first.")
