@@ -93,10 +93,10 @@ def _named(data: Dataset, frame: pd.DataFrame, method: str) -> tuple[ndarray, li
         frame = by_id.loc[ids]
     names = {str(label): label for label in data.classes}
     columns = {str(column): column for column in frame.columns}
-    lacking = [name for name in names if name not in columns]
-    if lacking:
+    missing = [name for name in names if name not in columns]
+    if missing:
         raise DataError(
-            f"{method}: probabilities need a column for each class, named like it; there is none for {', '.join(map(repr, lacking[:5]))} "
+            f"{method}: probabilities need a column for each class, named like it; there is none for {', '.join(map(repr, missing[:5]))} "
             f"among {', '.join(map(repr, list(columns)[:8]))}."
         )
     other = [name for name in columns if name not in names]

@@ -16,12 +16,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-<<<<<<< HEAD
-from contextlib import contextmanager
-=======
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
->>>>>>> lost
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Unpack, get_args, get_origin, get_type_hints
 
@@ -115,54 +110,7 @@ def method(
     """
 
     def decorate(f: Callable[P, Finding]) -> Callable[P, Values]:
-<<<<<<< HEAD
         return _door(f, name, shared, renamed or {})
-=======
-        signature = inspect.signature(f)
-
-        @functools.cache
-        def hints() -> dict[str, Any]:
-            return get_type_hints(f)
-
-        @functools.wraps(f)
-        def call(*args: P.args, **kwargs: P.kwargs) -> Values:
-            start = time.perf_counter()
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            given = dict(bound.arguments)
-            data = given["data"]
-            if not isinstance(data, Dataset):
-                raise DataError(
-                    f"{name} needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
-                )
-            check(name, given, hints())
-            own_files(given, data.source)
-            with numbers_that_fit(name), no_empty_store(given.get("store")):
-                found = f(*args, **kwargs)
-            stats = (
-                found.stats
-                | told(name, data, found.scores, found.stats)
-                | {"seconds": time.perf_counter() - start}
-                | sources(data)
-            )
-            options = kept(given) | found.options
-            return Values(
-                data.ids,
-                found.scores,
-                found.flagged,
-                found.columns,
-                name,
-                options,
-                stats,
-                data.y,
-                found.suggested,
-                data.hash,
-            )
-
-        call.__signature__ = signature.replace(return_annotation="Values")  # type: ignore[attr-defined]
-        call.__doc__ = completed(inspect.getdoc(f) or "", list(signature.parameters), shared)
-        return call
->>>>>>> lost
 
     return decorate
 
@@ -205,7 +153,7 @@ def _door(
             require(name, OWN[name], data, given)
         work = functools.partial(f, Call(name, given, renamed)) if takes_call else f
         own_files(given, data.source)
-        with numbers_that_fit(name):
+        with numbers_that_fit(name), no_empty_store(given.get("store")):
             found = work(*bound.args, **bound.kwargs)
         stats = found.stats | told(name, data, found.scores, found.stats)
         stats |= {"seconds": time.perf_counter() - start} | sources(data)

@@ -95,23 +95,12 @@ def _retrained(s: Study, worth: Utility) -> tuple[ndarray, float]:
     """(n,) U(N) - U(N without i), and U(N)."""
     n = len(s.data)
     everything = Subsets(np.ones((1, n), np.uint8), np.full(1, np.nan))
-<<<<<<< HEAD
-    left_out = designs.without_each(n, range(n))
-    with progress_bar(f"leave-one-out, {n} rows", n, progress=s.progress) as bar:
-=======
     block = s.trainer.block
     size = (
         max(1, MASKS // (n * block)) * block
     )  # whole blocks of the trainer: so the bits are those of one list of all subsets
     parts: list[ndarray] = []
-    with tqdm(
-        total=n,
-        desc=f"leave-one-out, {n} rows",
-        bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} to go",
-        disable=None if s.progress else True,
-        leave=False,
-    ) as bar:
->>>>>>> lost
+    with progress_bar(f"leave-one-out, {n} rows", n, progress=s.progress) as bar:
         s.train(everything)
         whole_worth = float(s.worth(everything, worth)[0])
         for a in range(0, n, size):
