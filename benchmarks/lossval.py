@@ -388,7 +388,7 @@ def shift_cell(args: argparse.Namespace, data: str, seed: int, version: str) -> 
     given = da.Dataset(X_train, y_train, X[val], y[val])
     values = lossval(given, seed=seed, progress=False, transport_power=float(version))
     net = problem(given, None, "cpu", "benchmark").make(0, seed)
-    net.load_state_dict(torch.load(values.stats["model"], weights_only=True))
+    net.load_state_dict(torch.load(values.stats["model_file"], weights_only=True))
     net.eval()
     with torch.no_grad():
         right = net(torch.from_numpy(X[test].astype(np.float32))).argmax(1).numpy() == y[test]

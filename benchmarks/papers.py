@@ -200,7 +200,7 @@ def grid_cell(path: Path, seed: int, similarity: Any, lr: float, balanced: bool,
     """``faithful`` is the network with dropout .5; the recipe is given, so that its balance is not the published one."""
     data, wrong = adult_rows(path, seed, noise=False)
     recipe = Recipe(epochs=100, batch_size=500, optimiser="adam", lr=lr, weight_decay=0.0, balanced=balanced)
-    options = {"similarity": similarity, "restarts": 1, "training": recipe, "faithful": dropout > 0}
+    options = {"similarity": similarity, "runs": 1, "training": recipe, "faithful": dropout > 0}
     return detection(values_of(data, "dvgs", options, seed).scores, wrong)["auc"]
 
 
@@ -237,9 +237,9 @@ def scaling_cell(path: Path, seed: int, n: int, every: int) -> dict[str, float]:
     frame = pd.read_parquet(path).sample(n + 400, random_state=seed)
     X, y = frame.drop(columns="income"), frame["income"].to_numpy()
     data, wrong = plant_wrong_labels(da.Dataset(X.iloc[:n], y[:n], X.iloc[n:], y[n:]), 0.2, seed=seed)
-    values_of(data, "dvgs", {"restarts": 1, "epochs": 1}, seed)  # what is loaded once is not timed
+    values_of(data, "dvgs", {"runs": 1, "epochs": 1}, seed)  # what is loaded once is not timed
     start = time.process_time()
-    values = values_of(data, "dvgs", {"restarts": 1, "every": every}, seed)
+    values = values_of(data, "dvgs", {"runs": 1, "every": every}, seed)
     return {"seconds": time.process_time() - start, "auc": detection(values.scores, wrong)["auc"]}
 
 

@@ -123,7 +123,7 @@ def noise(args: argparse.Namespace) -> str:
         found = []
         for seed in range(args.seeds):
             data, sigma = adult_rows(args.adult, seed, noise=True)
-            values = da.value(data, "dvgs", seed=seed, restarts=10, device=args.device, progress=False, **options)
+            values = da.value(data, "dvgs", seed=seed, runs=10, device=args.device, progress=False, **options)
             found.append(spearmanr(values.scores, sigma).statistic)
         rows.append([name, pm(found)])
     return "Spearman of value and sigma, 10 restarts.\n\n" + markdown(["DVGS", "Spearman"], rows)
@@ -131,7 +131,7 @@ def noise(args: argparse.Namespace) -> str:
 
 def mnist(args: argparse.Namespace) -> str:
     data, rows = read_pixels(args.mnist), []
-    for name, options in {"defaults (ResNet-8)": {}, "published (perceptron)": {"faithful": True, "restarts": 1}}.items():
+    for name, options in {"defaults (ResNet-8)": {}, "published (perceptron)": {"faithful": True, "runs": 1}}.items():
         auc, ap, seconds = [], [], []
         for seed in range(args.seeds):
             drawn, wrong = draw(data, 5000, 1000, seed)

@@ -82,7 +82,7 @@ def test_the_definition(similarity, every):
         seeds.append(seed)
         return small(seed)
 
-    values = dvgs(data, model, similarity=similarity, training=PLAIN, restarts=2, every=every, seed=4, n_jobs=1)
+    values = dvgs(data, model, similarity=similarity, training=PLAIN, runs=2, every=every, seed=4, n_jobs=1)
     each = []
     for r, seed in enumerate(seeds):
         found = by_definition(data, small(seed), similarity, PLAIN, steps_of(data, PLAIN, 4, r), every)
@@ -95,7 +95,7 @@ def test_the_definition(similarity, every):
 
 def test_quantiles_are_ranks_at_each_step():
     data = blobs()
-    values = dvgs(data, lambda seed: small(0), similarity="dot", aggregate="quantile", training=PLAIN, restarts=1)
+    values = dvgs(data, lambda seed: small(0), similarity="dot", aggregate="quantile", training=PLAIN, runs=1)
     found = by_definition(data, small(0), "dot", PLAIN, steps_of(data, PLAIN, 0, 0))
     ranks = np.argsort(np.argsort(found, axis=1), axis=1) / (len(data) - 1)
     np.testing.assert_allclose(values.scores, ranks.mean(0), atol=1e-6)
@@ -105,10 +105,10 @@ def test_the_target_itself_has_cosine_one():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(6, 3))
     data = da.Dataset(X, [0, 1, 0, 1, 0, 1], X_val=X[[2]], y_val=[0])
-    values = dvgs(data, epochs=20, restarts=2)
+    values = dvgs(data, epochs=20, runs=2)
     np.testing.assert_allclose(values.columns["dvgs"][2], 1, atol=1e-6)
     assert (np.abs(values.scores) <= 1).all()
-    opposite = dvgs(data.with_labels([0, 1, 1, 1, 0, 1]), epochs=20, restarts=2)
+    opposite = dvgs(data.with_labels([0, 1, 1, 1, 0, 1]), epochs=20, runs=2)
     np.testing.assert_allclose(opposite.scores[2], -1, atol=1e-6)
 
 
@@ -116,8 +116,8 @@ def test_a_flipped_label_negates_the_cosine():
     """Two classes and theta held still: p - y turns round, and so does the whole gradient."""
     data = blobs(classes=2)
     still = Recipe(epochs=3, batch_size=100, lr=0.0, weight_decay=0.0)
-    before = dvgs(data, training=still, restarts=2).scores
-    after = dvgs(data.with_labels(1 - data.y), training=still, restarts=2).scores
+    before = dvgs(data, training=still, runs=2).scores
+    after = dvgs(data.with_labels(1 - data.y), training=still, runs=2).scores
     np.testing.assert_allclose(after, -before, atol=1e-6)
     assert np.ptp(before) > 0.1
 
@@ -133,7 +133,7 @@ def test_cosine_knows_no_scale_and_dot_does():
         torch.manual_seed(seed)
         return nn.Linear(2, 2, bias=False)
 
-    cosine, dot = (dvgs(data, linear, similarity=s, training=still, restarts=1).scores for s in ("cosine", "dot"))
+    cosine, dot = (dvgs(data, linear, similarity=s, training=still, runs=1).scores for s in ("cosine", "dot"))
     assert cosine[0] == pytest.approx(cosine[1], abs=1e-6)
     assert abs(dot[0] - dot[1]) > 1e-2
 
@@ -149,7 +149,7 @@ def test_least_squares_in_closed_form():
         net.weight.data = theta.clone()
         return net
 
-    values = dvgs(data, linear, similarity="dot", training=Recipe(epochs=1, batch_size=100, lr=0.0), restarts=1)
+    values = dvgs(data, linear, similarity="dot", training=Recipe(epochs=1, batch_size=100, lr=0.0), runs=1)
     t, t_val = ((a - y[:50].mean()) / y[:50].std() for a in (y[:50], y[50:80]))
     np.testing.assert_allclose(
         values.scores, (X[:50] * t[:, None]) @ (X[50:80] * t_val[:, None]).mean(0), rtol=1e-4, atol=1e-7
@@ -163,7 +163,7 @@ def test_balanced_counts_in_the_target_alone():
     y_val = np.array([0] * 9 + [1])
     data = da.Dataset(X[:30], np.arange(30) % 2, X[30:], y_val)
     still = Recipe(epochs=1, batch_size=100, lr=0.0)
-    values = dvgs(data, lambda s: small(0, outputs=2), similarity="dot", balanced=True, training=still, restarts=1)
+    values = dvgs(data, lambda s: small(0, outputs=2), similarity="dot", balanced=True, training=still, runs=1)
     net = small(0, outputs=2)
     losses = F.cross_entropy(net(torch.from_numpy(X[30:])), torch.from_numpy(y_val), reduction="none")
     g = gradient(net, (losses[:9].mean() + losses[9]) / 2)
@@ -174,7 +174,7 @@ def test_balanced_counts_in_the_target_alone():
 def test_chosen_parameters():
     data = blobs()
     still = Recipe(epochs=1, batch_size=100, lr=0.0)
-    values = dvgs(data, lambda s: small(0), similarity="dot", grad_params=["2.bias"], training=still, restarts=1)
+    values = dvgs(data, lambda s: small(0), similarity="dot", grad_params=["2.bias"], training=still, runs=1)
     net = small(0)
     x, x_val = torch.tensor(data.X), torch.tensor(data.X_val)
     r = net(x).softmax(1) - F.one_hot(torch.from_numpy(data.codes), 3)
@@ -193,8 +193,8 @@ def planted():
 
 def test_pretraining_dropout_and_the_published_setting(planted):
     data, wrong = planted
-    start = dvgs(data, restarts=1, epochs=1).scores
-    assert not np.allclose(dvgs(data, restarts=1, epochs=1, pretrain=3).scores, start)
+    start = dvgs(data, runs=1, epochs=1).scores
+    assert not np.allclose(dvgs(data, runs=1, epochs=1, pretrain=3).scores, start)
     faithful = dvgs(data, faithful=True, epochs=30)
     assert roc_auc_score(wrong, -faithful.scores) > 0.85
     assert faithful.options["training"]["balanced"]
@@ -203,21 +203,21 @@ def test_pretraining_dropout_and_the_published_setting(planted):
         torch.manual_seed(seed)
         return nn.Sequential(nn.Linear(30, 50), nn.LayerNorm(50), nn.Mish(), nn.Dropout(0.5), nn.Linear(50, 2))
 
-    with_noise, without = (dvgs(data, model, dropout=d, restarts=2, epochs=30).scores for d in (True, False))
+    with_noise, without = (dvgs(data, model, dropout=d, runs=2, epochs=30).scores for d in (True, False))
     assert roc_auc_score(wrong, -without) > 0.9
     assert not np.allclose(with_noise, without)
     torch.rand(5)  # whatever else draws random numbers
-    np.testing.assert_array_equal(with_noise, dvgs(data, model, dropout=True, restarts=2, epochs=30).scores)
+    np.testing.assert_array_equal(with_noise, dvgs(data, model, dropout=True, runs=2, epochs=30).scores)
 
 
 def test_rows_do_not_see_one_another(planted):
     """The trajectory is the target's: other rows change nothing, in another order neither."""
     data, _ = planted
-    alone = dvgs(data.take(np.arange(100)[::-1]), restarts=1, epochs=5).scores
+    alone = dvgs(data.take(np.arange(100)[::-1]), runs=1, epochs=5).scores
     # the default network standardises by all rows: one that doesn't
     model = partial(small, d=30, outputs=2)
-    some = dvgs(data.take(np.arange(100)[::-1]), model, restarts=1, epochs=5).scores
-    np.testing.assert_allclose(some[::-1], dvgs(data, model, restarts=1, epochs=5).scores[:100], atol=1e-5)
+    some = dvgs(data.take(np.arange(100)[::-1]), model, runs=1, epochs=5).scores
+    np.testing.assert_allclose(some[::-1], dvgs(data, model, runs=1, epochs=5).scores[:100], atol=1e-5)
     assert alone.shape == (100,)
 
 
@@ -227,11 +227,11 @@ def test_unsupervised_finds_noisy_rows_without_labels():
     noise = rng.uniform(0, 3, 200)
     X[:200] += noise[:, None] * rng.normal(size=(200, 12))
     data = da.Dataset(X[:200], np.arange(200) % 2, X[200:], np.arange(100) % 2)
-    values = dvgs(data, unsupervised=True, restarts=2, epochs=100, similarity="distance")
+    values = dvgs(data, unsupervised=True, runs=2, epochs=100, similarity="distance")
     assert np.corrcoef(values.scores, noise)[0, 1] < -0.4
     shuffled = data.with_labels(rng.permutation(data.y))
     np.testing.assert_array_equal(
-        dvgs(shuffled, unsupervised=True, restarts=2, epochs=100, similarity="distance").scores, values.scores
+        dvgs(shuffled, unsupervised=True, runs=2, epochs=100, similarity="distance").scores, values.scores
     )
     assert values.suggested_label is None
     with pytest.raises(DataError, match="an autoencoder must give back the shape that it gets"):
@@ -255,9 +255,9 @@ def test_images_reach_the_network_as_images():
                 np.testing.assert_allclose(x.numpy(), X[:20].transpose(0, 3, 1, 2) / np.float32(255), rtol=1e-6)
             return self.head(x.mean((2, 3)))
 
-    dvgs(data, lambda seed: Looks(), epochs=1, restarts=1)
+    dvgs(data, lambda seed: Looks(), epochs=1, runs=1)
     assert set(shapes) == {(3, 8, 9)}
-    assert dvgs(data, epochs=1, restarts=1).scores.shape == (20,)
+    assert dvgs(data, epochs=1, runs=1).scores.shape == (20,)
 
 
 def test_any_number_of_processes_gives_the_same_bits(planted):
@@ -281,14 +281,14 @@ def saved(self, path):
     if count[0] == {kill}:
         os.kill(os.getpid(), signal.SIGKILL)
 training.Run._save = saved
-v = t.dvgs(t.blobs(), t.small, epochs=6, restarts=2, n_jobs=1, checkpoint={folder!r})
+v = t.dvgs(t.blobs(), t.small, epochs=6, runs=2, n_jobs=1, checkpoint={folder!r})
 v.save({out!r})
 """
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
-    whole = dvgs(blobs(), small, epochs=6, restarts=2, n_jobs=1)
-    for kill in (4, 5, -1):  # in the first restart, in the second, never
+    whole = dvgs(blobs(), small, epochs=6, runs=2, n_jobs=1)
+    for kill in (4, 5, -1):  # in the first run, in the second, never
         code = CHILD.format(
             tests=os.path.dirname(__file__), kill=kill, folder=str(tmp_path / "runs"), out=str(tmp_path / "v.parquet")
         )
@@ -298,16 +298,16 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     np.testing.assert_array_equal(found.scores, whole.scores)
     np.testing.assert_array_equal(found.stats["stderr"], whole.stats["stderr"])
     with pytest.raises(DataError, match="belongs to a run with other data, model or options"):
-        dvgs(blobs(), small, epochs=6, restarts=2, every=2, n_jobs=1, checkpoint=tmp_path / "runs")
+        dvgs(blobs(), small, epochs=6, runs=2, every=2, n_jobs=1, checkpoint=tmp_path / "runs")
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"similarity": "angle"}, "similarity must be 'cosine' or 'dot'"),
-        ({"every": 0}, "every must be a whole number from 1 on, got 0"),
-        ({"restarts": 1.5}, "restarts must be a whole number"),
-        ({"lr": -1.0}, "lr must be a number from 0 on"),
+        ({"every": 0}, "every must be None or a whole number from 1 on, got 0"),
+        ({"runs": 1.5}, "runs must be a whole number"),
+        ({"lr": -1.0}, "lr must be None or a number from 0 on"),
         ({"device": "tpu"}, "device must be"),
         ({"training": "fast"}, "training must be a Recipe, got str"),
         ({"n_jobs": 0}, "n_jobs must be"),

@@ -208,24 +208,24 @@ def test_amounts():
 
 def test_bits_follow_from_the_seed_and_not_from_the_order_of_the_rows():
     data = blobs(40)
-    values = dvrl(data, small, batch=30, iterations=15, runs=2, progress=False)
+    values = dvrl(data, small, selector_batch=30, iterations=15, runs=2, progress=False)
     assert np.ptp(values.scores) > 0
-    again = dvrl(data, small, batch=30, iterations=15, runs=2, progress=False)
+    again = dvrl(data, small, selector_batch=30, iterations=15, runs=2, progress=False)
     np.testing.assert_array_equal(again.scores, values.scores)
     order = np.random.default_rng(0).permutation(40)
-    there = dvrl(data.take(order), small, batch=30, iterations=15, runs=2, progress=False)
+    there = dvrl(data.take(order), small, selector_batch=30, iterations=15, runs=2, progress=False)
     np.testing.assert_array_equal(there.scores, values.scores[order])
     np.testing.assert_array_equal(there.columns["difference"], values.columns["difference"][order])
     np.testing.assert_array_equal(there.suggested_label, values.suggested_label[order])
     assert not np.array_equal(
-        dvrl(data, small, batch=30, iterations=15, runs=2, seed=1, progress=False).scores, values.scores
+        dvrl(data, small, selector_batch=30, iterations=15, runs=2, seed=1, progress=False).scores, values.scores
     )
 
 
 def test_the_released_settings():
     values = dvrl(blobs(), faithful=True, iterations=2, epochs=2, progress=False)
     kept = values.options
-    assert (kept["baseline"], kept["utility"], kept["runs"], kept["batch"]) == ("all", "accuracy", 1, 2000)
+    assert (kept["baseline"], kept["utility"], kept["runs"], kept["selector_batch"]) == ("all", "accuracy", 1, 2000)
     assert (kept["selector_lr"], kept["threshold"], kept["training"]["optimiser"]) == (0.01, 0.9, "adam")
     assert kept["training"]["batch_size"] == 256
     assert kept["iterations"] == 2
@@ -257,10 +257,12 @@ def test_the_selector_and_its_steps(faithful, activation, decay, monkeypatch):
     assert steps == [(0.02, decay)]
 
 
-@pytest.mark.parametrize(("options", "expected"), [({"batch": 1}, 2400), ({"batch": 4}, 1000), ({"faithful": True}, 2000)])
+@pytest.mark.parametrize(
+    ("options", "expected"), [({"selector_batch": 1}, 2400), ({"selector_batch": 4}, 1000), ({"faithful": True}, 2000)]
+)
 def test_how_many_iterations_there_are(options, expected, monkeypatch):
     """So many that each of the 24 rows is in 100 batches on average, and at least 1000."""
-    monkeypatch.setattr(module, "do", lambda work, runs, p, options, **k: pytest.fail(str(options["iterations"])))
+    monkeypatch.setattr(module, "do", lambda work, call, p, used, options, **k: pytest.fail(str(options["iterations"])))
     with pytest.raises(pytest.fail.Exception, match=f"^{expected}$"):
         dvrl(blobs(), small, **options)
 
@@ -283,7 +285,7 @@ t.resumable({folder!r}).save({folder!r} + "/values.parquet")
 
 
 def resumable(folder=None, **options):
-    chosen = {"iterations": 12, "runs": 2, "batch": 18, "n_jobs": 1, "progress": False} | options
+    chosen = {"iterations": 12, "runs": 2, "selector_batch": 18, "n_jobs": 1, "progress": False} | options
     return dvrl(blobs(), small, checkpoint=folder, **chosen)
 
 
@@ -309,10 +311,10 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"iterations": 0}, "iterations must be a whole number from 1 on, got 0"),
-        ({"batch": 0}, "batch must be a whole number from 1 on, got 0"),
+        ({"iterations": 0}, "iterations must be None or a whole number from 1 on, got 0"),
+        ({"selector_batch": 0}, "selector_batch must be a whole number from 1 on, got 0"),
         ({"window": 0}, "window must be a whole number from 1 on, got 0"),
-        ({"runs": 0}, "runs must be a whole number from 1 on, got 0"),
+        ({"runs": 0}, "runs must be None or a whole number from 1 on, got 0"),
         ({"seed": -1}, "seed must be a whole number from 0 on, got -1"),
         ({"epochs": 0}, "epochs must be a whole number from 1 on, got 0"),
         ({"selector_lr": 0}, "selector_lr must be a number above 0, got 0"),

@@ -97,12 +97,12 @@ def test_tracin_is_the_mean_of_pairwise_products(schedule):
         expected += pairs.mean(1)
         self_influence += [float(lr * (a @ a)) for a in g]
         said += net(x).softmax(1).detach().numpy() / 4
-    values = tracin(data, small, training=recipe, checkpoints=4)
+    values = tracin(data, small, training=recipe, n_checkpoints=4)
     np.testing.assert_allclose(values.scores, expected, rtol=1e-3, atol=1e-6)
     np.testing.assert_array_equal(values.columns["tracin"], values.scores)
     np.testing.assert_array_equal(values.flagged, values.scores < 0)
     np.testing.assert_array_equal(values.suggested_label, said.argmax(1))
-    own = tracin(data.without_validation(), small, training=recipe, checkpoints=4, influence="self")
+    own = tracin(data.without_validation(), small, training=recipe, n_checkpoints=4, influence="self")
     np.testing.assert_allclose(own.columns["tracin"], self_influence, rtol=1e-3)
     np.testing.assert_array_equal(own.scores, -own.columns["tracin"])
     np.testing.assert_array_equal(own.flagged, said.argmax(1) != data.codes)
@@ -112,7 +112,7 @@ def test_self_influence_at_one_checkpoint_is_the_rate_times_the_squared_norm():
     data = blobs()
     x, y, *_ = tensors(data)
     g = row_gradients(trained(data, PLAIN, 9), x, y)
-    values = tracin(data, small, training=PLAIN, checkpoints=1, influence="self")
+    values = tracin(data, small, training=PLAIN, n_checkpoints=1, influence="self")
     np.testing.assert_allclose(values.columns["tracin"], 0.3 * (g * g).sum(1), rtol=1e-3)
 
 
@@ -125,9 +125,9 @@ def test_the_last_layer_in_closed_form():
         h, h_val = net[:2](x), net[:2](x_val)
         r, r_val = (net(a).softmax(1) - F.one_hot(b, 3) for a, b in ((x, y), (x_val, y_val)))
     expected = 0.3 * (r @ r_val.T) * (h @ h_val.T + 1)
-    values = tracin(data, small, training=PLAIN, checkpoints=1, layers="last")
+    values = tracin(data, small, training=PLAIN, n_checkpoints=1, layers="last")
     np.testing.assert_allclose(values.scores, expected.mean(1), rtol=1e-3, atol=1e-6)
-    own = tracin(data, small, training=PLAIN, checkpoints=1, layers="last", influence="self")
+    own = tracin(data, small, training=PLAIN, n_checkpoints=1, layers="last", influence="self")
     np.testing.assert_allclose(-own.scores, 0.3 * (r * r).sum(1) * ((h * h).sum(1) + 1), rtol=1e-3)
 
 
@@ -223,7 +223,7 @@ def test_in_run_shapley_adds_up_over_the_steps(val_batch):
         g = gradient(net, loss(net(x_val[judges]), y_val[judges]).mean())
         expected[rows] += -0.3 / len(rows) * (row_gradients(net, x[rows], y[rows]) @ g).numpy()
         said[rows] += net(x[rows]).softmax(1).detach().numpy() / 3
-    values = in_run_shapley(data, small, training=PLAIN, val_batch=val_batch)
+    values = in_run_shapley(data, small, training=PLAIN, val_batch_size=val_batch)
     np.testing.assert_allclose(values.columns["loss_change"], expected, rtol=2e-3, atol=1e-6)
     np.testing.assert_array_equal(values.scores, -values.columns["loss_change"])
     np.testing.assert_array_equal(values.flagged, values.scores < 0)
@@ -522,8 +522,8 @@ for k, (name, values) in enumerate(t.resumable({folder!r})):
 
 def resumable(folder=None):
     for name, method, options in (
-        ("tracin", tracin, {"checkpoints": 7, "runs": 2, "n_jobs": 1}),
-        ("shapley", in_run_shapley, {"order": 2, "val_batch": 5, "runs": 2, "n_jobs": 1}),
+        ("tracin", tracin, {"n_checkpoints": 7, "runs": 2, "n_jobs": 1}),
+        ("shapley", in_run_shapley, {"order": 2, "val_batch_size": 5, "runs": 2, "n_jobs": 1}),
         ("craig", craig, {}),
     ):
         place = None if folder is None else f"{folder}/{name}"
@@ -556,21 +556,21 @@ SHAPLEY = "in-run-shapley"
     [
         ("tracin", {"influence": "others"}, "influence must be 'validation' or 'self', got 'others'"),
         ("tracin", {"layers": 2}, "layers must be 'all' or 'last', got 2"),
-        ("tracin", {"checkpoints": 0}, "checkpoints must be a whole number from 1 on, got 0"),
-        ("tracin", {"checkpoints": 11, "training": PLAIN}, "11 checkpoints need as many steps, and 3 epochs have 9"),
+        ("tracin", {"n_checkpoints": 0}, "n_checkpoints must be None or a whole number from 1 on, got 0"),
+        ("tracin", {"n_checkpoints": 11, "training": PLAIN}, "11 checkpoints need as many steps, and 3 epochs have 9"),
         ("tracin", {"epochs": 0}, "epochs=0 has none"),
-        ("tracin", {"epochs": -1}, "epochs must be a whole number from 0 on, got -1"),
+        ("tracin", {"epochs": -1}, "epochs must be None or a whole number from 0 on, got -1"),
         ("tracin", {"lr": 1e20, "epochs": 50}, "the loss became .*: lower lr"),
         ("tracin", {"runs": 0}, "runs must be a whole number from 1 on, got 0"),
         ("tracin", {"seed": -1}, "seed must be a whole number from 0 on, got -1"),
         ("tracin", {"model": "resnet"}, "model must be a torch nn.Module"),
-        ("craig", {"fraction": 0}, "fraction must be above 0 and at most 1, got 0"),
-        ("craig", {"fraction": 1.5}, "fraction must be above 0 and at most 1, got 1.5"),
-        ("craig", {"fraction": float("nan")}, "fraction must be above 0 and at most 1, got nan"),
+        ("craig", {"fraction": 0}, "fraction must be a number above 0 and at most 1, got 0"),
+        ("craig", {"fraction": 1.5}, "fraction must be a number above 0 and at most 1, got 1.5"),
+        ("craig", {"fraction": float("nan")}, "fraction must be a number above 0 and at most 1, got nan"),
         ("craig", {"seed": 0.5}, "seed must be a whole number from 0 on, got 0.5"),
         (SHAPLEY, {"order": 3}, "order must be 1 or 2, got 3"),
-        (SHAPLEY, {"val_batch": 0}, "val_batch must be a whole number from 1 on, got 0"),
-        (SHAPLEY, {"val_batch": 13}, "val_batch must be at most 12, the number of validation rows, got 13"),
+        (SHAPLEY, {"val_batch_size": 0}, "val_batch_size must be None or a whole number from 1 on, got 0"),
+        (SHAPLEY, {"val_batch_size": 13}, "val_batch_size must be at most 12, the number of validation rows, got 13"),
         (SHAPLEY, {"epochs": 0}, "epochs=0 has none"),
         (SHAPLEY, {"training": Recipe()}, "values the steps of plain SGD"),
         (SHAPLEY, {"training": replace(PLAIN, optimiser="adam")}, "values the steps of plain SGD"),

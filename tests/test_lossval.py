@@ -25,6 +25,7 @@ from datassay.engines.two_means import lower_group
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods import lossval as module
 from datassay.methods.lossval import Weights, lossval
+from datassay.methods.lossval_released import cross_entropy
 from datassay.networks.problem import problem
 
 PLAIN = Recipe(epochs=3, batch_size=8, optimiser="sgd", lr=0.1, momentum=0.0, weight_decay=0.0)
@@ -89,7 +90,7 @@ def test_the_released_gradient_is_that_of_geomloss_in_the_loop():
     for p in net.parameters():
         p.grad = None
     mine = Weights(how(power=2.0, lr=1.0), 32, 1, x, x_val)
-    mine.reduce(torch.arange(32), module._released_cross_entropy(net(x), y)).backward()
+    mine.reduce(torch.arange(32), cross_entropy(net(x), y)).backward()
     for p, there in zip(net.parameters(), expected, strict=True):
         np.testing.assert_allclose(p.grad, there, rtol=1e-4, atol=1e-4 * float(there.abs().max()))
     np.testing.assert_allclose(1 - mine.u, w.grad, rtol=1e-4, atol=1e-4 * float(w.grad.abs().max()))
@@ -210,7 +211,7 @@ def test_the_released_run_is_adam_on_both_in_one():
     assert sizes == [16, 16, 8] * 2
     np.testing.assert_allclose(values.columns["weight"], w.detach().numpy(), atol=2e-4)
     np.testing.assert_allclose(values.columns["weight_after_1"], history[0], atol=2e-4)
-    trained = torch.load(values.stats["model"], weights_only=True)
+    trained = torch.load(values.stats["model_file"], weights_only=True)
     for name, p in net.state_dict().items():
         np.testing.assert_allclose(trained[name], p, atol=2e-4)
 
@@ -350,10 +351,10 @@ def test_frames_loaders_and_images():
 def test_the_model_is_a_file_of_the_trained_network(tmp_path):
     data, _ = planted(n=300)
     values = lossval(data, save_model=tmp_path / "net.pt", epochs=3, **QUIET)
-    assert values.stats["model"] == str(tmp_path / "net.pt")
+    assert values.stats["model_file"] == str(tmp_path / "net.pt")
     assert [file.name for file in tmp_path.iterdir()] == ["net.pt"]
     net = problem(data, None, "cpu", "test").make(0, 0)
-    net.load_state_dict(torch.load(values.stats["model"], weights_only=True))
+    net.load_state_dict(torch.load(values.stats["model_file"], weights_only=True))
     net.eval()
     with torch.no_grad():
         said = net(torch.tensor(data.X, dtype=torch.float32)).argmax(1).numpy()
@@ -361,7 +362,7 @@ def test_the_model_is_a_file_of_the_trained_network(tmp_path):
     values.save(tmp_path / "values.parquet")
     again = da.Values.load(tmp_path / "values.parquet")
     np.testing.assert_array_equal(again.columns["weight_after_3"], values.columns["weight"])
-    assert again.stats["model"] == values.stats["model"]
+    assert again.stats["model_file"] == values.stats["model_file"]
 
 
 def test_flags():
@@ -413,11 +414,11 @@ def test_killed_runs_go_on_to_the_same_bits(tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"transport_power": -1}, "transport_power must be a number from 0 on, got -1"),
-        ({"clip": 0}, "clip must be a number above 0, got 0"),
-        ({"weight_lr": float("nan")}, "weight_lr must be a number above 0, got nan"),
-        ({"eps": -0.1}, "eps must be a number above 0, got -0.1"),
-        ({"flag": 1.0}, "flag must be a number above 0 and below 1, got 1.0"),
+        ({"transport_power": -1}, "transport_power must be None or a number from 0 on, got -1"),
+        ({"clip": 0}, "clip must be None or a number above 0, got 0"),
+        ({"weight_lr": float("nan")}, "weight_lr must be None or a number above 0, got nan"),
+        ({"eps": -0.1}, "eps must be None or a number above 0, got -0.1"),
+        ({"flag": 1.0}, "flag must be None or a number above 0 and below 1, got 1.0"),
         ({"objective": "sum"}, "objective must be None or 'log' or 'product', got 'sum'"),
         ({"masses": "some"}, "masses must be None or 'all' or 'batch' or 'raw', got 'some'"),
         ({"weights": "any"}, "weights must be"),
@@ -436,7 +437,7 @@ def test_killed_runs_go_on_to_the_same_bits(tmp_path):
         ({"training": PLAIN.__class__(batch_size=23, rest=True)}, "leave one with a single row"),
         ({"training": PLAIN.__class__(balanced=True)}, "a recipe with balanced=True is none for it"),
         ({"save_model": "."}, "save_model must be a file that can be written, got '.'"),
-        ({"save_model": 3}, "save_model must be a file that can be written, got 3"),
+        ({"save_model": 3}, "save_model must be None or a text or a path, got 3"),
         ({"save_model": __file__ + "/x.pt"}, "save_model must be a file that can be written, and"),
         ({"model": "resnet"}, "model must be a torch nn.Module"),
         ({"lr": 1e38, "epochs": 50}, "the loss became .*: lower lr"),

@@ -1,5 +1,6 @@
 """Methods that datassay did not bring: functions, and those of installed packages."""
 
+import hashlib
 import inspect
 import os
 import subprocess
@@ -211,3 +212,58 @@ def test_the_door_of_names_takes_former_names_of_options(rows, monkeypatch):
     assert takes("restarts", "halves")
     assert takes("runs", "halves")
     assert not takes("restart", "halves")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "options"),
+    [
+        ("dvgs", "restarts", "runs", {"epochs": 2}),
+        ("tracin", "checkpoints", "n_checkpoints", {"epochs": 2}),
+        ("in-run-shapley", "val_batch", "val_batch_size", {"epochs": 2}),
+        ("dvrl", "batch", "selector_batch", {"iterations": 2, "runs": 1}),
+    ],
+)
+def test_methods_know_the_former_names_and_so_do_their_checkpoints(name, old, new, options, rows, tmp_path):
+    pytest.importorskip("torch")
+    from datassay.engines import training
+
+    data = da.Dataset(rows.X[::2], rows.y[::2], X_val=rows.X[1::2], y_val=rows.y[1::2])
+    options |= {"progress": False}
+    with pytest.warns(FutureWarning, match=f"^{name}: the option {old} is now called {new}"):
+        before = da.value(data, name, **{old: 3}, **options)
+    after = da.value(data, name, **{new: 3}, checkpoint=tmp_path, **options)
+    np.testing.assert_array_equal(before.scores, after.scores)
+    assert before.options == after.options
+    assert after.options[new] == 3
+    text = f"{name} {data.hash} { {old if option == new else option: v for option, v in after.options.items()} }"
+    if name == "dvrl":  # its rows are in the order of their ids, as they are here
+        assert (np.diff(data.ids) > 0).all()
+    digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    content = training.torch.load(tmp_path / "run-0.pt", weights_only=True)
+    assert content["key"].startswith(f"{digest} ")
+
+
+def test_keywords_that_a_typed_dict_stands_for_are_in_the_signature():
+    pytest.importorskip("torch")
+    parameters = inspect.signature(da.el2n).parameters
+    assert list(parameters) == [
+        *(
+            "data",
+            "model",
+            "runs",
+            "epochs",
+            "batch_size",
+            "lr",
+            "training",
+            "device",
+            "checkpoint",
+            "seed",
+            "progress",
+            "n_jobs",
+        )
+    ]
+    assert {p.kind for p in list(parameters.values())[2:]} == {inspect.Parameter.KEYWORD_ONLY}
+    assert [parameters[option].default for option in ("runs", "epochs", "device", "seed")] == [5, None, "auto", 0]
+    assert parameters["epochs"].annotation == "Annotated[int, Whole(0)] | None"
+    with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
+        da.el2n(da.Dataset(np.eye(4), ["a", "a", "b", "b"]), epoch=3)

@@ -17,13 +17,12 @@ from torch import nn
 import datassay as da
 from datassay.checks import DataError
 from datassay.engines import training
-from datassay.engines.robust import far, top
+from datassay.engines.robust import counts, far, top
 from datassay.engines.training import Recipe, Run, spawned
 from datassay.evaluation import plant_wrong_labels
-from datassay.methods import aum as aum_module
 from datassay.methods.aum import threshold_set
 from datassay.methods.el2n import distance
-from datassay.methods.forgetting import counts, events
+from datassay.methods.forgetting import events
 
 METHODS = ("el2n", "grand", "forgetting", "aum")
 SHORT = Recipe(epochs=3, batch_size=16, lr=0.1, momentum=0.9, weight_decay=0.01)
@@ -285,7 +284,7 @@ def test_threshold_samples(monkeypatch):
             seen.append((net(x).shape[1], y.numpy().copy()))
             super().__init__(net, loss, x, y, recipe, **others)
 
-    monkeypatch.setattr(aum_module, "Run", Seen)
+    monkeypatch.setattr("datassay.networks.runs.Run", Seen)
     values = da.value(data, "aum", epochs=1, threshold_rows=80 // 3)
     chosen = [y == 3 for _, y in seen]
     assert [outputs for outputs, _ in seen] == [4, 4]
@@ -433,10 +432,10 @@ BAD = [
     ({"runs": 0}, METHODS, "runs must be a whole number from [12] on, got 0"),
     ({"runs": True}, METHODS, "runs must be a whole number from [12] on, got True"),
     ({"runs": 1}, ["aum"], "runs must be a whole number from 2 on, got 1"),
-    ({"epochs": -1}, METHODS, "epochs must be a whole number from 0 on, got -1"),
+    ({"epochs": -1}, METHODS, "epochs must be None or a whole number from 0 on, got -1"),
     ({"epochs": 0}, ["forgetting", "aum"], "epochs must be a whole number from 1 on, got 0"),
-    ({"lr": float("nan")}, METHODS, "lr must be a number from 0 on, got nan"),
-    ({"batch_size": 0}, METHODS, "batch_size must be a whole number from 1 on, got 0"),
+    ({"lr": float("nan")}, METHODS, "lr must be None or a number from 0 on, got nan"),
+    ({"batch_size": 0}, METHODS, "batch_size must be None or a whole number from 1 on, got 0"),
     ({"lr": 1e30}, ["forgetting", "aum"], "the loss became (nan|inf) in epoch"),
     ({"seed": -1}, METHODS, "seed must be a whole number from 0 on, got -1"),
     ({"n_jobs": 0}, METHODS, "n_jobs must be None or a whole number other than 0, got 0"),
@@ -452,7 +451,7 @@ BAD = [
         r"must give 4 logits, one a class, and one for the threshold samples \(threshold_",
     ),
     ({"threshold_samples": "yes"}, ["aum"], "threshold_samples must be True or False, got 'yes'"),
-    ({"threshold_rows": 0}, ["aum"], "threshold_rows must be a whole number from 1 on, got 0"),
+    ({"threshold_rows": 0}, ["aum"], "threshold_rows must be None or a whole number from 1 on, got 0"),
     ({"threshold_rows": 31}, ["aum"], "threshold_rows must be at most 30, half of the rows, got 31"),
     ({"threshold_rows": 5, "threshold_samples": False}, ["aum"], "threshold_rows says how many .* that none are"),
     ({"percentile": 101}, ["aum"], "percentile must be a number from 0 to 100, got 101"),

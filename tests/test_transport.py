@@ -9,7 +9,8 @@ import torch
 from geomloss import SamplesLoss
 
 from datassay.engines import transport
-from datassay.engines.transport import Cost, annealed, divergence, half_squared_distances, own, solve
+from datassay.engines.transport import Cost, divergence, half_squared_distances, own, solve
+from datassay.methods.lossval_released import annealed
 
 
 def clouds(n=12, m=9, d=3, seed=0, dtype=np.float64):

@@ -42,3 +42,12 @@ def top(said: ndarray, codes: ndarray) -> ndarray:
     [0, 1, 1]
     """
     return np.where(said[np.arange(len(codes)), codes] == said.max(1), codes, said.argmax(1))
+
+
+def counts(predicted: ndarray, classes: int) -> ndarray:
+    """(n, classes) how often each class was predicted (epochs, n)."""
+    n = predicted.shape[1]
+    result = np.zeros((n, classes), np.int64)
+    for epoch in predicted:
+        result[np.arange(n), epoch] += 1
+    return result

@@ -97,7 +97,7 @@ class Cost:
 
 def half_squared_distances(x: Array, y: Array) -> Array:
     """(..., n, m) |x_i - y_j|^2 / 2 of x (..., n, d) and y (..., m, d), not below 0; by way of products."""
-    C = x @ _turned(y)
+    C = x @ turned(y)
     C *= -1.0
     C += (x * x).sum(-1)[..., :, None] / 2
     C += (y * y).sum(-1)[..., None, :] / 2
@@ -150,8 +150,8 @@ def solve(
     g = lb * 0 if start is None else start
     if start is None:
         for e in schedule(math.sqrt(2 * max(sides.largest(), eps / 2)), math.sqrt(eps), 0.5)[:-1]:
-            f = _damping(e, reach) * sides.softmin(e, lb + g / e)
-            g = _damping(e, reach) * sides.softmin_back(e, la + f / e)
+            f = damping_of(e, reach) * sides.softmin(e, lb + g / e)
+            g = damping_of(e, reach) * sides.softmin_back(e, la + f / e)
     done, error = 0, math.inf
     while done < steps:
         f = damping * sides.softmin(eps, lb + g / eps)
@@ -179,7 +179,7 @@ def own(
     f = la * 0 if start is None else start
     if start is None:
         for e in schedule(math.sqrt(2 * max(sides.largest(), eps / 2)), math.sqrt(eps), 0.5)[:-1]:
-            f = (f + _damping(e, reach) * sides.softmin(e, la + f / e)) / 2
+            f = (f + damping_of(e, reach) * sides.softmin(e, la + f / e)) / 2
     error, done = math.inf, 0
     while error > tol and done < 1000:
         before = f
@@ -213,60 +213,6 @@ def divergence(
     return joined(a, b, f, g, f_aa, g_bb, eps, reach)
 
 
-def annealed(
-    C_xy: Array,
-    C_xx: Array,
-    C_yy: Array,
-    a: Array,
-    b: Array,
-    *,
-    diameter: float,
-    blur: float = 0.05,
-    scaling: float = 0.5,
-    reach: float | None = None,
-) -> Divergence:
-    """S(a, b) after one averaged step at each eps from diameter^2 down to blur^2: quick, and not to convergence.
-
-    This is what geomloss's `SamplesLoss("sinkhorn")` reckons, also where a and b don't have the same mass, or some a is 0 or less:
-    such a mass takes no part in a softmin and yet counts in <a, f>.
-
-    Parameters
-    ----------
-    C_xy, C_xx, C_yy
-        (..., n, m), (..., n, n), (..., m, m) costs.
-    a, b
-        (..., n) and (..., m) masses.
-    diameter, blur, scaling
-        eps goes from the square of the first to that of the second; its root shrinks by the third each time.
-    reach
-        As in `solve`.
-
-    Examples
-    --------
-    >>> x, y = np.array([[0.0], [1.0]]), np.array([[0.0], [3.0]])
-    >>> Cs = [half_squared_distances(*two) for two in ((x, y), (x, x), (y, y))]
-    >>> round(float(annealed(*Cs, np.full(2, 0.5), np.full(2, 0.5), diameter=3.0).value), 3)
-    1.0
-    >>> round(float(annealed(*Cs, np.full(2, 0.5), np.full(2, 1.5), diameter=3.0).value), 1)
-    23.5
-    """
-    la, lb = _log(a), _log(b)
-    C_yx = _turned(C_xy)
-    all_eps = schedule(diameter, blur, scaling)
-    e, k = all_eps[0], _damping(all_eps[0], reach)
-    f, g = k * _softmin(C_xy, e, lb), k * _softmin(C_yx, e, la)
-    f_aa, g_bb = k * _softmin(C_xx, e, la), k * _softmin(C_yy, e, lb)
-    for e in all_eps:
-        k = _damping(e, reach)
-        f_new, g_new = k * _softmin(C_xy, e, lb + g / e), k * _softmin(C_yx, e, la + f / e)
-        f_aa = (f_aa + k * _softmin(C_xx, e, la + f_aa / e)) / 2
-        g_bb = (g_bb + k * _softmin(C_yy, e, lb + g_bb / e)) / 2
-        f, g = (f + f_new) / 2, (g + g_new) / 2
-    f, g = k * _softmin(C_xy, e, lb + g / e), k * _softmin(C_yx, e, la + f / e)
-    f_aa, g_bb = k * _softmin(C_xx, e, la + f_aa / e), k * _softmin(C_yy, e, lb + g_bb / e)
-    return joined(a, b, f, g, f_aa, g_bb, all_eps[-1], reach)
-
-
 def schedule(diameter: float, blur: float, scaling: float) -> list[float]:
     """eps from diameter^2, twice, by factors scaling^2 while above blur^2, and blur^2 at last.
 
@@ -281,7 +227,7 @@ class _Sides:
     """Softmins along both sides of a cost matrix, held or not; and the two sides of exp((f + g - C) / eps)."""
 
     def __init__(self, C: Array | Cost) -> None:
-        self.C, self.turned = C, None if isinstance(C, Cost) else _turned(C)
+        self.C, self.turned = C, None if isinstance(C, Cost) else turned(C)
         n, m = C.shape[-2:]
         self.rows = (
             [slice(i, i + max(1, BLOCK // m)) for i in range(0, n, max(1, BLOCK // m))] if isinstance(C, Cost) else []
@@ -297,14 +243,14 @@ class _Sides:
 
     def softmin(self, eps: float, h: Array) -> Array:
         if not isinstance(self.C, Cost):
-            return _softmin(self.C, eps, h)
-        return _together([_softmin(self.C[rows], eps, h) for rows in self.rows])
+            return softmin_of(self.C, eps, h)
+        return _together([softmin_of(self.C[rows], eps, h) for rows in self.rows])
 
     def softmin_back(self, eps: float, h: Array) -> Array:
         if not isinstance(self.C, Cost):
-            return _softmin(self.turned, eps, h)
+            return softmin_of(self.turned, eps, h)
         turned = self.C.T
-        return _together([_softmin(turned[columns], eps, h) for columns in self.columns])
+        return _together([softmin_of(turned[columns], eps, h) for columns in self.columns])
 
     def kernel(self, f: Array, g: Array, eps: float) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
         """v (..., m) -> K v, and u (..., n) -> K' u, of K = exp((f + g - C) / eps)."""
@@ -314,7 +260,7 @@ class _Sides:
             K += f[..., :, None]
             K += g[..., None, :]
             K = _exp(K)
-            return (lambda v: (K @ v[..., None])[..., 0]), (lambda u: (_turned(K) @ u[..., None])[..., 0])
+            return (lambda v: (K @ v[..., None])[..., 0]), (lambda u: (turned(K) @ u[..., None])[..., 0])
 
         def block(rows: slice) -> Array:
             K = self.C[rows]
@@ -324,7 +270,7 @@ class _Sides:
             return _exp(K)
 
         def back(u: Array) -> Array:
-            return sum((_turned(block(rows)) @ u[..., rows, None])[..., 0] for rows in self.rows)
+            return sum((turned(block(rows)) @ u[..., rows, None])[..., 0] for rows in self.rows)
 
         return (lambda v: _together([(block(rows) @ v[..., None])[..., 0] for rows in self.rows])), back
 
@@ -343,13 +289,13 @@ def _scaled(
 ) -> tuple[Array, Array, int, float]:
     """Sinkhorn's steps by products with one matrix, for as long as the potentials stay within FAR eps of where they are now."""
     times, back = sides.kernel(f, g, eps)
-    la, lb = _log(a), _log(b)
+    la, lb = log_masses(a), log_masses(b)
     # the potentials are f + eps u, g + eps v
     u, v, error = f * 0, g * 0, math.inf
     pull_f, pull_g = (1 - damping) * f / eps, (1 - damping) * g / eps  # what is unbalanced draws potentials to 0
     for step in range(steps):
-        u_new = -damping * _log(times(b * _exp(v * 1))) - pull_f
-        v_new = -damping * _log(back(a * _exp(u_new * 1))) - pull_g
+        u_new = -damping * log_masses(times(b * _exp(v * 1))) - pull_f
+        v_new = -damping * log_masses(back(a * _exp(u_new * 1))) - pull_g
         if not max(_largest(abs(u_new)), _largest(abs(v_new))) <= FAR:  # not a number, too
             return f + eps * u, g + eps * v, step, math.inf
         v_new = v_new - _shift(f + eps * u_new, g + eps * v_new, la, lb, reach) / eps
@@ -408,14 +354,14 @@ def _checked(a: Array, b: Array, eps: float, reach: float | None) -> tuple[float
         raise ValueError(
             f"balanced transport needs equal masses, got {_largest(a.sum(-1)):g} and {_largest(b.sum(-1)):g}; reach allows others."
         )
-    return _damping(eps, reach), _log(a), _log(b)
+    return damping_of(eps, reach), log_masses(a), log_masses(b)
 
 
-def _damping(eps: float, reach: float | None) -> float:
+def damping_of(eps: float, reach: float | None) -> float:
     return 1.0 if reach is None else reach**2 / (reach**2 + eps)
 
 
-def _softmin(C: Array, eps: float, h: Array) -> Array:
+def softmin_of(C: Array, eps: float, h: Array) -> Array:
     """(..., n) -eps log sum_j exp(h_j - C_ij / eps)"""
     z = C * (-1 / eps)
     z += h[..., None, :]
@@ -426,7 +372,7 @@ def _softmin(C: Array, eps: float, h: Array) -> Array:
     return -eps * (np.log(np.exp(z, out=z).sum(-1)) + most)
 
 
-def _turned(C: Array) -> Array:
+def turned(C: Array) -> Array:
     return C.swapaxes(-1, -2)
 
 
@@ -443,7 +389,7 @@ def _exp(z: Array) -> Array:
     return np.exp(z, out=z) if isinstance(z, ndarray) else z.exp_()
 
 
-def _log(w: Array) -> Array:
+def log_masses(w: Array) -> Array:
     """Of what is above 0; else so low that exp gives 0, and no infinity that would meet another."""
     if isinstance(w, ndarray):
         return np.where(w > 0, np.log(np.where(w > 0, w, 1)), -1e5)
@@ -452,7 +398,7 @@ def _log(w: Array) -> Array:
 
 def _log_sum(z: Array) -> Array:
     """(...,) log sum exp(z)"""
-    return -_softmin(z[..., None, :] * 0, 1.0, z)[..., 0]
+    return -softmin_of(z[..., None, :] * 0, 1.0, z)[..., 0]
 
 
 def _largest(z: Array) -> float:

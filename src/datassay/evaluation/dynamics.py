@@ -50,7 +50,7 @@ def by_tenths(
     """
     from datassay.engines.training import Recipe, Run, spawned
     from datassay.networks.problem import problem
-    from datassay.networks.runs import recipe
+    from datassay.networks.recipes import recipe
 
     p = problem(data, model, "auto", "by_tenths", regression=False)
     used = recipe(training, Recipe(epochs=20, optimiser="adam", lr=1e-3, weight_decay=0.0), len(data))
@@ -112,10 +112,11 @@ def kernel_velocity(
     >>> v.shape, bool((0 < v).all() and (v < 1).all())
     ((2, 3), True)
     """
-    from datassay.checks import whole
+    from datassay.checks import Call, whole
     from datassay.networks.features import default, velocities
     from datassay.networks.problem import problem
-    from datassay.networks.runs import do, recipe
+    from datassay.networks.recipes import recipe
+    from datassay.networks.runs import do
 
     whole("kernel_velocity", 0, seed=seed)
     rows = [np.asarray(group) for group in groups]
@@ -126,6 +127,6 @@ def kernel_velocity(
             )
     p = problem(data, model, device, "kernel_velocity")
     used = recipe(training, default(p), len(data), epochs=epochs, batch_size=batch_size, lr=lr)
-    work = partial(velocities, p, used, rows, seed)
-    (found,) = do(work, 1, p, {}, units=used.epochs, checkpoint=None, n_jobs=None, progress=progress)
+    call = Call(p.method, {"seed": seed, "progress": progress})
+    (found,) = do(partial(velocities, rows), call, p, used)
     return found

@@ -16,25 +16,24 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Unpack
 
 import numpy as np
 import torch
 from numpy import ndarray
 
-from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed, whole
+from datassay.checks import Call, Count, DataError, Number, whole
 from datassay.data.dataset import Dataset
-from datassay.engines.robust import top
-from datassay.engines.training import Recipe, Run, Tick, spawned
-from datassay.methods.definition import NETWORKS, Finding, method
-from datassay.methods.forgetting import DEFAULT, counts
-from datassay.networks.problem import Model, Problem, problem
-from datassay.networks.runs import Place, do, options_of, recipe
+from datassay.engines.robust import counts, top
+from datassay.methods.definition import Finding, network_method
+from datassay.networks.problem import Model, problem
+from datassay.networks.recipes import WATCHED
+from datassay.networks.runs import One, Trainings, chosen, do, options_of
 
 
-@method("aum", NETWORKS)
+@network_method("aum")
 def aum(
+    call: Call,
     data: Dataset,
     model: Model | None = None,
     *,
@@ -42,15 +41,7 @@ def aum(
     threshold_rows: Count | None = None,
     percentile: Annotated[float, Number(least=0, most=100)] = 99.0,
     runs: Count = 2,
-    epochs: Count | None = None,
-    batch_size: Count | None = None,
-    lr: Positive | None = None,
-    training: Recipe | None = None,
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Trainings],
 ) -> Finding:
     """Margin of the given class over the best other one, averaged over the epochs of a training.
 
@@ -64,8 +55,8 @@ def aum(
         How many rows are threshold samples in a run, at most n / 2; None: n / (c + 1), but no more than n / 10.
     percentile
         Which percentile of the threshold samples' AUM is the threshold.
-    epochs, batch_size, lr, training
-        Of the training (6 epochs); ``training`` is a whole `Recipe`, in which the others change what they name.
+    epochs
+        Passes over the rows in a training. None: 6.
 
     Returns
     -------
@@ -85,14 +76,13 @@ def aum(
        id  flagged given_label suggested_label
     3   3     True           b               a
     """
-    given = dict(locals())
     n = len(data)
     whole("aum", 2 if threshold_samples else 1, runs=runs)
     if threshold_rows is not None and not threshold_samples:
         raise DataError(
             "aum: threshold_rows says how many threshold samples there are, and threshold_samples=False that none are."
         )
-    p = problem(data, model, device, "aum", regression=False)
+    p = problem(data, model, shared["device"], "aum", regression=False)
     k = 0
     if threshold_samples:
         k = max(1, min(n // (p.outputs + 1), n // 10)) if threshold_rows is None else threshold_rows
@@ -100,11 +90,10 @@ def aum(
         if k > n // 2:
             raise DataError(f"aum: threshold_rows must be at most {n // 2}, half of the rows, got {k}.")
         p = replace(p, outputs=p.outputs + 1, more=", and one for the threshold samples (threshold_samples=False has none)")
-    used = recipe(training, DEFAULT, n, epochs=epochs, batch_size=batch_size, lr=lr)
+    used = chosen(shared, WATCHED, n)
     whole("aum", 1, epochs=used.epochs)
-    options = options_of(given, used)
-    work = partial(_run, p, used, k, float(percentile), seed)
-    found = do(work, runs, p, options, units=used.epochs, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
+    options = options_of(call, used)
+    found = do(partial(_run, k, float(percentile)), call, p, used, options, runs=runs)
     margins, own = np.stack([r.margin for r in found]), np.stack([r.own for r in found])
     thresholds = np.array([r.threshold for r in found])
     value = np.average(margins, 0, own)
@@ -136,15 +125,16 @@ class _Run(NamedTuple):
     said: ndarray  # (n, c) how often each class was predicted, where the row has its own label
 
 
-def _run(p: Problem, used: Recipe, k: int, percentile: float, seed: int, r: int, tick: Tick, place: Place) -> _Run:
-    y, chosen = p.y.clone(), threshold_set(p.data.ids, k, seed, r)
+def _run(k: int, percentile: float, one: One) -> _Run:
+    p = one.p
+    y, chosen_rows = p.y.clone(), threshold_set(p.data.ids, k, one.seed, one.number)
     if k:
-        y[torch.from_numpy(chosen)] = p.outputs - 1
-    run = Run(p.make(r, seed), p.loss, p.x, y, used, seed=spawned(seed, r), checkpoint=place.file, key=place.key, watch=True)
-    run.through(tick)
+        y[torch.from_numpy(chosen_rows)] = p.outputs - 1
+    run = one.start(p.x, y, watch=True)
+    run.through(one.tick)
     assert run.watched is not None
     margin = run.watched.margin.double().mean(0).numpy()
     own = np.ones(len(p.data), bool)
-    own[chosen] = False
+    own[chosen_rows] = False
     said = counts(run.watched.predicted.numpy(), p.outputs)[:, : len(p.data.classes)] * own[:, None]
-    return _Run(margin, float(np.percentile(margin[chosen], percentile)) if k else 0.0, own, said)
+    return _Run(margin, float(np.percentile(margin[chosen_rows], percentile)) if k else 0.0, own, said)

@@ -17,39 +17,28 @@ Differs from the paper: chosen once, early in a training on all rows, not again 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import numpy as np
 
-from datassay.checks import Count, Number, Positive, Seed
+from datassay.checks import Call, Number
 from datassay.data.dataset import Dataset
 from datassay.engines.facility import locate
-from datassay.engines.training import Recipe, Run, Tick, outputs, spawned
-from datassay.methods.definition import NETWORKS, Finding, method
-from datassay.networks.problem import Model, Problem, problem
-from datassay.networks.runs import Place, do, options_of, recipe
-
-TABLES = Recipe(epochs=10, lr=0.01, momentum=0.0, weight_decay=0.0)
-IMAGES = replace(TABLES, epochs=8, lr=0.05)
+from datassay.engines.training import outputs
+from datassay.methods.definition import Finding, network_method
+from datassay.networks.problem import Model, problem
+from datassay.networks.recipes import small_steps
+from datassay.networks.runs import One, OneTraining, chosen, do, options_of
 
 
-@method("craig", NETWORKS)
+@network_method("craig")
 def craig(
+    call: Call,
     data: Dataset,
     model: Model | None = None,
     *,
     fraction: Annotated[float, Number(above=0, most=1)] = 0.1,
-    epochs: Count | None = None,
-    batch_size: Count | None = None,
-    lr: Positive | None = None,
-    training: Recipe | None = None,
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    seed: Seed = 0,
-    progress: bool = True,
+    **shared: Unpack[OneTraining],
 ) -> Finding:
     """A weighted coreset of each class, and what stands for each row in it.
 
@@ -57,14 +46,11 @@ def craig(
     ----------
     data
         n rows in classes.
-    model
-        A torch `nn.Module`, drawn anew (all that has ``reset_parameters``), or a function from a seed to one, which is used as it
-        comes. None: a perceptron for tables, a small ResNet for images.
     fraction
         Of each class is chosen, rounded, and one row at least.
-    epochs, batch_size, lr, training
-        Of the training on the rows, after which the coreset is chosen; ``training`` is a whole `Recipe`, in which the others change
-        what they name. Default: SGD without momentum and weight decay, 10 epochs at 0.01 for tables, 8 at 0.05 for images.
+    epochs, lr
+        Of the training on the rows, after which the coreset is chosen, by SGD without momentum and weight decay. None: 10 epochs at 0.01
+        for tables, 8 at 0.05 for images.
 
     Returns
     -------
@@ -88,18 +74,16 @@ def craig(
     >>> int(values.columns["craig_weight"].sum()), values.stats["chosen"]
     (60, {'a': 3, 'b': 3})
     """
-    given = dict(locals())
-    p = problem(data, model, device, "craig", regression=False)
-    used = recipe(training, IMAGES if len(p.shape) > 1 else TABLES, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
-    options = options_of(given, used)
-    work = partial(_said, p, used, seed)
+    p = problem(data, model, shared["device"], "craig", regression=False)
+    used = chosen(shared, small_steps(p, tables=10, images=8), len(data))
+    options = options_of(call, used)
     start = time.perf_counter()
-    (said,) = do(work, 1, p, options, units=used.epochs, checkpoint=checkpoint, n_jobs=None, progress=progress)
+    (said,) = do(_said, call, p, used, options)
     trained = time.perf_counter()
     n, codes = len(data), data.codes
     weight, order, representative = np.zeros(n), np.full(n, -1), np.zeros(n, np.int64)
     distance, share = np.zeros(n), np.zeros(n)
-    chosen = {}
+    sizes = {}
     for c, label in enumerate(data.classes):
         rows = np.flatnonzero(codes == c)
         k = max(1, round(fraction * len(rows)))
@@ -108,12 +92,12 @@ def craig(
         weight[rows[found.chosen]], order[rows[found.chosen]] = gamma, np.arange(k)
         representative[rows], distance[rows] = rows[found.chosen[found.nearest]], found.distance
         share[rows] = gamma[found.nearest] / len(rows)
-        chosen[str(label)] = k
+        sizes[str(label)] = k
     of_label = said[np.arange(n), codes]
     length = np.sqrt((said**2).sum(1) - of_label**2 + (1 - of_label) ** 2)
     stats = {
         "flag_rule": "the network says another class of the row's representative",
-        "chosen": chosen,
+        "chosen": sizes,
         "seconds_training": trained - start,
         "device": p.device,
     }
@@ -123,9 +107,8 @@ def craig(
     return Finding(scores, says[representative] != codes, columns, p.suggested(said), stats, options)
 
 
-def _said(p: Problem, used: Recipe, seed: int, r: int, tick: Tick, place: Place) -> np.ndarray:
+def _said(one: One) -> np.ndarray:
     """(n, classes) probabilities after the training."""
-    x = p.x
-    run = Run(p.make(r, seed), p.loss, x, p.y, used, seed=spawned(seed, r), checkpoint=place.file, key=place.key)
-    said: np.ndarray = p.says(outputs(run.through(tick), x).double()).cpu().numpy()
+    p, x = one.p, one.p.x
+    said: np.ndarray = p.says(outputs(one.start(x, p.y).through(one.tick), x).double()).cpu().numpy()
     return said

@@ -1,6 +1,6 @@
 """DVGS (Evans et al., arXiv 2405.08217): does a row's gradient point where the gradient of the validation rows points?
 
-    value_i = mean over steps t and restarts r of sim(g, g_i),   g = grad L_val(theta_t^r),   g_i = grad l(x_i, y_i; theta_t^r)
+    value_i = mean over steps t and runs r of sim(g, g_i),   g = grad L_val(theta_t^r),   g_i = grad l(x_i, y_i; theta_t^r)
 
 theta follows the validation rows alone (the target), so no row is learned by heart. sim: cosine; dot product g . g_i; scalar
 projection g . g_i / |g|; distance -|g - g_i|. All follow from g . g_i and |g_i|, and these from one backward pass.
@@ -15,52 +15,44 @@ import math
 import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Unpack
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from datassay.checks import Count, DataError, Jobs, Positive, Seed, Whole
+from datassay.checks import Call, Count, DataError, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients, mean_gradient
-from datassay.engines.training import Recipe, Run, Tick, in_batches, random_numbers, set_mode, spawned
-from datassay.methods.definition import NETWORKS, Finding, method
+from datassay.engines.training import Recipe, Run, in_batches, random_numbers, set_mode, spawned
+from datassay.methods.definition import Finding, network_method
 from datassay.networks.defaults import mlp
 from datassay.networks.problem import Model, Problem, problem
-from datassay.networks.runs import Place, do, options_of, recipe
+from datassay.networks.runs import One, Trainings, averaged, chosen, do, options_of
 
 DEFAULT = Recipe(epochs=100, batch_size=500, optimiser="adam", lr=1e-3, weight_decay=0.0)
 IMAGES = replace(DEFAULT, epochs=30, batch_size=128)
 AT_ONCE = 2**22  # numbers of a table's rows in one pass; of images 256 rows
 
 
-@method("dvgs", NETWORKS)
+@network_method("dvgs", renamed={"restarts": "runs"})
 def dvgs(
+    call: Call,
     data: Dataset,
     model: Model | None = None,
     *,
     similarity: Literal["cosine", "dot", "scalar", "distance"] = "cosine",
     aggregate: Literal["mean", "quantile"] = "mean",
     every: Count | None = None,
-    restarts: Count = 3,
+    runs: Count = 3,
     balanced: bool = False,
     grad_params: list[str] | None = None,
     pretrain: Annotated[int, Whole(0)] = 0,
     unsupervised: bool = False,
     dropout: bool = False,
     faithful: bool = False,
-    epochs: Count | None = None,
-    batch_size: Count | None = None,
-    lr: Positive | None = None,
-    training: Recipe | None = None,
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Trainings],
 ) -> Finding:
     """Similarity of each row's gradient with that of the validation rows, along a training on the validation rows.
 
@@ -68,17 +60,12 @@ def dvgs(
     ----------
     data
         n rows and m validation rows; classification or regression.
-    model
-        A torch `nn.Module`, drawn anew for each restart (all that has ``reset_parameters``), or a function from a seed to one, which
-        is used as it comes. None: a perceptron for tables, a small ResNet for images.
     similarity
         "cosine", "dot", "scalar" (projection) or "distance" (its negative).
     aggregate
         "mean" of the similarities; "quantile": of their ranks, from 0 to 1, at each step.
     every
         Similarities are taken every so many steps (T). None: at every step; for images once an epoch.
-    restarts
-        Trainings from other initial weights; their spread gives the standard error.
     balanced
         Every class has the same weight in the validation rows' loss.
     grad_params
@@ -93,14 +80,14 @@ def dvgs(
     faithful
         The network (2 x 100 Mish, dropout .5, each layer normalised within the row) and the recipe (Adam 1e-3, 100 epochs, batches
         of 500, balanced) of the released experiment 1, where they are not given, and its dropout in all gradients.
-    epochs, batch_size, lr, training
-        Of the training on the validation rows; ``training`` is a whole `Recipe`, in which the others change what they name.
+    epochs
+        Passes over the validation rows. None: 100; for images 30.
 
     Returns
     -------
     Values
         scores = the column ``dvgs`` (n,), high = worth keeping, as in the paper; a column ``restart_0``, ... for each. ``stats``:
-        ``stderr`` (n,) over the restarts, where there are several; seconds of training and of similarities. Suggested label: what
+        ``stderr`` (n,) over the runs, where there are several; seconds of training and of similarities. Suggested label: what
         the networks say, on average over the steps. Flagged: mean cosine below 0.
 
     Examples
@@ -114,40 +101,36 @@ def dvgs(
        id given_label suggested_label
     3   3           b               a
     """
-    given = dict(locals())
-    p = problem(data, model, device, "dvgs", validation=True, itself=unsupervised)
+    p = problem(data, model, shared["device"], "dvgs", validation=True, itself=unsupervised)
     if faithful and model is None:
         p = replace(p, model=partial(_published, p))
     images = len(p.shape) > 1 and not faithful
     default = replace(IMAGES if images else DEFAULT, balanced=faithful or balanced)
-    used = recipe(training or default, default, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
+    used = chosen(shared, default, len(data), exact=True)
     used = replace(used, balanced=used.balanced or balanced)
-    options = options_of(given, used)
-    if grad_params is not None and (unknown := set(grad_params) - {name for name, _ in p.make(0, seed).named_parameters()}):
+    if grad_params is not None and (
+        unknown := set(grad_params) - {name for name, _ in p.make(0, shared["seed"]).named_parameters()}
+    ):
         raise DataError(f"dvgs: the model has no parameter {sorted(unknown)[0]!r}, which grad_params names.")
     steps = every or (max(1, math.ceil(len(p.y_val) / used.batch_size)) if images else 1)
-    options["every"] = steps
-    work = partial(
-        _restart, p, used, similarity, aggregate == "quantile", steps, grad_params, pretrain, dropout or faithful, seed
-    )
-    found = do(work, restarts, p, options, units=used.epochs + 1, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
-    each = np.stack([r.value for r in found])
-    scores, cosine = each.mean(0), np.mean([r.cosine for r in found], axis=0)
+    options = options_of(call, used) | {"every": steps}
+    work = partial(_run, similarity, aggregate == "quantile", steps, grad_params, pretrain, dropout or faithful)
+    found = do(work, call, p, used, options, runs=runs, units=used.epochs + 1)
+    scores, stderr = averaged([r.value for r in found])
+    cosine = np.mean([r.cosine for r in found], axis=0)
     stats = {
         "flag_rule": "mean cosine of the row's gradient with that of the validation rows below 0",
         "seconds_training": sum(r.seconds[0] for r in found),
         "seconds_similarity": sum(r.seconds[1] for r in found),
         "device": p.device,
         "through_torch_func": found[0].through_func,
-    }
-    if restarts > 1:
-        stats["stderr"] = each.std(0, ddof=1) / np.sqrt(restarts)
-    columns = {"dvgs": scores.copy(), "cosine": cosine} | {f"restart_{r}": v for r, v in enumerate(each)}
+    } | stderr
+    columns = {"dvgs": scores.copy(), "cosine": cosine} | {f"restart_{r}": one.value for r, one in enumerate(found)}
     suggested = None if unsupervised else p.suggested(np.mean([r.said for r in found], axis=0))
     return Finding(scores, cosine < 0, columns, suggested, stats, options)
 
 
-class _Restart(NamedTuple):
+class _Run(NamedTuple):
     value: np.ndarray  # (n,)
     cosine: np.ndarray  # (n,)
     said: np.ndarray  # (n, outputs) class probabilities or amounts, mean over the steps
@@ -155,49 +138,33 @@ class _Restart(NamedTuple):
     through_func: list[str]
 
 
-def _restart(
-    p: Problem,
-    used: Recipe,
+def _run(
     similarity: str,
     quantile: bool,
     every: int,
     grad_params: list[str] | None,
     pretrain: int,
     dropout: bool,
-    seed: int,
-    r: int,
-    tick: Tick,
-    place: Place,
-) -> _Restart:
-    net, n = p.make(r, seed), len(p.data)
+    one: One,
+) -> _Run:
+    p, net, n, own = one.p, one.net(), len(one.p.data), (one.seed, one.number)
     x, y, x_val, y_val = p.x, p.y, p.x_val, p.y_val
     began = time.perf_counter()
-    if pretrain and not (place.file and place.file.exists()):
-        Run(net, p.loss, x, y, replace(used, epochs=pretrain, balanced=False), seed=spawned(seed, r, 1)).through()
+    if pretrain and not (one.file and one.file.exists()):
+        Run(net, p.loss, x, y, replace(one.recipe, epochs=pretrain, balanced=False), seed=spawned(*own, 1)).through()
     said = 0 if p.itself else p.outputs
     state = {"value": torch.zeros(n, dtype=torch.float64), "cosine": torch.zeros(n, dtype=torch.float64)}
     state |= {"said": torch.zeros(n, said, dtype=torch.float64), "steps": torch.zeros(1), "seconds": torch.zeros(1)}
-    run = Run(
-        net,
-        p.loss,
-        x_val,
-        y_val,
-        used,
-        seed=spawned(seed, r),
-        state=state,
-        checkpoint=place.file,
-        key=place.key,
-        dropout=dropout,
-    )
+    run = one.start(x_val, y_val, net, state=state, dropout=dropout)
     names = grad_params or [name for name, q in net.named_parameters() if q.requires_grad]
     parts = in_batches(n, 256 if len(p.shape) > 1 else max(1, AT_ONCE // p.data.X.shape[1]))
     through_func: list[str] = []
-    tick(run.epoch)
+    one.tick(run.epoch)
     for step in run:
         if step.step % every == 0:
             now = time.perf_counter()
             set_mode(net, dropout=dropout, batch_norm=False)
-            with random_numbers(spawned(seed, r, 2, step.step), y.device):  # of dropout
+            with random_numbers(spawned(*own, 2, step.step), y.device):  # of dropout
                 weights = None if run.weights is None else run.weights[y_val[step.rows]]
                 g = mean_gradient(net, p.loss, x_val[step.rows], y_val[step.rows], names, weights)
                 length = torch.stack([(v * v).sum() for v in g.values()]).sum().sqrt()
@@ -214,10 +181,10 @@ def _restart(
             state["steps"] += 1
             state["seconds"] += time.perf_counter() - now
         if step.batch == run.batches - 1:
-            tick(1)
-    tick(1)
+            one.tick(1)
+    one.tick(1)
     steps, spent = state["steps"].clamp(min=1), float(state["seconds"])
-    return _Restart(
+    return _Run(
         (state["value"] / steps).numpy(),
         (state["cosine"] / steps).numpy(),
         (state["said"] / steps).numpy(),

@@ -24,8 +24,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 import torch
@@ -33,16 +32,17 @@ import torch.nn.functional as F
 from numpy import ndarray
 from torch import Tensor, nn
 
-from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed, whole
+from datassay.checks import Call, Count, Number, Positive, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import training as loop
-from datassay.engines.training import Recipe, Run, Tick, in_batches, keep, kept, outputs, random_numbers, spawned
+from datassay.engines.training import Recipe, Run, in_batches, keep, kept, outputs, random_numbers, spawned
 from datassay.engines.two_means import suspicious
-from datassay.methods.definition import NETWORKS, Finding, method
+from datassay.methods.definition import Finding, network_method
 from datassay.networks.defaults import Standardise
 from datassay.networks.problem import Model, Problem, problem
-from datassay.networks.runs import Place, do, options_of, recipe
-from datassay.subsets.utilities import LOWEST, Scorer, utility_of
+from datassay.networks.recipes import recipe
+from datassay.networks.runs import One, Trainings, averaged, chosen, do, options_of
+from datassay.subsets.utilities import Scorer, utility_of
 
 DEFAULT = Recipe(epochs=10, batch_size=2000, lr=0.1, weight_decay=0.0)
 PUBLISHED = Recipe(epochs=100, batch_size=256, optimiser="adam", lr=1e-3, weight_decay=0.0)
@@ -53,13 +53,14 @@ DRAWS = 100  # batches that a row is in, on average, at least
 AT_ONCE = 2**22  # numbers of the rows that are valued in one pass
 
 
-@method("dvrl", NETWORKS)
+@network_method("dvrl", renamed={"batch": "selector_batch"})
 def dvrl(
+    call: Call,
     data: Dataset,
     model: Model | None = None,
     *,
     iterations: Count | None = None,
-    batch: Count = 2000,
+    selector_batch: Count = 2000,
     selector_lr: Positive = 0.01,
     threshold: Annotated[float, Number(above=0.5, most=1)] = 0.9,
     baseline: Literal["moving", "all"] | None = None,
@@ -67,15 +68,7 @@ def dvrl(
     utility: str | Scorer | None = None,
     runs: Count | None = None,
     faithful: bool = False,
-    epochs: Count | None = None,
-    batch_size: Count | None = None,
-    lr: Positive | None = None,
-    training: Recipe | None = None,
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Trainings],
 ) -> Finding:
     """Probability with which a network that was rewarded for good selections selects each row.
 
@@ -90,7 +83,7 @@ def dvrl(
     iterations
         Selections, each of which is a training of the predictor. None: 1000, or as many as bring each row into 100 batches on average;
         faithful: 2000.
-    batch
+    selector_batch
         Rows of which an iteration selects, drawn anew each time; all rows where there are no more.
     selector_lr
         Learning rate of the selector (Adam, with weight decay).
@@ -108,9 +101,8 @@ def dvrl(
     faithful
         2000 iterations, one selector with ReLU and no weight decay, accuracy, the baseline "all", and the released recipe (100 epochs in
         batches of 256, Adam 1e-3) for a perceptron as predictor, where they are not given. Takes many times as long.
-    epochs, batch_size, lr, training
-        Of the predictor (10 steps on the whole selection); ``training`` is a whole `Recipe`, in which the others change what they
-        name.
+    epochs
+        Passes of the predictor over the selection. None: 10, of one step each.
 
     Returns
     -------
@@ -133,22 +125,19 @@ def dvrl(
     >>> bool(values.scores[:6].mean() < values.scores[6:].mean())
     True
     """
-    given = dict(locals())
     if iterations is None:
-        iterations = 2000 if faithful else max(1000, math.ceil(DRAWS * len(data) / batch))
+        iterations = 2000 if faithful else max(1000, math.ceil(DRAWS * len(data) / selector_batch))
     runs = runs if runs is not None else 1 if faithful else 3
-    p = problem(data, model, device, "dvrl", validation=True)
+    p = problem(data, model, shared["device"], "dvrl", validation=True)
     if utility is None and faithful and data.task == "classification":
         utility = "accuracy"
     worth = utility_of(data, utility, "dvrl", default="probability")
-    used = recipe(
-        training or (PUBLISHED if faithful else DEFAULT), DEFAULT, len(data), epochs=epochs, batch_size=batch_size, lr=lr
-    )
+    used = chosen(shared, PUBLISHED if faithful else DEFAULT, len(data), exact=True)
     whole("dvrl", 1, epochs=used.epochs)
     average = None if (baseline or ("all" if faithful else "moving")) == "all" else window
-    how = _How(iterations, batch, selector_lr, threshold, average, model is None and not faithful, faithful)
+    how = _How(iterations, selector_batch, selector_lr, threshold, average, model is None and not faithful, faithful)
     default = "squared-error" if data.task == "regression" else "probability"
-    options = options_of(given, used) | {
+    options = options_of(call, used) | {
         "iterations": iterations,
         "runs": runs,
         "baseline": "all" if average is None else "moving",
@@ -156,20 +145,17 @@ def dvrl(
     }
     order = np.argsort(data.ids if data.ids.dtype.kind in "iu" else data.ids.astype(str), kind="stable")
     p = replace(p, data=data.take(order))
-    work = partial(_run, p, used, how, worth, seed)
-    found = do(work, runs, p, options, units=iterations, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
+    found = do(partial(_run, how, worth), call, p, used, options, runs=runs, units=iterations)
     back = np.argsort(order)
     each = np.stack([r.probability for r in found])[:, back]
-    scores = each.mean(0)
+    scores, stderr = averaged(each)
     flagged, rule = suspicious(scores)
     stats = {
         "flag_rule": rule,
         "utility": [r.utility for r in found],
         "utility_of_all_rows": [r.of_all for r in found],
         "device": p.device,
-    }
-    if runs > 1:
-        stats["stderr"] = each.std(0, ddof=1) / np.sqrt(runs)
+    } | stderr
     columns = {"probability": scores.copy(), "difference": np.mean([r.difference for r in found], axis=0)[back]}
     columns |= {f"run_{r}": w for r, w in enumerate(each)}
     suggested = p.suggested(np.mean([r.said for r in found], axis=0))[back]
@@ -252,28 +238,19 @@ def _linear(p: Problem) -> nn.Module:
     return nn.Sequential(nn.Flatten(), Standardise(some) if not p.data.standardised else nn.Identity(), layer).to(p.device)
 
 
-def _run(
-    p: Problem,
-    used: Recipe,
-    how: _How,
-    worth: Callable[[ndarray], ndarray],
-    seed: int,
-    r: int,
-    tick: Tick,
-    place: Place,
-) -> _Found:
+def _run(how: _How, worth: Callable[[ndarray], ndarray], one: One) -> _Found:
+    p, used, own = one.p, one.recipe, one.own
     n, x, y, x_val = len(p.data), p.x, p.y, p.x_val
-    own = spawned(seed, r)
     on_val = recipe(None, VALIDATION, len(p.y_val))
-    seen = _Seen(p, Run(p.make(r, seed), p.loss, x_val, p.y_val, on_val, seed=own).through())
-    drawn = _linear(p) if how.linear else p.make(r, seed)
+    seen = _Seen(p, Run(one.net(), p.loss, x_val, p.y_val, on_val, seed=own).through())
+    drawn = _linear(p) if how.linear else one.net()
 
     def utility(rows: Tensor, number: int) -> float:
         """Of a predictor that is trained on these rows, always from the same initial weights."""
         net = copy.deepcopy(drawn)
         if len(rows):
             Run(net, p.loss, x[rows], y[rows], used, seed=spawned(own, 1, number)).through()
-        return float(worth(_says(p, outputs(net, x_val)))[0])
+        return float(worth(p.predictions(outputs(net, x_val).double())[None])[0])
 
     with random_numbers(spawned(own, 2), y.device):
         selector = Selector(seen.d, seen.k, activation=nn.ReLU if how.faithful else nn.Tanh).to(p.device)
@@ -281,15 +258,15 @@ def _run(
     first = utility(torch.arange(n, device=y.device), 0)
     state = {"baseline": torch.tensor(first).double(), "last": torch.zeros(20, dtype=torch.float64)}
     state |= {"of_all": state["baseline"].clone(), "done": torch.tensor(0)}
-    key = f"{place.key} {drawn}"
-    if place.file is not None and place.file.exists():
-        content = kept(place.file, key, "cpu")
+    key = f"{one.key} {drawn}"
+    if one.file is not None and one.file.exists():
+        content = kept(one.file, key, "cpu")
         selector.load_state_dict(content["selector"])
         optimiser.load_state_dict(content["optimiser"])
         for name, tensor in content["state"].items():
             state[name].copy_(tensor)
     done, saved = int(state["done"]), time.monotonic()
-    tick(done)
+    one.tick(done)
     for t in range(done, how.iterations):
         rng = np.random.default_rng([own, 3, t])
         rows = torch.arange(n) if n <= how.batch else torch.from_numpy(np.sort(rng.choice(n, how.batch, replace=False)))
@@ -306,10 +283,10 @@ def _run(
             state["baseline"] += (found - state["baseline"]) / how.window
         state["last"][t % 20] = found
         state["done"] += 1
-        if place.file is not None and (t + 1 == how.iterations or time.monotonic() - saved > loop.SAVE_EVERY):
-            keep({"selector": selector.state_dict(), "optimiser": optimiser.state_dict(), "state": state}, place.file, key)
+        if one.file is not None and (t + 1 == how.iterations or time.monotonic() - saved > loop.SAVE_EVERY):
+            keep({"selector": selector.state_dict(), "optimiser": optimiser.state_dict(), "state": state}, one.file, key)
             saved = time.monotonic()
-        tick(1)
+        one.tick(1)
     parts = in_batches(n, max(1, AT_ONCE // seen.d))
     with torch.no_grad():
         w = torch.cat([selector(*seen(rows)).double().sigmoid() for rows in parts]).cpu().numpy()
@@ -317,16 +294,3 @@ def _run(
     difference = seen.difference.amax(1).double().cpu().numpy() * spread
     last = float(state["last"][: min(20, how.iterations)].mean())
     return _Found(w, difference, seen.said.double().cpu().numpy(), last, float(state["of_all"]))
-
-
-def _says(p: Problem, out: Tensor) -> ndarray:
-    """(1, m, c) log-probabilities, or amounts in the labels' unit."""
-    if p.data.task == "classification":
-        return np.maximum(out.double().log_softmax(1).cpu().numpy(), LOWEST)[None]
-    return (out.double().cpu().numpy() * p.data.codes.std() + p.data.codes.mean())[None]
-
-
-def _between(name: str, value: Any, least: float, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least < value <= most or value == np.inf:
-        what = f"above {least:g}" + (f" and at most {most:g}" if most < np.inf else "")
-        raise DataError(f"dvrl: {name} must be a number {what}, got {value!r}.")

@@ -11,42 +11,24 @@ Differs from the paper: t is smaller, for small networks on some thousand rows: 
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datassay.checks import Count, Jobs, Positive, Seed
+from datassay.checks import Call, Count
 from datassay.data.dataset import Dataset
-from datassay.engines.training import Recipe, Run, Tick, outputs, spawned
-from datassay.methods.definition import NETWORKS, Finding, method
-from datassay.networks.problem import Model, Problem, problem
-from datassay.networks.runs import Place, do, options_of, recipe
+from datassay.engines.training import outputs
+from datassay.methods.definition import Finding, network_method
+from datassay.networks.problem import Model, problem
+from datassay.networks.recipes import early
+from datassay.networks.runs import One, Trainings, averaged, chosen, do, options_of
 
-TABLES, IMAGES = 2, 5  # epochs after which planted wrong labels are told best from right ones
 
-
-@method("el2n", NETWORKS)
-def el2n(
-    data: Dataset,
-    model: Model | None = None,
-    *,
-    runs: Count = 5,
-    epochs: Count | None = None,
-    batch_size: Count | None = None,
-    lr: Positive | None = None,
-    training: Recipe | None = None,
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
-) -> Finding:
+@network_method("el2n")
+def el2n(call: Call, data: Dataset, model: Model | None = None, *, runs: Count = 5, **shared: Unpack[Trainings]) -> Finding:
     """Distance of the class probabilities from the given label, early in training, averaged over initialisations.
 
     Parameters
@@ -73,26 +55,15 @@ def el2n(
        id given_label suggested_label
     3   3           b               a
     """
-    given = dict(locals())
-    p = problem(data, model, device, "el2n", regression=False)
-    used = recipe(training, early(p), len(data), epochs=epochs, batch_size=batch_size, lr=lr)
-    options = options_of(given, used)
-    work = partial(_run, p, used, seed)
-    found = do(work, runs, p, options, units=used.epochs + 1, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
-    each, said = np.stack([r.value for r in found]), np.mean([r.said for r in found], axis=0)
-    stats = {
-        "flag_rule": "the class with the largest mean probability is not the given one",
-        "device": p.device,
-    }
-    if runs > 1:
-        stats["stderr"] = each.std(0, ddof=1) / np.sqrt(runs)
-    value, flagged = each.mean(0), said.argmax(1) != data.codes
+    p = problem(data, model, shared["device"], "el2n", regression=False)
+    used = chosen(shared, early(p), len(data))
+    options = options_of(call, used)
+    found = do(_run, call, p, used, options, runs=runs, units=used.epochs + 1)
+    value, stderr = averaged([r.value for r in found])
+    said = np.mean([r.said for r in found], axis=0)
+    flagged, rule = p.unlike(said, "the class with the largest mean probability is not the given one")
+    stats = {"flag_rule": rule, "device": p.device} | stderr
     return Finding(-value, flagged, {"el2n": value}, p.suggested(said), stats, options)
-
-
-def early(p: Problem) -> Recipe:
-    """A training that ends while wrong labels are still wrong to the network."""
-    return replace(Recipe(optimiser="adam", lr=1e-3, weight_decay=0.0), epochs=TABLES if len(p.shape) == 1 else IMAGES)
 
 
 class _Run(NamedTuple):
@@ -100,11 +71,10 @@ class _Run(NamedTuple):
     said: np.ndarray  # (n, c) class probabilities
 
 
-def _run(p: Problem, used: Recipe, seed: int, r: int, tick: Tick, place: Place) -> _Run:
-    x, y = p.x, p.y
-    run = Run(p.make(r, seed), p.loss, x, y, used, seed=spawned(seed, r), checkpoint=place.file, key=place.key)
-    said = p.says(outputs(run.through(tick), x).double())
-    tick(1)
+def _run(one: One) -> _Run:
+    p, x, y = one.p, one.p.x, one.p.y
+    said = p.says(outputs(one.start(x, y).through(one.tick), x).double())
+    one.tick(1)
     return _Run(distance(said, y).cpu().numpy(), said.cpu().numpy())
 
 

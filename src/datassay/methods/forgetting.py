@@ -13,39 +13,23 @@ knows wrong labels by heart; then they are forgotten no more, and look like any 
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import Count, Jobs, Positive, Seed, whole
+from datassay.checks import Call, Count, whole
 from datassay.data.dataset import Dataset
-from datassay.engines.robust import top
-from datassay.engines.training import Recipe, Run, Tick, spawned
-from datassay.methods.definition import NETWORKS, Finding, method
-from datassay.networks.problem import Model, Problem, problem
-from datassay.networks.runs import Place, do, options_of, recipe
-
-DEFAULT = Recipe(epochs=6, optimiser="adam", lr=1e-3, weight_decay=0.0)
+from datassay.engines.robust import counts, top
+from datassay.methods.definition import Finding, network_method
+from datassay.networks.problem import Model, problem
+from datassay.networks.recipes import WATCHED
+from datassay.networks.runs import One, Trainings, chosen, do, options_of
 
 
-@method("forgetting", NETWORKS)
+@network_method("forgetting")
 def forgetting(
-    data: Dataset,
-    model: Model | None = None,
-    *,
-    runs: Count = 3,
-    epochs: Count | None = None,
-    batch_size: Count | None = None,
-    lr: Positive | None = None,
-    training: Recipe | None = None,
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    call: Call, data: Dataset, model: Model | None = None, *, runs: Count = 3, **shared: Unpack[Trainings]
 ) -> Finding:
     """How often each row is forgotten: right in its batch, wrong in that of the next epoch.
 
@@ -53,8 +37,8 @@ def forgetting(
     ----------
     data
         n rows of c classes.
-    epochs, batch_size, lr, training
-        Of the training (6 epochs); ``training`` is a whole `Recipe`, in which the others change what they name.
+    epochs
+        Passes over the rows in a training. None: 6.
 
     Returns
     -------
@@ -76,23 +60,18 @@ def forgetting(
        id  flagged suggested_label  forgetting_events  learned_at
     3   3     True               a                 18        -1.0
     """
-    given = dict(locals())
-    p = problem(data, model, device, "forgetting", regression=False)
-    used = recipe(training, DEFAULT, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
+    p = problem(data, model, shared["device"], "forgetting", regression=False)
+    used = chosen(shared, WATCHED, len(data))
     whole("forgetting", 1, epochs=used.epochs)
-    options = options_of(given, used)
-    work = partial(_run, p, used, seed)
-    found = do(work, runs, p, options, units=used.epochs, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
+    options = options_of(call, used)
+    found = do(_run, call, p, used, options, runs=runs)
     lost = np.sum([r.lost for r in found], axis=0)
     accuracy = np.sum([r.right for r in found], axis=0) / (runs * used.epochs)
     confidence = np.mean([r.confidence for r in found], axis=0)
     first = np.ma.masked_less([r.first for r in found], 0)
     columns = {"forgetting_events": lost, "accuracy": accuracy, "confidence": confidence}
     columns["learned_at"] = first.mean(0).filled(-1.0)
-    stats = {
-        "flag_rule": "wrong in more than half of its presentations",
-        "device": p.device,
-    }
+    stats = {"flag_rule": "wrong in more than half of its presentations", "device": p.device}
     suggested = data.labels_of(top(np.sum([r.said for r in found], axis=0), data.codes))
     scores = -(lost + 1 - confidence)
     return Finding(scores, accuracy < 0.5, columns, suggested, stats, options)
@@ -107,15 +86,6 @@ def events(right: ndarray) -> ndarray:
     return np.where(right.any(0), (right[:-1] & ~right[1:]).sum(0), len(right))
 
 
-def counts(predicted: ndarray, classes: int) -> ndarray:
-    """(n, classes) how often each class was predicted (epochs, n)."""
-    n = predicted.shape[1]
-    result = np.zeros((n, classes), np.int64)
-    for epoch in predicted:
-        result[np.arange(n), epoch] += 1
-    return result
-
-
 class _Run(NamedTuple):
     lost: ndarray  # (n,) events
     right: ndarray  # (n,) presentations
@@ -124,11 +94,9 @@ class _Run(NamedTuple):
     said: ndarray  # (n, c) how often each class was predicted
 
 
-def _run(p: Problem, used: Recipe, seed: int, r: int, tick: Tick, place: Place) -> _Run:
-    run = Run(
-        p.make(r, seed), p.loss, p.x, p.y, used, seed=spawned(seed, r), checkpoint=place.file, key=place.key, watch=True
-    )
-    run.through(tick)
+def _run(one: One) -> _Run:
+    p, run = one.p, one.start(one.p.x, one.p.y, watch=True)
+    run.through(one.tick)
     assert run.watched is not None
     predicted = run.watched.predicted.numpy()
     right = predicted == p.data.codes

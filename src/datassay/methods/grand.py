@@ -12,41 +12,32 @@ reproduce: Kirsch (2023, arXiv 2303.14753) finds it no better than chance, and a
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Unpack
 
 import numpy as np
 import torch
 
-from datassay.checks import Count, Jobs, Positive, Seed
+from datassay.checks import Call, Count
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients
-from datassay.engines.robust import FAR, far
-from datassay.engines.training import Recipe, Run, Tick, in_batches, spawned
-from datassay.methods.definition import NETWORKS, Finding, method
-from datassay.methods.el2n import early
-from datassay.networks.problem import Model, Problem, last_layer, problem
-from datassay.networks.runs import Place, do, options_of, recipe
+from datassay.engines.training import in_batches
+from datassay.methods.definition import Finding, network_method
+from datassay.networks.problem import Model, last_layer, problem
+from datassay.networks.recipes import early
+from datassay.networks.runs import One, Trainings, averaged, chosen, do, options_of
 
 AT_ONCE = 512  # rows in one pass
 
 
-@method("grand", NETWORKS)
+@network_method("grand")
 def grand(
+    call: Call,
     data: Dataset,
     model: Model | None = None,
     *,
     layers: Literal["all", "last"] = "all",
     runs: Count = 5,
-    epochs: Count | None = None,
-    batch_size: Count | None = None,
-    lr: Positive | None = None,
-    training: Recipe | None = None,
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Trainings],
 ) -> Finding:
     """Norm of the gradient of each row's loss, early in training, averaged over initialisations.
 
@@ -76,27 +67,15 @@ def grand(
        id given_label suggested_label
     3   3           b               a
     """
-    given = dict(locals())
-    p = problem(data, model, device, "grand")
-    used = recipe(training, early(p), len(data), epochs=epochs, batch_size=batch_size, lr=lr)
-    options = options_of(given, used)
-    work = partial(_run, p, used, layers == "last", seed)
-    found = do(work, runs, p, options, units=used.epochs + 1, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
-    each, said = np.stack([r.value for r in found]), np.mean([r.said for r in found], axis=0)
-    value, suggested = each.mean(0), p.suggested(said)
-    if data.task == "classification":
-        rule, flagged = "the class with the largest mean probability is not the given one", said.argmax(1) != data.codes
-    else:
-        rule = f"the residual is {FAR:g} robust standard deviations or more from the median residual"
-        flagged = far(data.codes - suggested)
-    stats = {
-        "flag_rule": rule,
-        "device": p.device,
-        "through_torch_func": found[0].through_func,
-    }
-    if runs > 1:
-        stats["stderr"] = each.std(0, ddof=1) / np.sqrt(runs)
-    return Finding(-value, flagged, {"grand": value}, suggested, stats, options)
+    p = problem(data, model, shared["device"], "grand")
+    used = chosen(shared, early(p), len(data))
+    options = options_of(call, used)
+    found = do(partial(_run, layers == "last"), call, p, used, options, runs=runs, units=used.epochs + 1)
+    value, stderr = averaged([r.value for r in found])
+    said = np.mean([r.said for r in found], axis=0)
+    flagged, rule = p.unlike(said, "the class with the largest mean probability is not the given one")
+    stats = {"flag_rule": rule, "device": p.device, "through_torch_func": found[0].through_func} | stderr
+    return Finding(-value, flagged, {"grand": value}, p.suggested(said), stats, options)
 
 
 class _Run(NamedTuple):
@@ -105,10 +84,9 @@ class _Run(NamedTuple):
     through_func: list[str]
 
 
-def _run(p: Problem, used: Recipe, last: bool, seed: int, r: int, tick: Tick, place: Place) -> _Run:
-    x, y, n = p.x, p.y, len(p.data)
-    run = Run(p.make(r, seed), p.loss, x, y, used, seed=spawned(seed, r), checkpoint=place.file, key=place.key)
-    net = run.through(tick).eval()
+def _run(last: bool, one: One) -> _Run:
+    p, x, y, n = one.p, one.p.x, one.p.y, len(one.p.data)
+    net = one.start(x, y).through(one.tick).eval()
     value, said = torch.empty(n, dtype=torch.float64), torch.empty(n, p.outputs, dtype=torch.float64)
     through_func: list[str] = []
     for rows in in_batches(n, AT_ONCE):
@@ -116,5 +94,5 @@ def _run(p: Problem, used: Recipe, last: bool, seed: int, r: int, tick: Tick, pl
         value[rows] = of_rows.squared_norms().double().sqrt().cpu()
         said[rows] = p.says(of_rows.outputs.double()).cpu()
         through_func = of_rows.through_func
-    tick(1)
+    one.tick(1)
     return _Run(value.numpy(), said.numpy(), through_func)

@@ -16,45 +16,35 @@ mean stands for 1/|B|; any number of passes over the data; dropout is off, in th
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datassay.checks import Count, DataError, Jobs, Positive, Seed, whole
+from datassay.checks import Call, Count, DataError
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import Loss, RowGradients, hessian_product, mean_gradient
-from datassay.engines.training import Recipe, Rows, Run, Tick, outputs, set_mode, spawned
-from datassay.methods.definition import NETWORKS, Finding, method
+from datassay.engines.training import Rows, outputs, set_mode
+from datassay.methods.definition import Finding, network_method
 from datassay.networks.problem import Model, Problem, mean_over, problem
-from datassay.networks.runs import Place, do, options_of, recipe
+from datassay.networks.recipes import small_steps
+from datassay.networks.runs import One, Trainings, averaged, chosen, do, options_of
 
-TABLES = Recipe(epochs=5, lr=0.01, momentum=0.0, weight_decay=0.0)
-IMAGES = replace(TABLES, epochs=8, lr=0.05)
 AT_ONCE = 512  # validation rows in one pass
 
 
-@method("in-run-shapley", NETWORKS)
+@network_method("in-run-shapley", renamed={"val_batch": "val_batch_size"})
 def in_run_shapley(
+    call: Call,
     data: Dataset,
     model: Model | None = None,
     *,
     order: Literal[1, 2] = 1,
-    val_batch: Count | None = None,
+    val_batch_size: Count | None = None,
     runs: Count = 1,
-    epochs: Count | None = None,
-    batch_size: Count | None = None,
-    lr: Positive | None = None,
-    training: Recipe | None = None,
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Trainings],
 ) -> Finding:
     """Each row's share of what the steps of one training did to the validation loss.
 
@@ -64,11 +54,12 @@ def in_run_shapley(
         n rows and m validation rows; classification or regression.
     order
         Of the expansion of the validation loss; 2 takes a Hessian-vector product at each step, and pays where steps are large.
-    val_batch
+    val_batch_size
         So many validation rows, drawn anew for each step; None: all of them.
-    epochs, batch_size, lr, training
-        Of the training on the rows; ``training`` is a whole `Recipe`, in which the others change what they name: SGD without momentum,
-        weight decay, augmentation and mixed precision. Default: 5 epochs at 0.01 for tables, 8 at 0.05 for images.
+    epochs, lr
+        Of the training on the rows. None: 5 epochs at 0.01 for tables, 8 at 0.05 for images.
+    training
+        A whole `Recipe`, of SGD without momentum, weight decay, augmentation and mixed precision.
 
     Returns
     -------
@@ -88,16 +79,12 @@ def in_run_shapley(
        id given_label suggested_label
     3   3           b               a
     """
-    given = dict(locals())
-    p = problem(data, model, device, "in-run-shapley", validation=True)
-    if val_batch is not None:
-        whole("in-run-shapley", 1, val_batch=val_batch)
-        if val_batch > (m := data.X_val.shape[0]):
-            raise DataError(
-                f"in-run-shapley: val_batch must be at most {m}, the number of validation rows, got {val_batch}."
-            )
-    default = IMAGES if len(p.shape) > 1 else TABLES
-    used = recipe(training, default, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
+    p = problem(data, model, shared["device"], "in-run-shapley", validation=True)
+    if val_batch_size is not None and val_batch_size > (m := data.X_val.shape[0]):
+        raise DataError(
+            f"in-run-shapley: val_batch_size must be at most {m}, the number of validation rows, got {val_batch_size}."
+        )
+    used = chosen(shared, small_steps(p, tables=5, images=8), len(data))
     if used.optimiser != "sgd" or used.momentum or used.weight_decay or used.augment or used.mixed_precision:
         raise DataError(
             "in-run-shapley values the steps of plain SGD: the recipe must have optimiser='sgd', momentum=0, weight_decay=0, "
@@ -105,22 +92,18 @@ def in_run_shapley(
         )
     if used.epochs == 0:
         raise DataError("in-run-shapley values steps, and epochs=0 has none: give at least 1.")
-    options = options_of(given, used)
-    work = partial(_run, p, used, order, val_batch, seed)
-    found = do(work, runs, p, options, units=used.epochs, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
-    change = np.mean([r.change for r in found], axis=0)
+    options = options_of(call, used)
+    found = do(partial(_run, order, val_batch_size), call, p, used, options, runs=runs)
+    change, stderr = averaged([r.change for r in found])
     stats = {
         "flag_rule": "the row's steps raise the validation loss: score below 0",
         "validation_loss": found[0].loss,
         "loss_change": float(found[0].change.sum()),
         "device": p.device,
         "through_torch_func": found[0].through_func,
-    }
-    if runs > 1:
-        stats["stderr"] = np.std([r.change for r in found], axis=0, ddof=1) / np.sqrt(runs)
+    } | stderr
     suggested = p.suggested(np.mean([r.said for r in found], axis=0))
-    columns = {"loss_change": change}
-    return Finding(-change, change > 0, columns, suggested, stats, options)
+    return Finding(-change, change > 0, {"loss_change": change}, suggested, stats, options)
 
 
 class _Run(NamedTuple):
@@ -130,15 +113,15 @@ class _Run(NamedTuple):
     through_func: list[str]
 
 
-def _run(p: Problem, used: Recipe, order: int, val_batch: int | None, seed: int, r: int, tick: Tick, place: Place) -> _Run:
-    net, n, x, y = p.make(r, seed), len(p.data), p.x, p.y
+def _run(order: int, val_batch: int | None, one: One) -> _Run:
+    p, used, own, net = one.p, one.recipe, one.own, one.net()
+    n, x, y = len(p.data), p.x, p.y
     x_val, y_val = p.x_val, p.y_val
     state = {"change": torch.zeros(n, dtype=torch.float64), "said": torch.zeros(n, p.outputs, dtype=torch.float64)}
     state["before"] = _mean_loss(p, net, x_val, y_val)
-    own = spawned(seed, r)
-    run = Run(net, p.loss, x, y, used, seed=own, state=state, checkpoint=place.file, key=place.key, dropout=False)
+    run = one.start(x, y, net, state=state, dropout=False)
     through_func: list[str] = []
-    tick(run.epoch)
+    one.tick(run.epoch)
     for step in run:
         rows, judges = step.rows.to(y.device), (x_val, y_val)
         if val_batch is not None:
@@ -150,7 +133,7 @@ def _run(p: Problem, used: Recipe, order: int, val_batch: int | None, seed: int,
         state["said"][step.rows] += p.says(batch.outputs.double()).cpu() / used.epochs
         through_func = batch.through_func
         if step.batch == run.batches - 1:
-            tick(1)
+            one.tick(1)
     loss = [float(state["before"]), float(_mean_loss(p, net, x_val, y_val))]
     return _Run(state["change"].numpy(), state["said"].numpy(), loss, through_func)
 

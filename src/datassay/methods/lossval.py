@@ -19,44 +19,39 @@ between 0 and 2 and change only when their row comes; columns of a table are sta
 
 from __future__ import annotations
 
-import atexit
 import math
-import shutil
-import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Unpack
 
 import numpy as np
 import torch
 from numpy import ndarray
-from torch import Tensor, nn
+from torch import Tensor
 
-from datassay.checks import Count, DataError, FromZero, Positive, Seed, Share, whole
+from datassay.checks import Call, DataError, FromZero, Positive, Share, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import transport
-from datassay.engines.training import Recipe, Run, Tick, keep, outputs, spawned
+from datassay.engines.gradients import Loss
+from datassay.engines.training import Recipe, keep, outputs
 from datassay.engines.two_means import suspicious
-from datassay.methods.definition import NETWORKS, Finding, method
-from datassay.networks.problem import Model, Problem, problem
-from datassay.networks.runs import Place, do, options_of, recipe
+from datassay.methods import lossval_released as released
+from datassay.methods.definition import Finding, network_method
+from datassay.networks.problem import Model, fingerprint, problem
+from datassay.networks.runs import One, OneTraining, chosen, do, options_of
+from datassay.networks.saved import model_file
 
 DEFAULT = Recipe(epochs=10, batch_size=32, optimiser="adam", lr=1e-3, weight_decay=0.0)
-PUBLISHED = Recipe(epochs=30, batch_size=32, optimiser="adam", lr=0.01, weight_decay=0.0, rest=True)
 STEPS = 300  # at least, or the network of a small table would know nothing at the end
 FAR = (2.0, 0.2)  # epochs times weight_lr: of logistic weights; of others, which are at 0 soon
 HISTORY = 30  # epochs whose weights become columns, at most
-BLUR = 0.05  # released: root of eps
-BETAS = (0.9, 0.999)  # of Adam on the weights
-
-RowLoss = Callable[[Tensor, Tensor], Tensor]
 
 
-@method("lossval", NETWORKS)
+@network_method("lossval")
 def lossval(
+    call: Call,
     data: Dataset,
     model: Model | None = None,
     *,
@@ -69,17 +64,10 @@ def lossval(
     weight_steps: Literal["gradient", "adam", "lazy-adam"] | None = None,
     weight_lr: Positive | None = None,
     eps: Positive | None = None,
-    loss: RowLoss | None = None,
+    loss: Loss | None = None,
     flag: Share | None = None,
-    epochs: Count | None = None,
-    batch_size: Count | None = None,
-    lr: Positive | None = None,
-    training: Recipe | None = None,
     save_model: str | Path | None = None,
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    seed: Seed = 0,
-    progress: bool = True,
+    **shared: Unpack[OneTraining],
 ) -> Finding:
     """Weights of the rows that are trained with the network, in one run.
 
@@ -87,9 +75,6 @@ def lossval(
     ----------
     data
         n rows and m validation rows, of which only the features count; classification or regression.
-    model
-        A torch `nn.Module`, drawn anew (all that has ``reset_parameters``), or a function from a seed to one, which is used as it
-        comes. None: a perceptron for tables, a small ResNet for images; faithful: 5 x 100 with ReLU, regression 3 x 90 with tanh.
     faithful
         The released procedure, LossVal-30; ``epochs=5`` is LossVal-5. Each of the following options can be changed alone.
     transport_power
@@ -117,9 +102,8 @@ def lossval(
         error in standard deviations; faithful: -log(p + 1e-8), or the whole square.
     flag
         None: the lower of the two groups into which 2-means splits the scores. A number: this share of the rows, the lowest.
-    epochs, batch_size, lr, training
-        Of the network (Adam, batches of 32 at most, 10 epochs and 300 steps at least); ``training`` is a whole `Recipe`, in which
-        the others change what they name.
+    epochs
+        Passes over the rows. None: 10 and 300 steps at least, of 32 rows at most, with Adam.
     save_model
         File for the trained network's state. None: in the checkpoint folder; without one, a folder that goes when Python ends.
 
@@ -130,7 +114,7 @@ def lossval(
         as in the paper. Columns: ``weight``; ``weighted_loss_term`` and ``transport_term``, the sums over the steps of the two parts
         of a weight's gradient (high = suspicious; with the default's kind of weights and steps u = -weight_lr times their sum);
         ``weight_after_1``, ... one an epoch, 30 at most.
-        ``stats["model"]``: path of the trained network's state, for ``load_state_dict(torch.load(path, weights_only=True))``;
+        ``stats["model_file"]``: path of the trained network's state, for ``load_state_dict(torch.load(path, weights_only=True))``;
         ``stats["distance"]``: S before the last epoch (or of the last batch). Suggested label: what the trained network says.
 
     Examples
@@ -144,16 +128,13 @@ def lossval(
     >>> bool(values.flagged[:300:10].mean() > 0.9 > 0.4 > values.flagged.mean())
     True
     """
-    given = dict(locals())
-    target = _model_file(save_model, checkpoint)
-    p = problem(data, model, device, "lossval", validation=True)
+    target = model_file("lossval", save_model, shared["checkpoint"])
+    p = problem(data, model, shared["device"], "lossval", validation=True)
     if faithful and model is None:
-        p = replace(p, model=partial(_published, p))
-    fingerprint = None if loss is None else _fingerprint(p, loss)
-    used = recipe(
-        training or (PUBLISHED if faithful else None), DEFAULT, len(data), epochs=epochs, batch_size=batch_size, lr=lr
-    )
-    if epochs is None and training is None and not faithful:
+        p = replace(p, model=partial(released.network, p))
+    fingerprint_of_loss = None if loss is None else fingerprint(p, loss)
+    used = chosen(shared, released.PUBLISHED if faithful else DEFAULT, len(data), exact=faithful)
+    if shared["epochs"] is None and shared["training"] is None and not faithful:
         used = replace(used, epochs=max(used.epochs, math.ceil(STEPS * used.batch_size / len(data))))
     whole("lossval", 1, epochs=used.epochs)
     if used.balanced:
@@ -168,6 +149,9 @@ def lossval(
         )
     steps = weight_steps or ("adam" if faithful else "gradient")
     weights = weights or ("free" if faithful else "logistic")
+    default_loss = p.loss
+    if faithful:
+        default_loss = released.cross_entropy if data.task == "classification" else released.squares
     how = _How(
         power=float(transport_power if transport_power is not None else 2.0 if faithful else 1.0),
         clip=math.inf if clip is None else float(clip),
@@ -180,11 +164,10 @@ def lossval(
             or (used.lr if steps != "gradient" or objective == "product" else FAR[weights != "logistic"] / used.epochs)
         ),
         eps=eps,
-        loss=loss
-        or ((_released_cross_entropy if data.task == "classification" else _released_squares) if faithful else p.loss),
+        loss=loss or default_loss,
         standardise=not faithful and len(p.shape) == 1 and not data.standardised,
     )
-    options = options_of(given, used) | {
+    options = options_of(call, used) | {
         "transport_power": how.power,
         "clip": clip if objective == "log" else None,
         "objective": objective,
@@ -194,18 +177,12 @@ def lossval(
         "weight_lr": how.lr,
         "loss": None if loss is None else getattr(loss, "__qualname__", type(loss).__name__),
     }
-    del options["save_model"]
-    run = {name: value for name, value in options.items() if name != "flag"} | {"device": p.device, "loss": fingerprint}
-    (found,) = do(
-        partial(_run, p, used, how, seed, target),
-        1,
-        p,
-        run,
-        units=used.epochs,
-        checkpoint=checkpoint,
-        n_jobs=None,
-        progress=progress,
-    )
+    del options["save_model"]  # a path: `Values.options` has it as a text
+    run = {name: value for name, value in options.items() if name != "flag"} | {
+        "device": p.device,
+        "loss": fingerprint_of_loss,
+    }
+    (found,) = do(partial(_run, how, target), call, p, used, run)
     scores = math.log(2) - np.logaddexp(0, -found.u) if how.weights == "logistic" else found.u
     low, rule = suspicious(scores, flag)
     shown = np.unique(np.linspace(0, used.epochs - 1, min(used.epochs, HISTORY)).round().astype(int))
@@ -217,7 +194,8 @@ def lossval(
     } | {f"weight_after_{e + 1}": found.history[e] for e in shown}
     stats = {
         "flag_rule": rule,
-        "model": str(target),
+        "model": found.model,
+        "model_file": str(target),
         "distance": found.distance,
         "eps": found.eps,
         "seconds_training": found.seconds_training,
@@ -236,7 +214,7 @@ class _How(NamedTuple):
     steps: str
     lr: float
     eps: float | None
-    loss: RowLoss
+    loss: Loss
     standardise: bool
 
 
@@ -251,6 +229,7 @@ class _Found(NamedTuple):
     eps: float | None
     seconds_training: float  # with the transport
     seconds_transport: float
+    model: str  # the network in words
 
 
 class Weights:
@@ -273,7 +252,7 @@ class Weights:
             return torch.zeros(*shape, dtype=torch.float64, device=self.device)
 
         self.u = zeros(n) if how.weights == "logistic" else zeros(n) + 1
-        self.first, self.second, self.count = zeros(n), zeros(n), zeros(n)  # Adam's moments, and steps
+        self.adam = released.Adam(n, self.device)
         self.loss_term, self.transport_term = zeros(n), zeros(n)
         self.g, self.history, self.distance = zeros(m), zeros(epochs, n), zeros(2)  # distance: now, at first
         self.seconds, self.pull = 0.0, torch.zeros(n, device=self.device)
@@ -284,13 +263,12 @@ class Weights:
             self.b = x.new_full((m,), 1 / m)
             self.eps = how.eps or _eps(x, x_val)
         else:
-            self.C, self.C_val = transport.half_squared_distances(x, x_val), transport.half_squared_distances(x_val, x_val)
-            self.b = x.new_full((m,), 1.0 if how.masses == "raw" else 1 / m)
+            self.of_batch = released.BatchTransport(x, x_val, raw=how.masses == "raw")
 
     @property
     def state(self) -> dict[str, Tensor]:
-        names = ("u", "first", "second", "count", "loss_term", "transport_term", "g", "history", "distance")
-        return {name: getattr(self, name) for name in names}
+        own = {name: getattr(self, name) for name in ("u", "loss_term", "transport_term", "g", "history", "distance")}
+        return own | {name: getattr(self.adam, name) for name in ("first", "second", "count")}
 
     @property
     def w(self) -> Tensor:
@@ -327,7 +305,10 @@ class Weights:
             w = w.clamp(min=1e-12)
         S, pull, mass = 1.0, self.pull[rows].to(each.dtype), w.sum()
         if how.power and how.masses != "all":
-            S, pull = self._of_batch(rows, w)  # pull: dS/dw / S, for "batch" times the mass
+            began = time.perf_counter()
+            S, pull = self.of_batch(rows, w)
+            self.distance[0] = S
+            self.seconds += time.perf_counter() - began
         mean = (w * each).sum() / mass
         if how.product:
             if how.masses == "all" and how.power:
@@ -344,24 +325,6 @@ class Weights:
         self._step(rows, loss_part.double(), pull_part.double())
         return total
 
-    def _of_batch(self, rows: Tensor, w: Tensor) -> tuple[float, Tensor]:
-        began = time.perf_counter()
-        assert self.x is not None
-        x, C = self.x[rows], self.C[rows]
-        a = w if self.how.masses == "raw" else w / w.sum()
-        diameter = max(1.1 * math.sqrt(2 * float(C.max())), BLUR)  # all rows may be one point
-        clouds = (C, transport.half_squared_distances(x, x), self.C_val, a.to(C.dtype), self.b)
-        if C.device.type == "cpu":  # so small matrices are numpy's: four times as fast
-            clouds = tuple(t.numpy() for t in clouds)
-        found = transport.annealed(*clouds, diameter=diameter, blur=BLUR)
-        da = torch.as_tensor(found.da, device=w.device)
-        value = float(found.value)
-        pull = da if self.how.masses == "raw" else da - (a * da).sum()
-        self.distance[0] = abs(value)
-        self.seconds += time.perf_counter() - began
-        size = math.copysign(max(abs(value), 1e-12), value)
-        return abs(value), pull / size
-
     def _step(self, rows: Tensor, loss_part: Tensor, pull_part: Tensor) -> None:
         how, gradient = self.how, loss_part + pull_part
         self.loss_term.index_add_(0, rows, loss_part)
@@ -369,21 +332,14 @@ class Weights:
         if how.steps == "gradient":
             self.u.index_add_(0, rows, gradient, alpha=-how.lr)
         else:
-            some: Tensor | slice = slice(None) if how.steps == "adam" else rows  # all drift on, or those that came
-            if how.steps == "adam":
-                gradient = torch.zeros_like(self.u).index_copy_(0, rows, gradient)
-            self.count[some] += 1
-            k = self.count[some]
-            self.first[some] = BETAS[0] * self.first[some] + (1 - BETAS[0]) * gradient
-            self.second[some] = BETAS[1] * self.second[some] + (1 - BETAS[1]) * gradient**2
-            first, second = self.first[some] / (1 - BETAS[0] ** k), self.second[some] / (1 - BETAS[1] ** k)
-            self.u[some] -= how.lr * first / (second.sqrt() + 1e-8)
+            self.adam.step(self.u, rows, gradient, lr=how.lr, lazy=how.steps == "lazy-adam")
         if how.weights == "positive":
             self.u.clamp_(min=0)
 
 
-def _run(p: Problem, used: Recipe, how: _How, seed: int, target: Path, r: int, tick: Tick, place: Place) -> _Found:
-    net, x, n = p.make(r, seed), p.x, len(p.data)
+def _run(how: _How, target: Path, one: One) -> _Found:
+    p, used, net = one.p, one.recipe, one.net()
+    x, n = p.x, len(p.data)
     began = time.perf_counter()
     flat, flat_val = None, None
     if how.power:
@@ -394,24 +350,13 @@ def _run(p: Problem, used: Recipe, how: _How, seed: int, target: Path, r: int, t
             std = torch.where(std > 0, std, 1.0)
             flat, flat_val = flat / std, flat_val / std
     w = Weights(how, n, used.epochs, flat, flat_val)
-    run = Run(
-        net,
-        how.loss,
-        x,
-        p.y,
-        used,
-        seed=spawned(seed, r),
-        state=w.state,
-        checkpoint=place.file,
-        key=place.key,
-        reduce=w.reduce,
-    )
-    tick(run.epoch)
+    run = one.start(x, p.y, net, loss=how.loss, state=w.state, reduce=w.reduce)
+    one.tick(run.epoch)
     for step in run:
         if step.batch == 0:
             w.epoch(step.epoch)
         if step.batch == run.batches - 1:
-            tick(1)
+            one.tick(1)
     w.history[used.epochs - 1] = w.w
     training = time.perf_counter() - began
     keep({name: t.cpu() for name, t in net.state_dict().items()}, target)
@@ -419,76 +364,11 @@ def _run(p: Problem, used: Recipe, how: _How, seed: int, target: Path, r: int, t
     u, weight, of_loss, of_transport, history = (
         t.cpu().numpy() for t in (w.u, w.w, w.loss_term, w.transport_term, w.history)
     )
-    eps = (w.eps if how.masses == "all" else BLUR**2) if how.power else None
-    return _Found(u, weight, of_loss, of_transport, history, said, float(w.distance[0]), eps, training, w.seconds)
+    eps = (w.eps if how.masses == "all" else released.BLUR**2) if how.power else None
+    return _Found(u, weight, of_loss, of_transport, history, said, float(w.distance[0]), eps, training, w.seconds, str(net))
 
 
 def _eps(x: Tensor, x_val: Tensor) -> float:
     """Half of the median half squared distance to the next validation row; where most rows are copies, .0005 of the mean one."""
     some = transport.half_squared_distances(x[torch.linspace(0, len(x) - 1, min(len(x), 1000)).long()], x_val)
     return max(0.5 * float(some.amin(1).median()), 5e-4 * float(some.mean()), 1e-12)
-
-
-def _model_file(save_model: str | Path | None, checkpoint: str | Path | None) -> Path:
-    """Where the network goes; that it can be written there is found out before the training."""
-    if save_model is None:
-        return (
-            Path(_temporary() if checkpoint is None else checkpoint) / f"model{'' if checkpoint else time.monotonic_ns()}.pt"
-        )
-    needed = "lossval: save_model must be a file that can be written"
-    if not isinstance(save_model, (str, Path)) or not str(save_model) or Path(save_model).is_dir():
-        raise DataError(f"{needed}, got {save_model!r}.")
-    target = Path(save_model)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=target.parent):
-            return target
-    except OSError as error:
-        raise DataError(f"{needed}, and {str(target)!r} is none ({error.strerror}).") from error
-
-
-@cache
-def _temporary() -> str:
-    """One folder for this process, which goes with it."""
-    folder = tempfile.mkdtemp(prefix="datassay-lossval-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _fingerprint(p: Problem, loss: RowLoss) -> str:
-    """What a function says of a few rows: names don't tell two losses apart. A DataError if it is no loss."""
-    if not callable(loss):
-        raise DataError(f"lossval: loss must be a function from outputs and targets to a loss for each row, got {loss!r}.")
-    y = p.y[:16]
-    random = torch.Generator().manual_seed(0)
-    some = torch.randn(len(y), p.outputs, generator=random).to(y.device)
-    try:
-        found = loss(some, y)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise DataError(
-            f"lossval: loss failed on outputs {tuple(some.shape)} and targets {tuple(y.shape)} ({error})."
-        ) from error
-    if not isinstance(found, Tensor) or found.shape != (len(y),):
-        came = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        raise DataError(
-            f"lossval: loss must give a number for each row (reduction='none'), for {len(y)} rows it gave {came}."
-        )
-    return f"{loss!r} {found.tolist()}" if isinstance(loss, nn.Module) else str(found.tolist())
-
-
-def _released_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
-    return -torch.log(outputs.softmax(1) + 1e-8).gather(1, y[:, None])[:, 0]
-
-
-def _released_squares(outputs: Tensor, y: Tensor) -> Tensor:
-    return (outputs[:, 0] - y) ** 2
-
-
-def _published(p: Problem, seed: int) -> nn.Module:
-    """Released networks: 5 layers of 100 with ReLU for classes, 3 of 90 with tanh for amounts."""
-    depth, width = (5, 100) if p.data.task == "classification" else (3, 90)
-    act: type[nn.Module] = nn.ReLU if p.data.task == "classification" else nn.Tanh
-    layers: list[nn.Module] = [nn.Flatten()]
-    for d in [math.prod(p.shape)] + [width] * (depth - 2):
-        layers += [nn.Linear(d, width), act()]
-    return nn.Sequential(*layers, nn.Linear(width, p.outputs))

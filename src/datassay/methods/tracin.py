@@ -13,47 +13,36 @@ short training by small steps without momentum. The loss is that of the row alon
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Unpack
 
 import numpy as np
 import torch
 
-from datassay.checks import Count, DataError, Jobs, Positive, Seed
+from datassay.checks import Call, Count, DataError
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients, mean_gradient
-from datassay.engines.robust import FAR, far
-from datassay.engines.training import Recipe, Run, Tick, in_batches, set_mode, spawned
-from datassay.methods.definition import NETWORKS, Finding, method
-from datassay.networks.problem import Model, Problem, last_layer, mean_over, problem
-from datassay.networks.runs import Place, do, options_of, recipe
+from datassay.engines.training import in_batches, set_mode
+from datassay.methods.definition import Finding, network_method
+from datassay.networks.problem import Model, last_layer, mean_over, problem
+from datassay.networks.recipes import small_steps
+from datassay.networks.runs import One, Trainings, averaged, chosen, do, options_of
 
-TABLES = Recipe(epochs=5, lr=0.01, momentum=0.0, weight_decay=0.0)
-IMAGES = replace(TABLES, epochs=6, lr=0.05)
 CHECKPOINTS = 20
 AT_ONCE = 512  # rows in one pass
 
 
-@method("tracin", NETWORKS)
+@network_method("tracin", renamed={"checkpoints": "n_checkpoints"})
 def tracin(
+    call: Call,
     data: Dataset,
     model: Model | None = None,
     *,
     influence: Literal["validation", "self"] = "validation",
     layers: Literal["all", "last"] = "all",
-    checkpoints: Count | None = None,
+    n_checkpoints: Count | None = None,
     runs: Count = 1,
-    epochs: Count | None = None,
-    batch_size: Count | None = None,
-    lr: Positive | None = None,
-    training: Recipe | None = None,
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
-    seed: Seed = 0,
-    n_jobs: Jobs | None = None,
-    progress: bool = True,
+    **shared: Unpack[Trainings],
 ) -> Finding:
     """Influence of each row on the validation rows' loss, or on its own, along a training on the rows.
 
@@ -65,11 +54,10 @@ def tracin(
         "validation": mean over the validation rows. "self": of the row on itself; needs no validation rows.
     layers
         "all" parameters, or the "last" layer alone, as in the paper's experiments.
-    checkpoints
-        How many, evenly spaced over the steps; the last is the end of the training. None: 20, or as many as there are steps.
-    epochs, batch_size, lr, training
-        Of the training on the rows; ``training`` is a whole `Recipe`, in which the others change what they name. Default: SGD without
-        momentum and weight decay, 5 epochs at 0.01 for tables, 6 at 0.05 for images.
+    n_checkpoints
+        How many checkpoints, evenly spaced over the steps; the last is the end of the training. None: 20, or as many as there are steps.
+    epochs, lr
+        Of the training on the rows, by SGD without momentum and weight decay. None: 5 epochs at 0.01 for tables, 6 at 0.05 for images.
 
     Returns
     -------
@@ -90,39 +78,31 @@ def tracin(
        id given_label suggested_label
     3   3           b               a
     """
-    given = dict(locals())
-    p = problem(data, model, device, "tracin", validation=influence == "validation")
-    used = recipe(training, IMAGES if len(p.shape) > 1 else TABLES, len(data), epochs=epochs, batch_size=batch_size, lr=lr)
+    p = problem(data, model, shared["device"], "tracin", validation=influence == "validation")
+    used = chosen(shared, small_steps(p, tables=5, images=6), len(data))
     steps = used.epochs * -(-len(data) // used.batch_size)
     if steps == 0:
         raise DataError("tracin follows the steps of a training, and epochs=0 has none: give at least 1.")
-    checkpoints = given["checkpoints"] = min(CHECKPOINTS, steps) if checkpoints is None else checkpoints
-    if checkpoints > steps:
-        raise DataError(f"tracin: {checkpoints} checkpoints need as many steps, and {used.epochs} epochs have {steps}.")
-    options = options_of(given, used)
-    work = partial(_run, p, used, influence == "self", layers == "last", checkpoints, seed)
-    found = do(work, runs, p, options, units=used.epochs, checkpoint=checkpoint, n_jobs=n_jobs, progress=progress)
-    column = np.mean([r.value for r in found], axis=0)
+    n_checkpoints = min(CHECKPOINTS, steps) if n_checkpoints is None else n_checkpoints
+    if n_checkpoints > steps:
+        raise DataError(f"tracin: {n_checkpoints} checkpoints need as many steps, and {used.epochs} epochs have {steps}.")
+    options = options_of(call, used) | {"n_checkpoints": n_checkpoints}
+    work = partial(_run, influence == "self", layers == "last", n_checkpoints)
+    found = do(work, call, p, used, options, runs=runs)
+    column, stderr = averaged([r.value for r in found])
     said = np.mean([r.said for r in found], axis=0)
-    suggested = p.suggested(said)
     if influence == "validation":
         scores, flagged, rule = column.copy(), column < 0, "opponent of the validation rows: tracin below 0"
-    elif data.task == "classification":
-        scores, flagged = -column, said.argmax(1) != data.codes
-        rule = "the networks at the checkpoints, on average, say another class"
     else:
-        scores, flagged = -column, far(data.codes - suggested)
-        rule = f"the residual is {FAR:g} robust standard deviations or more from the median residual"
+        flagged, rule = p.unlike(said, "the networks at the checkpoints, on average, say another class")
+        scores = -column
     stats = {
         "flag_rule": rule,
         "seconds_gradients": sum(r.seconds for r in found),
         "device": p.device,
         "through_torch_func": found[0].through_func,
-    }
-    if runs > 1:
-        stats["stderr"] = np.std([r.value for r in found], axis=0, ddof=1) / np.sqrt(runs)
-    columns = {"tracin": column}
-    return Finding(scores, flagged, columns, suggested, stats, options)
+    } | stderr
+    return Finding(scores, flagged, {"tracin": column}, p.suggested(said), stats, options)
 
 
 class _Run(NamedTuple):
@@ -132,14 +112,13 @@ class _Run(NamedTuple):
     through_func: list[str]
 
 
-def _run(
-    p: Problem, used: Recipe, itself: bool, last: bool, checkpoints: int, seed: int, r: int, tick: Tick, place: Place
-) -> _Run:
-    net, n, x, y = p.make(r, seed), len(p.data), p.x, p.y
+def _run(itself: bool, last: bool, checkpoints: int, one: One) -> _Run:
+    p, used, net = one.p, one.recipe, one.net()
+    n, x, y = len(p.data), p.x, p.y
     names = last_layer(net) if last else [name for name, q in net.named_parameters() if q.requires_grad]
     state = {"value": torch.zeros(n, dtype=torch.float64), "said": torch.zeros(n, p.outputs, dtype=torch.float64)}
     state["seconds"] = torch.zeros(1)
-    run = Run(net, p.loss, x, y, used, seed=spawned(seed, r), state=state, checkpoint=place.file, key=place.key)
+    run = one.start(x, y, net, state=state)
     through_func: list[str] = []
     x_val, y_val = (None, None) if itself else (p.x_val, p.y_val)
 
@@ -160,11 +139,11 @@ def _run(
             through_func[:] = of_rows.through_func
         state["seconds"] += time.perf_counter() - now
 
-    tick(run.epoch)
+    one.tick(run.epoch)
     for step in run:
         if step.step in after:
             look(step.step)
         if step.batch == run.batches - 1:
-            tick(1)
+            one.tick(1)
     look(steps)  # the file of a finished run is from before this
     return _Run(state["value"].numpy(), state["said"].numpy(), float(state["seconds"]), through_func)

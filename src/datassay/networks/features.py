@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
 import numpy as np
 import torch
 from numpy import ndarray
 from torch import Tensor, nn
 
-from datassay.checks import DataError, whole
+from datassay.checks import Call, DataError, whole
 from datassay.data.dataset import Dataset
 from datassay.engines.gradients import RowGradients
-from datassay.engines.training import Recipe, Rows, Run, Tick, in_batches, spawned
+from datassay.engines.training import Recipe, Rows, in_batches
 from datassay.networks.problem import Model, Problem, last_module, problem
-from datassay.networks.runs import Place, do, recipe
+from datassay.networks.recipes import recipe, small_steps
+from datassay.networks.runs import One, do
 
-SGD = Recipe(epochs=10, lr=0.01, momentum=0.0, weight_decay=0.0)
 AT_ONCE = 512  # rows in one pass
 
 
@@ -73,19 +70,18 @@ def network_features(
     whole("network_features", 0, seed=seed)
     p = problem(data, model, device, "network_features")
     used = recipe(training, default(p), len(data), epochs=epochs, batch_size=batch_size, lr=lr)
-    (found,) = do(
-        partial(_features, p, used, seed), 1, p, {}, units=used.epochs, checkpoint=None, n_jobs=None, progress=progress
-    )
+    (found,) = do(_features, Call(p.method, {"seed": seed, "progress": progress}), p, used)
     return data.with_features(*found)
 
 
 def default(p: Problem) -> Recipe:
     """Small steps for a table; a convolutional network needs larger ones."""
-    return SGD if len(p.shape) == 1 else Recipe(epochs=10, lr=0.05, momentum=0.0, weight_decay=0.0)
+    return small_steps(p, tables=10, images=10)
 
 
-def _features(p: Problem, used: Recipe, seed: int, r: int, tick: Tick, place: Place) -> tuple[ndarray, ndarray | None]:
-    net = Run(p.make(r, seed), p.loss, p.x, p.y, used, seed=spawned(seed, r)).through(tick)
+def _features(one: One) -> tuple[ndarray, ndarray | None]:
+    p = one.p
+    net = one.start(p.x, p.y).through(one.tick)
     return penultimate(net, p.x), None if p.data.X_val is None else penultimate(net, p.x_val)
 
 
@@ -149,18 +145,18 @@ def velocity(before: Tensor, after: Tensor) -> float:
     return float(1 - (a * b).sum() / (a.norm() * b.norm()))
 
 
-def velocities(p: Problem, used: Recipe, groups: list[ndarray], seed: int, r: int, tick: Tick, place: Any) -> ndarray:
+def velocities(groups: list[ndarray], one: One) -> ndarray:
     """(epochs, groups): how far the kernel of each group turns in each epoch of a training."""
-    net, x = p.make(r, seed), p.x
-    inputs = [x[torch.from_numpy(rows).to(p.device)] for rows in groups]
-    run = Run(net, p.loss, x, p.y, used, seed=spawned(seed, r))
+    net, x, used = one.net(), one.p.x, one.recipe
+    inputs = [x[torch.from_numpy(rows).to(one.p.device)] for rows in groups]
+    run = one.start(x, one.p.y, net)
     found, last = np.zeros((used.epochs, len(groups))), [logit_kernel(net, rows) for rows in inputs]
 
     def look(epoch: int) -> None:
         for g, rows in enumerate(inputs):
             now = logit_kernel(net, rows)
             found[epoch, g], last[g] = velocity(last[g], now), now
-        tick(1)
+        one.tick(1)
 
     for step in run:
         if step.batch == 0 and step.epoch:

@@ -21,10 +21,13 @@ from torch import Tensor, nn
 
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset, is_images
+from datassay.engines.gradients import Loss
 from datassay.engines.machine import pick_device
+from datassay.engines.robust import FAR, far
 from datassay.engines.training import in_batches, spawned
 from datassay.networks.defaults import autoencoder, mlp, resnet
 
+LOWEST = math.log(1e-12)  # log-probability of what a network holds for impossible
 WHOLE = 2**31  # bytes up to which all rows are held as one tensor on the device; more are turned into floats batch by batch
 
 Model = nn.Module | Callable[[int], nn.Module]
@@ -91,13 +94,18 @@ class Problem:
         return self.x_val[:] if self.itself else self.targets(cast(ndarray, self.data.codes_val))
 
     def targets(self, codes: ndarray) -> Tensor:
-        """Class numbers or amounts as the loss takes them."""
+        """Class numbers, or regression targets in standard deviations from their mean, as the loss takes them."""
         if self.data.task == "regression":
             codes = ((codes - self.data.codes.mean()) / self.data.codes.std()).astype(np.float32)
         return torch.from_numpy(codes).to(self.device)
 
+    def in_their_unit(self, predictions: ndarray) -> ndarray:
+        """Back from there: predicted regression targets in the labels' unit."""
+        codes = self.data.codes
+        return predictions * codes.std() + codes.mean()
+
     @property
-    def loss(self) -> Callable[[Tensor, Tensor], Tensor]:
+    def loss(self) -> Loss:
         """Cross-entropy, or squared error."""
         if self.itself:
             return reconstruction_error
@@ -134,11 +142,24 @@ class Problem:
         """(n, classes) probabilities, or (n, 1) amounts."""
         return outputs.softmax(1) if self.data.task == "classification" else outputs
 
+    def predictions(self, outputs: Tensor) -> ndarray:
+        """(..., n, c) log-probabilities, or regression targets in the labels' unit."""
+        if self.data.task == "classification":
+            return np.maximum(outputs.log_softmax(-1).cpu().numpy(), LOWEST)
+        return self.in_their_unit(outputs.double().cpu().numpy())
+
     def suggested(self, said: ndarray) -> ndarray:
         """(n,) labels from the mean of what networks said of each row."""
         if self.data.task == "classification":
             return self.data.labels_of(said.argmax(1))
-        return said[:, 0] * self.data.codes.std() + self.data.codes.mean()
+        return self.in_their_unit(said[:, 0])
+
+    def unlike(self, said: ndarray, rule: str) -> tuple[ndarray, str]:
+        """(n,) of which rows networks say another class, and the rule; in regression those with a far residual."""
+        if self.data.task == "classification":
+            return said.argmax(1) != self.data.codes, rule
+        far_off = f"the residual is {FAR:g} robust standard deviations or more from the median residual"
+        return far(self.data.codes - self.suggested(said)), far_off
 
     def _default(self) -> nn.Module:
         some = self.some()
@@ -228,6 +249,29 @@ def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
 def reconstruction_error(outputs: Tensor, x: Tensor) -> Tensor:
     """(n,) mean of (output - x)^2 over the numbers of a row."""
     return ((outputs - x) ** 2).flatten(1).mean(1)
+
+
+def fingerprint(p: Problem, loss: Loss) -> str:
+    """What a function says of a few rows: names don't tell two losses apart. A DataError if it is no loss."""
+    if not callable(loss):
+        raise DataError(
+            f"{p.method}: loss must be a function from outputs and targets to a loss for each row, got {loss!r}."
+        )
+    y = p.y[:16]
+    random = torch.Generator().manual_seed(0)
+    some = torch.randn(len(y), p.outputs, generator=random).to(y.device)
+    try:
+        found = loss(some, y)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise DataError(
+            f"{p.method}: loss failed on outputs {tuple(some.shape)} and targets {tuple(y.shape)} ({error})."
+        ) from error
+    if not isinstance(found, Tensor) or found.shape != (len(y),):
+        came = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise DataError(
+            f"{p.method}: loss must give a number for each row (reduction='none'), for {len(y)} rows it gave {came}."
+        )
+    return f"{loss!r} {found.tolist()}" if isinstance(loss, nn.Module) else str(found.tolist())
 
 
 def last_module(net: nn.Module) -> tuple[str, nn.Module]:

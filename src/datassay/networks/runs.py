@@ -4,72 +4,117 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, TypedDict, TypeVar
 
-from datassay.checks import DataError, jobs, one_of, whole
+import numpy as np
+from numpy import ndarray
+from torch import Tensor, nn
+
+from datassay.checks import Call, Count, DataError, FromZero, Jobs, Seed, Whole, jobs, one_of, whole
 from datassay.data.encoding import plain
+from datassay.engines.gradients import Loss
 from datassay.engines.progress import progress_bar
-from datassay.engines.training import Recipe, Tick, each_run
+from datassay.engines.training import Recipe, Rows, Run, Tick, each_run, spawned
 from datassay.networks.problem import Problem
+from datassay.networks.recipes import recipe
 
 T = TypeVar("T")
-Optimiser = Literal["sgd", "adam"]
+NOT_KEPT = ("data", "n_jobs", "progress", "checkpoint")  # nothing about how fast it goes
 
 
-class Place(NamedTuple):
-    """Where a run is written down."""
+class OneTraining(TypedDict, total=False):
+    """Options of every method that trains a network."""
 
-    file: Path | None
-    key: str
+    epochs: Annotated[int, Whole(0)] | None
+    batch_size: Count | None
+    lr: FromZero | None
+    training: Recipe | None
+    device: str
+    checkpoint: str | Path | None
+    seed: Seed
+    progress: bool
 
 
-def recipe(
-    given: Recipe | None,
-    default: Recipe,
-    n: int,
-    *,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    optimiser: Optimiser | None = None,
-) -> Recipe:
-    """The given recipe, or the default with about 50 steps an epoch, but batches of 16 to 128; with what is named changed.
+class Trainings(OneTraining, total=False):
+    """And of those that train several."""
 
-    Raises
-    ------
-    DataError
-        If a number can't be.
+    n_jobs: Jobs | None
 
-    Examples
-    --------
-    >>> recipe(None, Recipe(), 2000).batch_size, recipe(Recipe(batch_size=7), Recipe(), 2000, lr=0.5).batch_size
-    (40, 7)
-    """
-    if given is not None and not isinstance(given, Recipe):
-        raise DataError(
-            f"training must be a Recipe, got {type(given).__name__}: from datassay.engines.training import Recipe."
+
+@dataclass(frozen=True)
+class One:
+    """One of the trainings of a call."""
+
+    p: Problem
+    recipe: Recipe
+    seed: int  #: of the call
+    number: int  #: of the training, from 0 on
+    tick: Tick  #: moves the bar
+    file: Path | None  #: where it is written down
+    key: str  #: and as what
+
+    @property
+    def own(self) -> int:
+        """Its own seed."""
+        return spawned(self.seed, self.number)
+
+    def net(self) -> nn.Module:
+        """The network as it is at first."""
+        return self.p.make(self.number, self.seed)
+
+    def start(
+        self,
+        x: Rows,
+        y: Tensor,
+        net: nn.Module | None = None,
+        *,
+        loss: Loss | None = None,
+        state: dict[str, Tensor] | None = None,
+        watch: bool = False,
+        reduce: Callable[[Tensor, Tensor], Tensor] | None = None,
+        dropout: bool = True,
+    ) -> Run:
+        """The training, to be walked through: on these rows, of this network or a fresh one; the rest as for `Run`."""
+        return Run(
+            net or self.net(),
+            loss or self.p.loss,
+            x,
+            y,
+            self.recipe,
+            seed=self.own,
+            state=state,
+            checkpoint=self.file,
+            key=self.key,
+            watch=watch,
+            reduce=reduce,
+            dropout=dropout,
         )
-    named = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "optimiser": optimiser}
-    start = given or dataclasses.replace(default, batch_size=min(default.batch_size, max(16, n // 50)))
-    try:
-        return dataclasses.replace(start, **{name: value for name, value in named.items() if value is not None})  # type: ignore[arg-type]
-    except ValueError as error:
-        raise DataError(str(error)) from None
 
 
-def options_of(given: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
+def chosen(shared: OneTraining, default: Recipe, n: int, *, exact: bool = False) -> Recipe:
+    """The recipe that the options name; ``exact``: where none is given the batches are the default's, however few rows there are."""
+    return recipe(
+        shared["training"] or (default if exact else None),
+        default,
+        n,
+        epochs=shared["epochs"],
+        batch_size=shared["batch_size"],
+        lr=shared["lr"],
+    )
+
+
+def options_of(call: Call, recipe: Recipe) -> dict[str, Any]:
     """What `Values.options` keeps of a method's keywords: no data, nothing about how fast it goes; the recipe as it was used."""
-    left_out = ("data", "n_jobs", "progress", "checkpoint")
-    options = {name: plain(value) for name, value in given.items() if name not in left_out}
-    options["model"] = None if given["model"] is None else _named(given["model"])
+    options = {name: plain(value) for name, value in call.given.items() if name not in NOT_KEPT}
+    options["model"] = None if call.given["model"] is None else _named(call.given["model"])
     used = dataclasses.asdict(recipe) | {"augment": None if recipe.augment is None else _named(recipe.augment)}
     options["training"] = {name: plain(value) for name, value in used.items()}
-    for name in ("epochs", "batch_size", "lr", "optimiser"):
-        if name in options:
-            options[name] = options["training"][name]
+    for name in ("epochs", "batch_size", "lr"):
+        options[name] = options["training"][name]
     return options
 
 
@@ -78,23 +123,25 @@ def _named(thing: Any) -> str:
 
 
 def do(
-    work: Callable[[int, Tick, Place], T],
-    runs: int,
+    work: Callable[[One], T],
+    call: Call,
     p: Problem,
-    options: dict[str, Any],
+    used: Recipe,
+    options: Mapping[str, Any] | None = None,
     *,
-    units: int,
-    checkpoint: str | Path | None,
-    n_jobs: int | None,
-    progress: bool,
+    runs: int = 1,
+    units: int | None = None,
 ) -> list[T]:
-    """``work(run, tick, place)`` for each run; ``tick`` moves the bar, which stands at ``units`` after a run.
+    """``work`` for each of the trainings; its ``tick`` moves the bar, which stands at ``units`` (None: the epochs) after one.
+
+    Of the call count seed, n_jobs, progress, and checkpoint: a folder in which the ``options`` tell the runs of one call from others.
 
     Raises
     ------
     DataError
-        The loss ran away, or the folder holds other runs.
+        The training diverged, or the folder holds other runs.
     """
+    n_jobs, progress, checkpoint = (call.given.get(option) for option in ("n_jobs", "progress", "checkpoint"))
     whole(p.method, 1, runs=runs)
     jobs(p.method, n_jobs)
     one_of(p.method, (True, False), progress=progress)
@@ -102,18 +149,34 @@ def do(
     key = ""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        key = hashlib.blake2b(f"{p.method} {p.data.hash} {options}".encode(), digest_size=16).hexdigest()
+        text = f"{p.method} {p.data.hash} {call.former(options or {})}"
+        key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    units = used.epochs if units is None else units
     bar = progress_bar(
-        f"{p.method}, {len(p.data)} rows" + (f", {runs} runs" if runs > 1 else ""), runs * units, progress=progress
+        f"{p.method}, {len(p.data)} rows" + (f", {runs} runs" if runs > 1 else ""), runs * units, progress=bool(progress)
     )
+    one = partial(_one, work, p, used, call.given["seed"], folder, key)
     with bar:
         try:
-            return each_run(partial(_placed, work, folder, key), runs, n_jobs, p.device, bar.update, units)
+            return each_run(one, runs, n_jobs, p.device, bar.update, units)
         except (ValueError, FloatingPointError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"{p.method}: {error}") from error
 
 
-def _placed(work: Callable[[int, Tick, Place], T], folder: Path | None, key: str, run: int, tick: Tick) -> T:
-    return work(run, tick, Place(None if folder is None else folder / f"run-{run}.pt", key))
+def _one(
+    work: Callable[[One], T], p: Problem, used: Recipe, seed: int, folder: Path | None, key: str, run: int, tick: Tick
+) -> T:
+    return work(One(p, used, seed, run, tick, None if folder is None else folder / f"run-{run}.pt", key))
+
+
+def averaged(each: Sequence[ndarray] | ndarray) -> tuple[ndarray, dict[str, Any]]:
+    """(n,) mean of what the runs found, and for `Values.stats` its standard error, where there are several.
+
+    >>> averaged([np.array([1.0, 2.0]), np.array([3.0, 2.0])])
+    (array([2., 2.]), {'stderr': array([1., 0.])})
+    """
+    several = np.asarray(each)
+    stderr = {"stderr": several.std(0, ddof=1) / np.sqrt(len(each))} if len(each) > 1 else {}
+    return several.mean(0), stderr

@@ -18,7 +18,7 @@ from datassay.engines.stacked import block, train_stacked
 from datassay.engines.submodels import Said
 from datassay.engines.training import Recipe
 from datassay.networks.problem import Model, Problem, problem
-from datassay.networks.runs import recipe
+from datassay.networks.recipes import recipe
 from datassay.subsets.identity import coded
 
 DEFAULT = Recipe(epochs=10, optimiser="adam", lr=3e-3, weight_decay=1e-4)
@@ -74,8 +74,6 @@ class Stacks:
         return answers
 
     def _says(self, outputs: Any) -> ndarray:
-        """(b, q, c) log-probabilities, or amounts in the labels' unit."""
-        p = self.problem
-        if p.data.task == "classification":
-            return np.maximum(outputs.log_softmax(-1).cpu().numpy(), np.log(1e-12)).astype(np.float32)
-        return outputs.double().cpu().numpy() * p.data.codes.std() + p.data.codes.mean()
+        """(b, q, c) log-probabilities, which take half the room as float32, or regression targets in the labels' unit."""
+        found = self.problem.predictions(outputs)
+        return found.astype(np.float32) if self.problem.data.task == "classification" else found
