@@ -69,7 +69,7 @@ def test_an_option_can_make_validation_rows_needless(irises):
     assert len(da.value(irises.without_validation(), "knn-shapley", judge="rows", progress=False)) == len(irises)
 
 
-@pytest.mark.parametrize("method", [name for name in OWN if name not in ("aum", "grand")])  # these two do today
+@pytest.mark.parametrize("method", OWN)
 def test_no_method_imports_a_method(method):
     others = {f"datassay.methods.{entry.function}" for entry in OWN.values()}
     tree = ast.parse((FOLDER / f"{OWN[method].function}.py").read_text())
