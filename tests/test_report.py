@@ -115,7 +115,8 @@ def test_summary_exactly() -> None:
     found = summarize(values, data, top=2, evidence=2)
     scores = found.pop("scores")
     assert found == {
-        "finding": "1 of 5 rows looks mislabelled; start with it",
+        "finding": "1 of 5 rows is flagged; start with it",
+        "wrong_labels": None,
         "method": "cg-score",
         "flag_rule": "score below 0",
         "flagged": 1,
@@ -434,7 +435,7 @@ def test_regression_has_targets_and_no_classes() -> None:
     data = da.Dataset(X, np.arange(12) + 0.5)
     values = values_of(data, np.arange(12.0), np.arange(12) < 2, list(np.arange(12) + 2.25))
     found = summarize(values, data, top=3)
-    assert found["finding"] == "2 of 12 rows look wrong; start with these"
+    assert found["finding"] == "2 of 12 rows are flagged; start with these"
     assert (found["data"]["classes"], found["data"]["targets"], found["scores"]["classes"]) == (
         [],
         [0.5, 6.0, 11.5],
@@ -537,7 +538,7 @@ def test_the_page_says_what_the_summary_holds() -> None:
     page = Page(to_html(summarize(values, data, evidence=2)))
     text = re.sub(r"\s+", " ", page.text)
     for words in (
-        "1 of 5 rows looks mislabelled; start with it",
+        "1 of 5 rows is flagged; start with it",
         "higher = more worth keeping",
         "A row is flagged by this rule: score below 0.",
         "1. row t labelled b, suggested a flagged score −4 ± 4 · cg_score 4",

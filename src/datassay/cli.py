@@ -262,6 +262,8 @@ def value(
             + ("" if values.stats.get("bias") else ", or one that is a multiple of it")
             + (f"; in {groups} groups of them the labels conflict." if groups else ".")
         )
+    if said := values.headline("label" if rows.task == "classification" else "target"):
+        out.print(escape(f"{said[0].upper()}{said[1:]}."))
     share = values.flagged.mean()
     out.print(
         escape(f"{values.flagged.sum()} of {len(values)} rows ({share:.1%}) are flagged: {values.stats['flag_rule']}.")

@@ -28,6 +28,17 @@ FORMAT = 2  # with a digest of all that is in the file; 1: without
 _OWN = ("id", "score", "rank", "flagged", "given_label", "suggested_label")
 
 
+class WrongLabels(TypedDict, total=False):
+    """How many labels (targets) are wrong, in rows."""
+
+    low: int  #: at least
+    high: int  #: at most, both with their sampling errors
+    likely: int  #: rows that are flagged
+    told: bool  #: whether the data can tell: the bounds are near to each other
+    random: float  #: expected number, if errors fall at random
+    checked: int  #: rows that somebody has checked; then the bounds follow from these
+
+
 class Stats(TypedDict, total=False):
     """What `Values.stats` holds that means the same for every method; what else is in there is the method's own."""
 
@@ -37,6 +48,7 @@ class Stats(TypedDict, total=False):
     warning: str  #: why its scores or flags may mean little
     stderr: np.ndarray  #: (n,) standard errors of the scores
     trainings: int  #: models that were trained
+    wrong_labels: WrongLabels  #: of methods that have predictions without the row
     source: dict[str, Any]  #: how the rows were read, so that a report finds them again
 
 
@@ -153,6 +165,30 @@ class Values:
         right = 1 - np.bincount(level, weights=wrong) / count
         fitted: np.ndarray = isotonic_regression(right, weights=count).x[level]
         return np.clip(fitted, least, 1)
+
+    def headline(self, what: str = "label") -> str:
+        """What is known of wrong labels (regression: "target"), in one sentence; empty where the method does not say.
+
+        Examples
+        --------
+        >>> said = {"low": 60, "high": 450, "likely": 140, "told": False}
+        >>> v = Values(np.arange(5000), np.zeros(5000), np.zeros(5000, bool), {}, "cg-score", stats={"wrong_labels": said})
+        >>> v.headline()
+        '140 labels are most likely wrong; in all between 60 and 450 of 5,000, check 60 rows to know'
+        """
+        found: WrongLabels = self.stats.get("wrong_labels", {})
+        if not found:
+            return ""
+        low, high, n, likely = found["low"], found["high"], len(self), found["likely"]
+        said = f"{likely:,} {what}{'s are' if likely != 1 else ' is'} most likely wrong"
+        if likely == 0:
+            said = f"no {what} stands out as wrong"
+        all_in_all = f"in all {f'between {low:,} and {high:,}' if low else f'at most {high:,}'} of {n:,}"
+        if low == high:
+            all_in_all = f"in all {low:,} of {n:,}"
+        if found.get("checked"):
+            return f"{said}; {all_in_all}, by {found['checked']:,} checked rows"
+        return f"{said}; {all_in_all}" + ("" if found["told"] else f", check {min(60, n)} rows to know")
 
     def save(self, path: str | Path, *, force: bool = False) -> Path:
         """Write one Parquet file with everything inside; written beside and renamed, never half there.

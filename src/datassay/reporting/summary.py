@@ -44,14 +44,17 @@ def summarize(values: Values, data: Dataset, *, top: int = 100, evidence: int = 
     shown = min(top, len(data))
     suspects, kind = _suspects(values, data, suggested, shown, evidence)
     return {
-        "finding": _finding(flagged, len(data), shown, data.task),
+        "finding": _finding(values, shown, data.task),
+        "wrong_labels": values.stats.get("wrong_labels"),
         "method": values.method,
         "flag_rule": values.common.get("flag_rule"),
         "flagged": flagged,
         "flagged_shown": sum(s["flagged"] for s in suspects),
         "seconds": plain(values.common.get("seconds")),
         "options": named(values.options, len(data)),
-        "stats": named({k: v for k, v in values.stats.items() if k not in ("flag_rule", "seconds")}, len(data)),
+        "stats": named(
+            {k: v for k, v in values.stats.items() if k not in ("flag_rule", "seconds", "wrong_labels")}, len(data)
+        ),
         "versions": dict(values.versions),
         "data": {
             "rows": len(data),
@@ -89,17 +92,14 @@ def check_same(values: Values, data: Dataset) -> None:
         )
 
 
-def _finding(flagged: int, n: int, shown: int, task: str) -> str:
-    """The headline.
-
-    >>> _finding(1, 1797, 100, "classification")
-    '1 of 1,797 rows looks mislabelled; start with it'
-    """
+def _finding(values: Values, shown: int, task: str) -> str:
+    """The headline: counts that the data can carry; where the method has no predictions, the flags alone."""
+    flagged, n = int(values.flagged.sum()), len(values)
+    if said := values.headline("label" if task == "classification" else "target"):
+        return said[0].upper() + said[1:]
     if flagged == 0:
         return f"No row of {n:,} is flagged; the {shown:,} lowest scores are below"
-    looks, these = ("looks", "it") if flagged == 1 else ("look", "these")
-    wrong = "mislabelled" if task == "classification" else "wrong"
-    return f"{flagged:,} of {n:,} rows {looks} {wrong}; start with {these}"
+    return f"{flagged:,} of {n:,} rows {'is' if flagged == 1 else 'are'} flagged; start with {'it' if flagged == 1 else 'these'}"
 
 
 def _suggested_codes(values: Values, data: Dataset) -> np.ndarray:
