@@ -570,7 +570,7 @@ def test_report_writes_the_page_and_the_same_as_json(tmp_path) -> None:
     assert path == tmp_path / "out.html"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.html", "out.json"]
     summary = summarize(values, data, top=2)
-    assert json.loads((tmp_path / "out.json").read_text()) == summary
+    assert json.loads((tmp_path / "out.json").read_text()) == {"generator": "datassay"} | summary
     assert path.read_text(encoding="utf-8") == to_html(summary)
 
 
@@ -605,7 +605,8 @@ def test_a_path_that_cannot_be_written(tmp_path, name, says) -> None:
 @pytest.mark.parametrize("breaks", ["to_html", "json.dumps", "os.replace"])
 def test_nothing_half_written(tmp_path: Path, monkeypatch, breaks) -> None:
     data, values = small()
-    (tmp_path / "out.html").write_text("the page of yesterday")
+    yesterday = '<meta name="generator" content="datassay">the page of yesterday'
+    (tmp_path / "out.html").write_text(yesterday)
 
     def fail(*args, **kwargs) -> None:
         raise RuntimeError("no")
@@ -617,4 +618,4 @@ def test_nothing_half_written(tmp_path: Path, monkeypatch, breaks) -> None:
         da.report(values, data, tmp_path / "out.html")
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["out.html"]
-    assert (tmp_path / "out.html").read_text() == "the page of yesterday"
+    assert (tmp_path / "out.html").read_text() == yesterday

@@ -261,8 +261,8 @@ def _cells(data: list[str], methods: Any, task: Any, kinds: Any, rates: Any, see
             raise DataError(f"evaluate: {name} must be a name or a list of names, got {given!r}.")
     tasks = [task] if isinstance(task, str) else list(task)
     for name in tasks:
-        if name not in TASKS:
-            raise DataError(f"there is no task {name!r}{meant(name, TASKS)} There are: {', '.join(TASKS)}.")
+        if not isinstance(name, str) or name not in TASKS:
+            raise DataError(f"there is no task {name!r}{meant(str(name), TASKS)} There are: {', '.join(TASKS)}.")
     asked = (
         [methods]
         if isinstance(methods, (str, Mapping)) or callable(methods)
