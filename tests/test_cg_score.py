@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 import datassay as da
 import oracles
 from datassay.checks import DataError
+from datassay.engines import noise_model
 from datassay.engines.panels import SingularGramError
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods.cg_score import cg_score
@@ -52,7 +53,7 @@ def test_margin_suggestion_and_both_flags_follow_the_leave_one_out_prediction():
     Y = np.stack([oracles.one_vs_rest(data.codes, c) for c in range(3)], axis=1)
     f = oracles.predictions_without(H, Y)
     own = f[np.arange(50), data.codes]
-    loo, sign = cg_score(data, **PAPER), cg_score(data, **PAPER, flag="sign")
+    loo, sign = (cg_score(data, **PAPER, flag=flag) for flag in ("loo", "sign"))
     np.testing.assert_array_equal(loo.suggested_label, np.array(["ape", "bee", "cat"])[f.argmax(axis=1)])
     np.testing.assert_array_equal(loo.flagged, loo.suggested_label != labels)
     np.testing.assert_array_equal(sign.flagged, own < 0)  # partial CG > 0 <=> the prediction has the wrong sign
@@ -62,6 +63,23 @@ def test_margin_suggestion_and_both_flags_follow_the_leave_one_out_prediction():
     np.testing.assert_allclose(loo.columns["loo_margin"], own - others, rtol=1e-7, atol=1e-9)
     assert "partial" in sign.stats["flag_rule"]
     assert "differs" in loo.stats["flag_rule"]
+
+
+def test_the_default_flag_and_the_counts_are_the_noise_model_s_on_the_leave_one_out_predictions():
+    X, codes, H = problem(n=80, d=4, k=3)
+    codes = codes.copy()
+    codes[[3, 10]] = (codes[[3, 10]] + 1) % 3
+    values = cg_score(da.Dataset(X, codes), ridge=0.2, bias=False)
+    f = oracles.predictions_without(H, np.stack([oracles.one_vs_rest(codes, c) for c in range(3)], axis=1), 0.2)
+    model = noise_model.fit(f, codes)
+    np.testing.assert_array_equal(values.flagged, model.flagged)
+    np.testing.assert_allclose(values.columns["probability_wrong"], model.probability, atol=1e-4)
+    assert values.stats["wrong_labels"] == model.wrong_labels()
+    assert values.stats["flag_rule"] == noise_model.RULE
+    least, most = (values.columns[f"probability_wrong_{name}"] for name in ("least", "most"))
+    assert np.all(
+        (least <= values.columns["probability_wrong"] + 1e-12) & (values.columns["probability_wrong"] <= most + 1e-12)
+    )
 
 
 def test_with_a_ridge_it_is_deletion_from_h_plus_ridge():

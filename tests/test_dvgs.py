@@ -51,7 +51,7 @@ SIMILAR = {
 def by_definition(data, net, similarity, recipe, order, every=1):
     """(steps, n): a target step with plain SGD, and one gradient for each row before it."""
     x, x_val = torch.tensor(data.X), torch.tensor(data.X_val)
-    y, y_val = torch.from_numpy(data.codes), torch.from_numpy(data.codes_val)
+    y, y_val = torch.tensor(data.codes), torch.tensor(data.codes_val)
     values = []
     for step, rows in enumerate(order):
         g = gradient(net, F.cross_entropy(net(x_val[rows]), y_val[rows]))
@@ -177,8 +177,8 @@ def test_chosen_parameters():
     values = dvgs(data, lambda s: small(0), similarity="dot", grad_params=["2.bias"], training=still, runs=1)
     net = small(0)
     x, x_val = torch.tensor(data.X), torch.tensor(data.X_val)
-    r = net(x).softmax(1) - F.one_hot(torch.from_numpy(data.codes), 3)
-    t = net(x_val).softmax(1) - F.one_hot(torch.from_numpy(data.codes_val), 3)
+    r = net(x).softmax(1) - F.one_hot(torch.tensor(data.codes), 3)
+    t = net(x_val).softmax(1) - F.one_hot(torch.tensor(data.codes_val), 3)
     np.testing.assert_allclose(values.scores, (r @ t.mean(0)).detach(), rtol=1e-4, atol=1e-6)
     with pytest.raises(DataError, match="no parameter 'head', which grad_params names"):
         dvgs(data, grad_params=["head"])

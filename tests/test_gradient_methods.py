@@ -52,7 +52,7 @@ def loss(out, y):
 
 
 def tensors(data):
-    return torch.tensor(data.X), torch.from_numpy(data.codes), torch.tensor(data.X_val), torch.from_numpy(data.codes_val)
+    return torch.tensor(data.X), torch.tensor(data.codes), torch.tensor(data.X_val), torch.tensor(data.codes_val)
 
 
 def gradient(net, total):

@@ -133,7 +133,7 @@ def test_without_transport_and_with_plain_steps_a_weight_is_one_less_the_losses(
     options = {"transport_power": 0.0, "objective": "product", "weights": "free", "weight_lr": 0.03, "training": PLAIN}
     values = lossval(data, small, **options, **QUIET)
     net = problem(data, small, "cpu", "test").make(0, 0)
-    x, y, w, total = torch.tensor(data.X), torch.from_numpy(data.codes), torch.ones(24).double(), torch.zeros(24).double()
+    x, y, w, total = torch.tensor(data.X), torch.tensor(data.codes), torch.ones(24).double(), torch.zeros(24).double()
     for step in Run(
         nn.Linear(1, 1), lambda out, y: out[:, 0], torch.zeros(24, 1), torch.zeros(24), PLAIN, seed=spawned(0, 0)
     ):
@@ -155,7 +155,7 @@ def test_the_default_is_its_definition():
     data, clip, rate = blobs(), 3.0, 0.25
     values = lossval(data, small, clip=clip, weight_lr=rate, eps=0.4, training=PLAIN, **QUIET)
     net = problem(data, small, "cpu", "test").make(0, 0)
-    x, y, u = torch.tensor(data.X), torch.from_numpy(data.codes), torch.zeros(24).double()
+    x, y, u = torch.tensor(data.X), torch.tensor(data.codes), torch.zeros(24).double()
     std, mean = torch.std_mean(x, 0, correction=0)
     C = transport.half_squared_distances((x - mean) / std, (torch.tensor(data.X_val) - mean) / std).double()
     b, first = torch.full((12,), 1 / 12).double(), None
@@ -193,7 +193,7 @@ def test_the_released_run_is_adam_on_both_in_one():
     net = problem(data, lambda seed: small(seed, 4), "cpu", "test").make(0, 0)
     w = nn.Parameter(torch.ones(40))
     adam = torch.optim.Adam([*net.parameters(), w], 0.01)
-    x, x_val, y = torch.tensor(data.X), torch.tensor(data.X_val), torch.from_numpy(data.codes)
+    x, x_val, y = torch.tensor(data.X), torch.tensor(data.X_val), torch.tensor(data.codes)
     sizes, history = [], []
     for step in Run(
         nn.Linear(1, 1), lambda out, y: out[:, 0], torch.zeros(40, 1), torch.zeros(40), recipe, seed=spawned(0, 0)
@@ -335,7 +335,7 @@ def test_frames_loaders_and_images():
         da.Dataset(frame, data.y, pd.DataFrame(data.X_val, columns=list("abc")), data.y[:12]), epochs=1, **QUIET
     )
     assert len(of_frame) == 24
-    x, y = torch.tensor(data.X), torch.from_numpy(data.codes)
+    x, y = torch.tensor(data.X), torch.tensor(data.codes)
     loader = DataLoader(TensorDataset(x, y), batch_size=5)
     given = da.read(loader, val=DataLoader(TensorDataset(torch.tensor(data.X_val), y[:12])))
     np.testing.assert_allclose(

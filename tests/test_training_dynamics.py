@@ -72,7 +72,7 @@ def losses(out, y):
 
 def trained(data, make, recipe, r, seed=0):
     """The network of run r, for those who look at it after the training."""
-    X, y = torch.from_numpy(data.X.astype(np.float32)), torch.from_numpy(data.codes)
+    X, y = torch.from_numpy(data.X.astype(np.float32)), torch.tensor(data.codes)
     return Run(make(spawned(seed, r)), losses, X, y, recipe, seed=spawned(seed, r)).through().eval(), X, y
 
 
@@ -218,7 +218,7 @@ def test_before_training_nothing_is_known():
 def test_forgetting_by_hand():
     data, recipe = rows(), Recipe(epochs=8, batch_size=16, lr=0.2, momentum=0.5, weight_decay=0.01)
     values = da.value(data, "forgetting", model=plain(), runs=2, training=recipe, seed=1)
-    logits = [by_hand(data, plain(), recipe, r, torch.from_numpy(data.codes), seed=1) for r in range(2)]
+    logits = [by_hand(data, plain(), recipe, r, torch.tensor(data.codes), seed=1) for r in range(2)]
     right = np.array([one.argmax(2) == data.codes for one in logits])  # (runs, epochs, n)
     lost = np.zeros(60)
     for one in right:
@@ -256,7 +256,7 @@ def test_aum_by_hand(runs):
     thresholds = []
     for r in range(runs):
         chosen = threshold_set(data.ids, 20, 2, r)
-        y = torch.from_numpy(data.codes.copy())
+        y = torch.tensor(data.codes.copy())
         y[chosen] = 2
         logits = by_hand(data, plain(3), SHORT, r, y, seed=2)
         margin = np.array(
@@ -308,7 +308,7 @@ def test_threshold_samples(monkeypatch):
 def test_without_threshold_samples():
     data = rows()
     values = da.value(data, "aum", model=plain(3), threshold_samples=False, runs=1, training=SHORT)
-    logits = by_hand(data, plain(3), SHORT, 0, torch.from_numpy(data.codes))
+    logits = by_hand(data, plain(3), SHORT, 0, torch.tensor(data.codes))
     margin = [
         np.mean([z[data.y[i]] - max(z[k] for k in range(3) if k != data.y[i]) for z in logits[:, i]]) for i in range(60)
     ]
@@ -422,7 +422,7 @@ def test_killed_and_gone_on(planted, tmp_path, monkeypatch):
 
 def test_a_run_tells_of_its_epochs(tmp_path):
     data, told = rows(), []
-    X, y = torch.from_numpy(data.X.astype(np.float32)), torch.from_numpy(data.codes)
+    X, y = torch.from_numpy(data.X.astype(np.float32)), torch.tensor(data.codes)
     for _ in range(2):
         Run(plain()(0), losses, X, y, SHORT, checkpoint=tmp_path / "run.pt").through(told.append)
     assert told == [0, 1, 1, 1, 3]

@@ -228,7 +228,7 @@ def _way(
     try:
         found = machine.pick_device(device, worthwhile=size >= 2000) if inverse else "cpu"
     except ValueError as error:
-        raise DataError(f"cg_score: {error}") from None
+        raise DataError(f"cg-score: {error}") from None
     n, d = data.X.shape
     if negatives is not None or not inverse:
         how = Way("exact", "float64" if dtype == "auto" else dtype, False, 0, 0, "", found)
@@ -311,7 +311,7 @@ def _check(
         "cg-score",
         (trusted is True and data.X_val is None, "trusted=True needs validation rows: give X_val and y_val"),
         (
-            regression and not (whole and flag == "loo"),
+            regression and (not whole or flag == "sign"),
             "negatives, inverse=False and flag='sign' are about classes, and this is regression",
         ),
         (few, f"negatives={negatives} draws no row beside the smallest class: give more"),
