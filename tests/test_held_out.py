@@ -99,7 +99,7 @@ def own(p, codes):
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_self_confidence_is_the_probability_by_models_without_the_row(repeats):
     data = rows()
-    values = da.value(data, "self-confidence", model=WatchedNB(), folds=4, repeats=repeats, **QUIET)
+    values = da.value(data, "self-confidence", model=WatchedNB(), folds=4, repeats=repeats, flag="other", **QUIET)
     counts = watched(data)
     assert counts.shape[0] == 4 * repeats
     assert set(counts.ravel().tolist()) == {0, 1}
@@ -372,7 +372,7 @@ def correct(p, codes):
 
 def test_data_oob_is_the_mean_over_bags_without_the_row():
     data = rows()
-    values = da.value(data, "data-oob", model=WatchedKNN(2), n_models=30, **QUIET)
+    values = da.value(data, "data-oob", model=WatchedKNN(2), n_models=30, flag="other", **QUIET)
     counts = watched(data)
     np.testing.assert_array_equal(counts.sum(1), 30)  # draws with replacement
     assert counts.max() > 2
@@ -433,7 +433,7 @@ def test_only_trainings_without_the_row_are_asked(method):
     """A constant model, and one that has learned every row by heart: both are worth 1 for rows of their class, 0 for others."""
     data = rows()
     for model in (Constant(), Memory()):
-        values = da.value(data, method, model=model, n_models=40, **QUIET)
+        values = da.value(data, method, model=model, n_models=40, flag="other", **QUIET)
         np.testing.assert_array_equal(values.scores, data.y == "blue")
         np.testing.assert_array_equal(values.flagged, data.y != "blue")
         np.testing.assert_array_equal(values.stats["stderr"], 0)
@@ -474,7 +474,7 @@ def in_all(seed):
 
 def test_c_score_is_the_mean_over_ratios_of_the_mean_over_subsets_without_the_row():
     data, ratios = rows(24), (0.3, 0.6, 0.9)
-    values = da.value(data, "c-score", model=WatchedKNN(1), n_models=36, inclusion=ratios, **QUIET)
+    values = da.value(data, "c-score", model=WatchedKNN(1), n_models=36, inclusion=ratios, flag="other", **QUIET)
     counts = watched(data)
     p = Inclusion("grid", ratios).draw(24, 0, 0, 36).p
     assert [(p == r).sum() for r in ratios] == [12, 12, 12]
