@@ -179,6 +179,13 @@ def value(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="An option of the method, as in --set ridge=0; may be repeated.")
     ] = None,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(
+            "--probabilities",
+            help="Out-of-sample probabilities of a model (Parquet, CSV: a column a class; npy): the default method is then noise-model.",
+        ),
+    ] = None,
     budget: Budget = None,
     memory: Memory = None,
     jobs: Annotated[int | None, typer.Option("--jobs", help="Workers; default: a thread for each core.")] = None,
@@ -208,8 +215,10 @@ def value(
             "Ray's services listen on all addresses of this machine while this runs: on a network of others take dask."
         )
     options = options_of(set_ or [])
+    if probabilities is not None:
+        method, options = method or "noise-model", options | {"probabilities": str(probabilities)}
     _paths(
-        [data, *_beside(data, label, id), val, features, val_features],
+        [data, *_beside(data, label, id), val, features, val_features, probabilities],
         [output, report, _json(report)],
         force,
         options,
@@ -549,11 +558,10 @@ def _audited(found: Any, n: int) -> None:
     line = found.table.iloc[0]
     out.print(escape(f"Take {found.name}: it puts a planted error before another row with probability {line['auc']:.3f}."))
     if found.error_rate is not None:
-        half = 196 * (found.error_rate_sd or 0.0)
-        out.print(escape(f"About {100 * found.error_rate:.1f} % +- {half:.1f} % of the labels seem to be wrong."))
+        said = found.share_in_words()
+        out.print(escape(f"{said[0].upper()}{said[1:]}."))
         for k in sorted({min(k, n) for k in (20, 100, max(1, round(found.error_rate * n)))}):
             out.print(escape(f"{str(found.expected(k, n)).capitalize()}."))
-        out.print("That counts on errors that don't seek the doubtful rows; people's do, and then there are more.")
 
 
 @app.command()

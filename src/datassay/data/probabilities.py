@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from datassay.checks import DataError, shown
 from datassay.data.dataset import Dataset
 
 
-def read_probabilities(path: str | Path) -> pd.DataFrame | ndarray:
+def read_probabilities(path: str | PathLike[str]) -> pd.DataFrame | ndarray:
     """The probabilities in a file: Parquet or CSV with a column for each class, named like it; or npy, classes in sorted order.
 
     Raises
@@ -44,8 +45,9 @@ def read_probabilities(path: str | Path) -> pd.DataFrame | ndarray:
 def by_class(data: Dataset, probabilities: Any, method: str) -> tuple[ndarray, list[Any]]:
     """(n, K) probabilities, each row's sum 1, and the K classes of the columns: the data's own, and behind them such as no row has.
 
-    Columns of a frame go by their names, in any order, and a column that is named like none of the labels is one more class where the rest
-    are all there; those of an array are ``data.classes``. A frame may have the rows' ids in a column ``id``: then it may be in any order.
+    Columns of a frame go by their names, in any order, and a column that is named like none of the labels is one more class where
+    the rest are all there; those of an array are ``data.classes``; a text or path is a file with such. A frame may have the rows' ids
+    in a column ``id``: then it may be in any order.
 
     Raises
     ------
@@ -53,6 +55,8 @@ def by_class(data: Dataset, probabilities: Any, method: str) -> tuple[ndarray, l
         A shape or a name that does not fit, numbers that are no probabilities.
     """
     classes = list(data.classes)
+    if isinstance(probabilities, (str, PathLike)):
+        probabilities = read_probabilities(probabilities)
     if hasattr(probabilities, "to_pandas"):  # polars
         probabilities = probabilities.to_pandas()
     if isinstance(probabilities, pd.DataFrame):
@@ -88,7 +92,7 @@ def _named(data: Dataset, frame: pd.DataFrame, method: str) -> tuple[ndarray, li
         ids = [str(i) for i in data.ids.tolist()]
         if by_id.index.has_duplicates or set(ids) - set(by_id.index):
             lacking = next((i for i in ids if i not in by_id.index), None)
-            what = "ids come twice" if lacking is None else f"the row with id {lacking!r} has none"
+            what = "ids come twice" if by_id.index.has_duplicates else f"the row with id {lacking!r} has none"
             raise DataError(f"{method}: probabilities go by the column 'id', and {what}.")
         frame = by_id.loc[ids]
     names = {str(label): label for label in data.classes}

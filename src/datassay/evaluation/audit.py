@@ -79,6 +79,8 @@ class Audit:
     places: ndarray  #: u of the planted rows by the chosen method, over all copies
     seconds: float
     left_out: dict[str, str]  #: methods that were not tried, and why
+    error_bounds: tuple[float, float] | None = None  #: between which the share lies, whatever kind of errors people made
+    told: bool = True  #: whether these are so near to each other that the share is known
 
     @property
     def name(self) -> str:
@@ -91,7 +93,11 @@ class Audit:
         return np.clip(np.diff(cumulative), 0, 1)
 
     def expected(self, k: int, n: int) -> Expected:
-        """How many of the first k of n suspects are wrong; the interval has the doubt about e, H and the draw of the errors."""
+        """How many of the first k of n suspects are wrong; the interval has the doubt about e, H and the draw of the errors.
+
+        Where the data can't tell e, it reaches from what the lower bound of the share promises to what the upper one does, and the
+        number is its middle.
+        """
         whole("expected", 1, k=k, n=n)
         k = min(k, n)
         e, sd = self._e, self.error_rate_sd or 0.0
@@ -103,7 +109,11 @@ class Audit:
         by_draw = float((p * (1 - p)).sum())
         low, high = (min(max(free + side * 1.96 * doubt, 0.0), float(k)) for side in (-1, 1))
         half = max(math.hypot(side, 1.96 * math.sqrt(by_draw)) for side in (hits - low, high - hits))
-        return Expected(k, hits, half)
+        if self.told or self.error_bounds is None:
+            return Expected(k, hits, half)
+        least, most = (float(self._hits(np.array([k]), n, max(share, 1e-9))[0]) for share in self.error_bounds)
+        least, most = max(0.0, min(least, hits - half)), min(float(k), max(most, hits + half))
+        return Expected(k, (least + most) / 2, (most - least) / 2)
 
     @property
     def _e(self) -> float:
@@ -135,15 +145,38 @@ class Audit:
             raise DataError(f"the audit is of {self.name}, and these are values by {values.method}.")
         if self.error_rate is None:
             return values
+        if "probability_wrong" in values.columns:  # its own, by each row's prediction and not by its rank alone
+            return replace(values, stats=values.stats | {"audit": self._about()})
         p = self.chance(len(values))[values.ranks() - 1]
+        columns = values.columns | {"probability_wrong": p}
+        said = {} if "wrong_labels" in values.stats else {"wrong_labels": self._wrong_labels(values)}
+        return replace(values, columns=columns, stats=values.stats | {"audit": self._about()} | said)
+
+    def _about(self) -> dict[str, Any]:
+        """For ``stats``."""
         found = {name: float(getattr(self, name) or 0.0) for name in ("error_rate", "error_rate_sd", "rate", "seconds")}
-        about = found | {"kind": self.kind, "repeats": self.repeats, "methods": self.table["method"].tolist()}
-        return replace(values, columns=values.columns | {"probability_wrong": p}, stats=values.stats | {"audit": about})
+        return found | {"kind": self.kind, "repeats": self.repeats, "methods": self.table["method"].tolist()}
+
+    def _wrong_labels(self, values: Values) -> dict[str, Any]:
+        """For ``stats``, of a method without predictions: the bounds of the audit."""
+        low, high = self.error_bounds or (0.0, 1.0)
+        n, likely = len(values), int(values.flagged.sum())
+        return {"low": math.floor(low * n), "high": math.ceil(high * n), "likely": likely, "told": self.told}
+
+    def share_in_words(self) -> str:
+        """What is known of the share of wrong labels."""
+        if self.error_rate is None or self.error_bounds is None:
+            return "the share of wrong labels can't be told"
+        low, high = self.error_bounds
+        between = f"between {low:.1%} and {high:.1%} of the labels are wrong"
+        if self.told:
+            return f"about {self.error_rate:.1%} of the labels are wrong, {between.removesuffix(' of the labels are wrong')}"
+        return f"{between}, and predictions can't tell where: check some rows"
 
     def __repr__(self) -> str:
         copies = "a copy" if self.repeats == 1 else f"{self.repeats} copies"
         head = f"Audit: take {self.name}, by errors planted in {copies} ({self.kind}, {self.rate:.0%})"
-        said = "" if self.error_rate is None else f"\nabout {self.error_rate:.1%} of the labels seem to be wrong"
+        said = "" if self.error_rate is None else f"\n{self.share_in_words()}"
         shown = self.table.drop(columns="error") if "error" in self.table else self.table
         return f"{head}{said}\n{shown.round(3).to_string(index=False)}"
 
@@ -233,7 +266,7 @@ def audit(
     best = _chosen(found, [title for title, *_ in asked if title in found], METHODS if methods is None else None)
     _, method, options, _ = next(one for one in asked if one[0] == best)
     places = np.concatenate(found[best].places)
-    e, sd = error_rate(some, seed) if data.classes and kind in LABELS else (None, None)
+    share = _share(some, seed) if data.classes and kind in LABELS else None
     return Audit(
         method,
         options,
@@ -242,12 +275,14 @@ def audit(
         rate,
         len(found[best].places),
         len(some),
-        e,
-        sd,
+        None if share is None else share.e,
+        None if share is None else share.sd,
         len(data.classes),
         places,
         time.perf_counter() - start,
         left_out,
+        None if share is None else (share.low, share.high),
+        share is not None and share.told,
     )
 
 
@@ -446,7 +481,8 @@ def error_rate(data: Dataset, seed: int = 0) -> tuple[float, float]:
 
     Each row's class is predicted without the row, by the CG-score's kernel and by a linear model in five folds. Among the rows of which
     a prediction is surest, a share of the labels disagrees. The surest rows are as many as can be before doubt about the class comes
-    in; of the two predictions that counts with which fewer disagree.
+    in; of the two predictions that counts with which fewer disagree. Where the noise model's bounds are near to each other, it is that
+    model's (`noise_model`).
 
     >>> import datassay as da
     >>> X = np.random.default_rng(0).normal(size=(400, 2)) + np.repeat([[4.0, 4.0], [-4.0, -4.0]], 200, axis=0)
@@ -455,6 +491,33 @@ def error_rate(data: Dataset, seed: int = 0) -> tuple[float, float]:
     >>> bool(abs(error_rate(da.Dataset(X, y))[0] - 0.05) < 0.02)
     True
     """
+    return _share(data, seed)[:2]
+
+
+class _Share(NamedTuple):
+    """Of wrong labels."""
+
+    e: float
+    sd: float
+    low: float
+    high: float
+    told: bool
+
+
+def _share(data: Dataset, seed: int) -> _Share:
+    """The share by `error_rate`, and the noise model's bounds on the CG-score's predictions; where these tell it, its estimate."""
+    kernel = value(data, "cg-score", progress=False)
+    bounds = kernel.stats["wrong_labels"]
+    low, high = bounds["low"] / len(data), bounds["high"] / len(data)
+    if bounds["told"]:
+        e = bounds["random"] / len(data)
+        return _Share(e, max(e - low, high - e) / 1.96, low, high, True)
+    e, sd = _by_sure_rows(data, kernel, seed)
+    return _Share(min(max(e, low), high), sd, low, high, False)
+
+
+def _by_sure_rows(data: Dataset, kernel: Values, seed: int) -> tuple[float, float]:
+    """As `error_rate` says."""
     rows, codes = np.arange(len(data)), data.codes
     s = study(
         "audit", data, None, training=None, device="cpu", store=None, seed=seed, n_jobs=None, progress=False
@@ -462,7 +525,6 @@ def error_rate(data: Dataset, seed: int = 0) -> tuple[float, float]:
     p = np.exp(s.out_of_fold(5))
     said = p.argmax(1)
     two = np.sort(p, axis=1)[:, -2:]
-    kernel = value(data, "cg-score")
     assert kernel.suggested_label is not None
     guess = np.array([data.classes.index(label) for label in kernel.suggested_label.tolist()])
     predictions = [(said, two[:, 1] - two[:, 0]), (guess, np.abs(kernel.columns["loo_margin"]))]

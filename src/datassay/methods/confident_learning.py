@@ -28,6 +28,7 @@ from numpy import ndarray
 
 from datassay.checks import Count, DataError, Whole
 from datassay.data.dataset import Dataset
+from datassay.data.probabilities import by_class
 from datassay.engines import designs, noise_model
 from datassay.engines.margins import confidences
 from datassay.engines.robust import top
@@ -92,7 +93,13 @@ def confident_learning(
         p = said_without(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
         stats |= {"model": s.text, "trainings": folds * repeats}
     else:
-        p = _checked(data, probabilities, model)
+        if model is not None:
+            raise DataError(f"{NAME}: probabilities say what a model would: leave one of them out.")
+        p, classes = by_class(data, probabilities, NAME)
+        if len(classes) > len(data.classes):
+            raise DataError(
+                f"{NAME} counts the labels of each class, and no row has {classes[-1]!r}: leave its column out, or take noise-model."
+            )
         options["probabilities"] = f"given, {p.shape[0]} x {p.shape[1]}"
     t = thresholds(p, codes)
     C, guess = confident_joint(p, codes, t)
@@ -188,23 +195,3 @@ def prune_by_noise_rate(p: ndarray, codes: ndarray, joint: ndarray, place: ndarr
                 order = np.lexsort((place[rows], p[rows, j] - p[rows, k]))
                 flagged[rows[order[: joint[j, k]]]] = True
     return flagged
-
-
-def _checked(data: Dataset, probabilities: Any, model: Any) -> ndarray:
-    if model is not None:
-        raise DataError(f"{NAME}: probabilities say what a model would: leave one of them out.")
-    try:
-        p = np.asarray(probabilities, np.float64)
-    except (TypeError, ValueError):
-        raise DataError(f"{NAME}: probabilities must be numbers, got {type(probabilities).__name__}.") from None
-    if p.shape != (len(data), len(data.classes)):
-        raise DataError(
-            f"{NAME}: probabilities must have a row for each row and a column for each class, {len(data)} x {len(data.classes)}, "
-            f"got shape {p.shape}."
-        )
-    bad = np.flatnonzero(~((p >= 0).all(1) & (np.abs(p.sum(1) - 1) < 1e-3)))
-    if len(bad):
-        raise DataError(
-            f"{NAME}: probabilities must be from 0 on and sum to 1; those of row {bad[0]} are {p[bad[0]].tolist()[:10]}."
-        )
-    return p / p.sum(1, keepdims=True)

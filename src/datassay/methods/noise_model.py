@@ -13,9 +13,9 @@ from typing import Annotated, Any, Unpack
 
 import numpy as np
 
-from datassay.checks import Count, Whole
+from datassay.checks import Count, DataError, Whole
 from datassay.data.dataset import Dataset
-from datassay.data.probabilities import by_class, read_probabilities
+from datassay.data.probabilities import by_class
 from datassay.engines import noise_model as model_of_noise
 from datassay.engines.margins import confidences
 from datassay.methods.definition import SUBSETS, Finding, method
@@ -76,8 +76,8 @@ def noise_model(
         p = said_without(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
         stats |= {"model": s.text, "trainings": folds * repeats}
     else:
-        if isinstance(probabilities, str) or hasattr(probabilities, "__fspath__"):
-            probabilities = read_probabilities(probabilities)
+        if model is not None:
+            raise DataError(f"{NAME}: probabilities say what a model would: leave one of them out.")
         p, classes = by_class(data, probabilities, NAME)
         options["probabilities"] = f"given, {p.shape[0]} x {p.shape[1]}"
         other = float(np.mean(p.argmax(1) != data.codes))
