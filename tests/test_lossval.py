@@ -436,7 +436,7 @@ def test_killed_runs_go_on_to_the_same_bits(tmp_path):
         ({"batch_size": 1}, "leave one with a single row"),
         ({"training": PLAIN.__class__(batch_size=23, rest=True)}, "leave one with a single row"),
         ({"training": PLAIN.__class__(balanced=True)}, "a recipe with balanced=True is none for it"),
-        ({"save_model": "."}, "save_model must be a file that can be written, got '.'"),
+        ({"save_model": "."}, "'.' is a folder: give the name of a file to write"),
         ({"save_model": 3}, "save_model must be None or a text or a path, got 3"),
         ({"save_model": __file__ + "/x.pt"}, "save_model must be a file that can be written, and"),
         ({"model": "resnet"}, "model must be a torch nn.Module"),

@@ -258,7 +258,8 @@ def own_files(given: Mapping[str, Any], source: Mapping[str, Any] | None) -> Non
         read = [
             v for o in READ if isinstance(v := (source or {}).get(o), str) and os.path.isabs(v)
         ]  # a column's name is no file
-        check_paths(read, writes, adds_to=adds_to)
+        there = [v for v in writes if Path(v).parent.is_dir()]  # else the method says so, or makes the folder
+        check_paths(read, there, adds_to=adds_to)
 
 
 @contextmanager
