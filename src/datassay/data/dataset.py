@@ -49,7 +49,7 @@ class Dataset:
     task
         "classification" or "regression"; default: regression if y holds a number that is not whole.
     missing
-        What to do with NaN and infinity: "error", "drop" the row, or fill in the column's "mean" (text: the commonest).
+        What to do with NaN and infinity: "error", "drop" the row, or fill in the column's "mean" (text: a kind of its own, "(empty)").
     standardise
         Bring numeric columns to mean 0 and standard deviation 1; default: frames yes, arrays no.
 

@@ -14,6 +14,8 @@ from datassay.data.out_of_core import SMALL, blocks, is_large, is_mapped, room, 
 
 Missing = Literal["error", "drop", "mean"]
 
+EMPTY = "(empty)"  #: the kind of an empty cell among kinds of text, where gaps are filled
+
 
 class Encoder:
     """From what is shown to the matrix that is valued; learned on the training rows, used again on validation rows."""
@@ -210,9 +212,10 @@ class Encoder:
         return ready, pd.DataFrame(absent).to_numpy(bool)
 
     def _usual(self, present: pd.Series, c: str) -> Any:
+        """What stands for a gap: a column's mean; in text, where empty is often a kind of its own ("has none"), that kind."""
         if present.empty:
             raise DataError(f"column {self.names[c]!r} has no value at all: drop the column.")
-        return present.mean() if c in self.numeric else present.astype(str).mode().iloc[0]
+        return present.mean() if c in self.numeric else EMPTY
 
     def _filled(
         self, ready: pd.DataFrame, absent: np.ndarray, name: str, ids: np.ndarray
