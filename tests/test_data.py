@@ -745,3 +745,83 @@ def test_noise_in_numbers_is_what_it_was():
         expected[places] += data.X.std() * draws.standard_normal((10, 3))
         np.testing.assert_array_equal(noisy.X, expected)
         assert wrong[places].all()
+
+
+def test_one_extreme_cell_does_not_flatten_its_column():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"])
+    y = np.arange(300) % 2
+    plain = da.Dataset(frame, y)
+    assert plain.notes == ()
+    for odd in (1e12, -999999, -999):
+        broken = frame.copy()
+        broken.loc[7, "b"] = odd
+        data = da.Dataset(broken, y, frame[:4], y[:4])
+        assert abs(np.delete(data.X, 7, axis=0) - np.delete(plain.X, 7, axis=0)).max() < 0.2
+        assert data.X[7, 1] == (data.X[:, 1].max() if odd > 0 else data.X[:, 1].min())
+        (note,) = data.notes
+        assert note.startswith(f"column 'b' has {odd:g} in row 7 (1 such cells), far beyond all others (")
+        assert data.shown.loc[7, "b"] == odd
+        array = da.Dataset(broken.to_numpy(), y, standardise=True)
+        np.testing.assert_allclose(array.X, data.X)
+        assert len(array.notes) == 1
+        gaps = broken.copy()
+        gaps.loc[9, "b"] = None
+        assert abs(da.Dataset(gaps, y, missing="mean").X[9, 1]) < 0.1
+    val = da.Dataset(frame, y, broken[:8].assign(b=lambda f: f.b * 1e9), y[:8])
+    assert abs(val.X_val).max() < 5
+    assert val.notes[0].startswith("column 'b' of the validation rows has ")
+
+
+def test_signs_for_gaps_count_as_the_nearest_number():
+    rng = np.random.default_rng(0)
+    age = rng.integers(18, 90, 400).astype(float)
+    age[::20] = -999
+    data = da.Dataset(pd.DataFrame({"age": age, "b": rng.normal(size=400)}), np.arange(400) % 2)
+    assert data.X.min() > -5
+    assert "-999 in row 0, -999 in row 20, -999 in row 40, ... (20 such cells)" in data.notes[0]
+
+
+@pytest.mark.parametrize("n", [20, 100, 2000])
+def test_ordinary_columns_stay_as_they_are(n):
+    rng = np.random.default_rng(n)
+    rare = np.zeros(n)
+    rare[3] = 1
+    frame = pd.DataFrame(
+        {
+            "rare": rare,
+            "log": rng.lognormal(8, 2, n),
+            "few": rng.integers(0, 3, n) * 1.0,
+            "gain": np.where(rng.random(n) < 0.03, 5000.0, 0),
+            "t": rng.standard_t(3, n),
+            "below": -np.arange(n)[::-1] * 1.0,
+        }
+    )
+    data = da.Dataset(frame, np.arange(n) % 2)
+    assert data.notes == ()
+    a = frame.to_numpy()
+    np.testing.assert_allclose(data.X, (a - a.mean(0)) / np.where(a.std(0) == 0, 1, a.std(0)))
+
+
+def test_counters_of_rows_are_left_out():
+    rng = np.random.default_rng(0)
+    frame, y = pd.DataFrame({"a": rng.normal(size=60)}), np.arange(60) % 2
+    plain = da.Dataset(frame, y)
+    for name, values in [
+        ("Unnamed: 0", np.arange(60)),
+        ("", np.arange(60)),
+        ("row", np.arange(1, 61)),
+        ("Unnamed: 0.1", rng.permutation(900)[:60]),
+    ]:
+        data = da.Dataset(frame.assign(**{name: values}), y, frame.assign(**{name: values})[:4], y[:4])
+        assert data.columns == ["a"]
+        assert list(data.shown) == ["a"]
+        assert data.hash == da.Dataset(frame, y, frame[:4], y[:4]).hash
+        assert data.notes[0].startswith(f"column {name!r} ")
+        assert "left out" in data.notes[0]
+        assert "1 note (see .notes)" in repr(data)
+    for values in (np.arange(60) * 2, np.arange(60) * 1.0, rng.permutation(60), np.arange(60)[::-1]):
+        assert da.Dataset(frame.assign(n=values), y).columns == ["a", "n"]
+    assert da.Dataset(frame[:20].assign(n=np.arange(20)), y[:20]).columns == ["a", "n"]
+    assert da.Dataset(pd.DataFrame({"n": np.arange(60)}), y).columns == ["n"]
+    assert plain.notes == ()

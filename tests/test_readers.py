@@ -639,3 +639,13 @@ def test_labels_that_a_number_would_merge_stay_as_they_are_written(tmp_path, lab
     assert {type(label) for label in data.y.tolist()} == {kind}
     assert set(data.y.tolist()) == {kind(label) for label in labels}
     assert len(np.unique(data.codes)) == 2
+
+
+def test_an_index_that_pandas_wrote_along_is_no_column(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=60), "y": np.arange(60) // 30})
+    frame.to_csv(tmp_path / "with.csv")
+    frame.to_csv(tmp_path / "without.csv", index=False)
+    data = da.read(tmp_path / "with.csv", label="y")
+    assert data.hash == da.read(tmp_path / "without.csv", label="y").hash
+    assert data.notes == ("column '' counts the rows (0, 1, ... 59): left out; to value it, turn it into decimals",)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import re
 from collections.abc import Hashable
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ from datassay.data.encoding import Encoder, Missing, plain
 from datassay.data.out_of_core import Table, blocks, taken
 
 Task = Literal["classification", "regression"]
+
+_NAMELESS = re.compile(r"|Unnamed: \d+(\.\d+)*|__index_level_\d+__|level_\d+")  # how pandas calls what has no name
 
 
 class Dataset:
@@ -87,6 +90,7 @@ class Dataset:
     dropped: np.ndarray  #: ids of rows that ``missing="drop"`` left out
     kept: np.ndarray  #: mask over the rows that came: which stayed
     kept_val: np.ndarray | None  #: the same for the validation rows
+    notes: tuple[str, ...] = ()  #: what was odd, and what was done about it: a sentence each; no errors
     source: dict[str, Any]  #: how `read` was called, so that a report can find the rows again
 
     def __init__(
@@ -130,6 +134,7 @@ class Dataset:
 
         if shown_val is not None and shown_val.shape[0] == 0:
             raise DataError("X_val has no rows: leave the validation rows out, or give some.")
+        shown, noticed = _without_counters(shown)
         encoder = Encoder(shown, names, missing, standardise, X.columns if isinstance(X, Table) else None)
         matrix, keep = encoder.fit()
         self.dropped, self.kept, self.kept_val = _read_only(names[~keep]), _read_only(keep), None
@@ -147,6 +152,7 @@ class Dataset:
             self.X_val, self.shown_val = _read_only(matrix_val), _chosen(shown_val, keep_val)
             self.y_val, self.kept_val = _read_only(labels_val[keep_val]), _read_only(keep_val)
             self.codes_val = self._codes_of(self.y_val)
+        self.notes = (*noticed, *encoder.notes)
 
     def _set_labels(self, labels: np.ndarray, task: Task | None) -> None:
         """Check the labels and number them."""
@@ -330,7 +336,8 @@ class Dataset:
             some = ", ".join(f"{c!r} {k}" for c, k in zip(self.classes[:5], counts, strict=False))
             what = f"classification, {len(self.classes)} classes ({some}{', ...' if len(self.classes) > 5 else ''})"
         val = "no validation rows" if self.X_val is None else f"{self.X_val.shape[0]} validation rows"
-        return f"Dataset: {len(self)} rows x {self.X.shape[1]} columns, {what}, {val}"
+        notes = f", {len(self.notes)} note{'s'[: len(self.notes) > 1]} (see .notes)" if self.notes else ""
+        return f"Dataset: {len(self)} rows x {self.X.shape[1]} columns, {what}, {val}{notes}"
 
 
 def infer_task(labels: np.ndarray) -> Task:
@@ -379,6 +386,33 @@ def _rows(X: Any, name: str) -> Any:
     if X.ndim == 0 or (len(X) and X[0].size == 0):
         raise DataError(f"{name} has shape {X.shape}: there is nothing in a row.")
     return X
+
+
+def _without_counters(frame: Any) -> tuple[Any, list[str]]:
+    """A frame without the columns that number its rows, as pandas writes them; and a sentence for each.
+
+    That is a column of whole numbers 0 ... n-1 or 1 ... n in the order of the rows, from 50 rows on, or a column without a
+    name of its own ("Unnamed: 0") in which all whole numbers differ.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        return frame, []
+    n, counters = len(frame), {}
+    for c in frame:
+        column = frame[c]
+        if not pd.api.types.is_integer_dtype(column) or isinstance(c, tuple) or column.hasnans or n < 4:
+            continue
+        nameless = bool(_NAMELESS.fullmatch(str(c)))
+        if not nameless and n < 50:
+            continue
+        first = int(column.iloc[0])
+        if first in (0, 1) and int(column.iloc[-1]) == first + n - 1 and (np.diff(column.to_numpy(np.int64)) == 1).all():
+            counters[c] = f"counts the rows ({first}, {first + 1}, ... {first + n - 1})"
+        elif nameless and column.is_unique and pd.api.types.is_integer_dtype(column):
+            counters[c] = "has no name and another whole number in each row, as an index that was written along"
+    if len(counters) == frame.shape[1]:
+        return frame, []
+    notes = [f"column {str(c)!r} {what}: left out; to value it, turn it into decimals" for c, what in counters.items()]
+    return (frame.drop(columns=list(counters)) if counters else frame), notes
 
 
 def _labels(y: Any, name: str) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,9 @@ from datassay.data.out_of_core import SMALL, blocks, is_large, is_mapped, room, 
 
 Missing = Literal["error", "drop", "mean"]
 
+_FAR = 30  # a cell this many times as far from the median as all others says something else than they do
+_SIGN = 2
+_SIGNS = tuple(1.0 - 10.0**k for k in range(2, 13))  # -99, -999, ...
 EMPTY = "(empty)"  #: the kind of an empty cell among kinds of text, where gaps are filled
 
 
@@ -35,6 +39,7 @@ class Encoder:
         self.columns: list[str] = list(columns or [])
         self.encoding: dict[str, str] = {}
         self.one_hot: list[slice] = []
+        self.notes: list[str] = []  #: what was found odd, and what was done about it
 
     def fit(self) -> tuple[Any, np.ndarray]:
         if sp.issparse(self.shown):
@@ -44,7 +49,7 @@ class Encoder:
         flat = _numbers(self.shown, "X")
         self.columns = self.columns or [f"x{j}" for j in range(flat.shape[1])]
         self.mean, self.scale = np.zeros(flat.shape[1]), np.ones(flat.shape[1])
-        flat, keep = self._finite(flat, self.columns, "X", self.ids, fill=None)
+        flat, keep = self._finite(self._tamed(flat, "X"), self.columns, "X", self.ids, fill=None)
         if self.standardise:
             self.mean, self.scale = self._moments(flat)
             flat = self._standardised(flat)
@@ -81,8 +86,33 @@ class Encoder:
             )
         if sp.issparse(shown):
             return self._sparse(shown, "X_val", names)
-        flat, keep = self._finite(_numbers(shown, "X_val"), self.columns, "X_val", names, fill=self.mean)
+        flat = self._tamed(_numbers(shown, "X_val"), "X_val")
+        flat, keep = self._finite(flat, self.columns, "X_val", names, fill=self.mean)
         return (self._standardised(flat) if self.standardise else flat), keep
+
+    def _tamed(self, X: np.ndarray, name: str) -> np.ndarray:
+        """Numbers to be standardised; a cell that would flatten its column counts as the nearest ordinary one, and is named.
+
+        What is worked on in blocks stays as it is.
+        """
+        if not self.standardise or _blockwise(X) or X.size == 0:
+            return X
+        if name == "X":
+            self.ordinary = _Ordinary(X)
+        elif not hasattr(self, "ordinary"):
+            return X
+        out = X
+        for j, far in self.ordinary.far(X):
+            low, high = self.ordinary.low[j], self.ordinary.high[j]
+            out = X.astype(np.float64) if out is X else out
+            out[far, j] = np.clip(out[far, j], low, high)
+            cells = ", ".join(f"{X[i, j]:g} in row {i}" for i in far[:3]) + (", ..." if len(far) > 3 else "")
+            of = " of the validation rows" if name == "X_val" else ""
+            self.notes.append(
+                f"column {self.columns[j]!r}{of} has {cells} ({len(far)} such cells), far beyond all others "
+                f"({low:g} to {high:g}): counted as the nearest of these; mend it, or empty it where it stands for a gap"
+            )
+        return out
 
     def _moments(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each column; 1 where a column holds one number."""
@@ -170,7 +200,9 @@ class Encoder:
         frame = frame.set_axis(list(self.names), axis=1)
         kinds = {c: _is_numeric(frame[c], self.names[c]) for c in frame}
         self.numeric, self.text = [c for c in kinds if kinds[c]], [c for c in kinds if not kinds[c]]
+        self.columns = [self.names[c] for c in self.numeric]
         ready, absent = self._typed(frame)
+        ready = self._tamed_frame(ready, "X")
         if self.missing == "mean":
             self.fill = {c: self._usual(ready[c][~absent[:, j]], c) for j, c in enumerate(ready)}
         ready, keep = self._filled(ready, absent, "X", self.ids)
@@ -181,7 +213,6 @@ class Encoder:
             ]
         )
         matrix = self._encoded(ready, fit=True)
-        self.columns = [self.names[c] for c in self.numeric]
         for j, c in enumerate(self.numeric):
             how = "number, as it is"
             if self.standardise:
@@ -200,8 +231,17 @@ class Encoder:
         for c in self.numeric:
             if not _is_numeric(frame[c], self.names[c]):
                 raise DataError(f"column {self.names[c]!r} is text in the validation rows and numbers in the training rows.")
-        ready, keep = self._filled(*self._typed(frame), name, ids)
+        ready, absent = self._typed(frame)
+        ready, keep = self._filled(self._tamed_frame(ready, name), absent, name, ids)
         return self._encoded(ready, fit=False), keep
+
+    def _tamed_frame(self, ready: pd.DataFrame, name: str) -> pd.DataFrame:
+        came = ready[self.numeric].to_numpy(np.float64)
+        tamed = self._tamed(came, name)
+        if tamed is not came:
+            ready = ready.copy()
+            ready[self.numeric] = tamed
+        return ready
 
     def _typed(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
         """Numbers as float64, text as it is; and which cells have neither."""
@@ -302,6 +342,60 @@ def _is_numeric(column: pd.Series, name: str) -> bool:
             f"{plain(present.iloc[0])!r}: leave it out (drop), or turn it into features; if it names the rows, make it the id."
         )
     return False
+
+
+class _Ordinary:
+    """The range of each column's ordinary numbers, and the bounds beyond which a number is not one of them.
+
+    Beyond are, in columns of 20 numbers and more, one cell in a hundred at most (or one) that is `_FAR` times as far from the
+    median as all others, and -99, -999, ..., which stand for gaps, if they are `_SIGN` times as far.
+    """
+
+    def __init__(self, X: np.ndarray) -> None:
+        X = X.astype(np.float64)
+        X[~np.isfinite(X)] = np.nan
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of columns without a number
+            self.low, self.high = np.nanmin(X, axis=0), np.nanmax(X, axis=0)
+            mean, scale = np.nanmean(X, axis=0), np.nanstd(X, axis=0)
+            reach = np.maximum(self.high - mean, mean - self.low)
+            self.lowest, self.highest = mean - _FAR * reach, mean + _FAR * reach
+            steep = ~(reach <= 4 * scale) | np.isin(self.low, _SIGNS)  # the others can't have such a cell
+        known = np.isfinite(reach) & (reach > 0)
+        self.lowest[~known], self.highest[~known] = -np.inf, np.inf
+        for j in np.flatnonzero(steep) if len(X) >= 20 else ():
+            self._narrow(X[:, j][~np.isnan(X[:, j])], int(j))
+
+    def _narrow(self, x: np.ndarray, j: int) -> None:
+        if len(x) < 20:
+            return
+        signs = np.isin(x, _SIGNS)
+        rest = x[~signs]
+        if 0 < signs.sum() < len(x) / 2 and len(np.unique(rest)) >= 3:
+            reach = max(np.ptp(rest), np.abs(rest - np.median(rest)).max())
+            if x[signs].max() < rest.min() - _SIGN * reach:
+                self.low[j], self.high[j] = rest.min(), rest.max()
+                self.lowest[j], self.highest[j] = rest.min() - _SIGN * reach, np.median(rest) + _FAR * reach
+                x = rest
+        middle = np.median(x)
+        away = np.abs(x - middle)
+        largest = np.sort(away)[-1 - max(1, len(x) // 100) :]
+        gaps = np.flatnonzero((largest[1:] > _FAR * largest[:-1]) & (largest[:-1] > 0))
+        if len(gaps) == 0:
+            return
+        reach = largest[gaps[0]]
+        near = x[away <= reach]
+        if len(np.unique(near)) < 3:  # mostly one value, or a few kinds
+            return
+        self.low[j], self.high[j] = near.min(), near.max()
+        self.highest[j] = middle + _FAR * reach
+        self.lowest[j] = max(self.lowest[j], middle - _FAR * reach)
+
+    def far(self, X: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """The columns with cells beyond the bounds, and these."""
+        beyond = ((self.lowest > X) | (self.highest < X)) & np.isfinite(X)
+        for j in np.flatnonzero(beyond.any(axis=0)):
+            yield int(j), np.flatnonzero(beyond[:, j])
 
 
 def _how(mean: float, scale: float) -> str:
