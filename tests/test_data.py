@@ -825,3 +825,67 @@ def test_counters_of_rows_are_left_out():
     assert da.Dataset(frame[:20].assign(n=np.arange(20)), y[:20]).columns == ["a", "n"]
     assert da.Dataset(pd.DataFrame({"n": np.arange(60)}), y).columns == ["n"]
     assert plain.notes == ()
+
+
+def test_whole_numbers_as_labels_are_said_to_be_classes():
+    rng = np.random.default_rng(0)
+    F = rng.normal(size=(200, 2))
+    says = "the labels are 10 whole numbers from 1 to 10, taken for classes without an order: if they are amounts, counts or"
+    assert da.Dataset(F, np.arange(200) % 10 + 1).notes[0].startswith(says)
+    assert "40 whole numbers from 1000 to 4900" in da.Dataset(F, np.arange(200) % 40 * 100 + 1000).notes[0]
+    counts = np.r_[np.arange(196) % 10, 10, 10, 11, 11]
+    assert "12 whole numbers from 0 to 11" in da.Dataset(F, counts).notes[0]
+    for labels in (
+        np.arange(200) % 10,
+        np.arange(200) % 3 + 1,
+        (np.arange(200) % 10 + 1).astype(str),
+        np.arange(200) % 2 * 2 - 1,
+    ):
+        assert da.Dataset(F, labels).notes == ()
+    assert da.Dataset(F, np.arange(200) % 10 + 1, task="classification").notes == ()
+    assert da.Dataset(F, np.arange(200) % 10 + 1, task="regression").notes == ()
+    assert da.Dataset(F, np.arange(200) % 4 - 1).notes[0].startswith("there is a class -1 beside 0, 1, ...: where it stands")
+
+
+def test_classes_that_differ_by_capitals_or_blanks_are_said():
+    data = da.Dataset(np.eye(12), ["yes", "No", "no ", "YES", "no", " yes"] * 2)
+    assert len(data.classes) == 6
+    assert data.notes == (
+        "classes differ by capitals or blanks alone (' yes', 'YES', 'yes'; 'No', 'no', 'no '): if they are meant as one, "
+        "write them as one",
+    )
+
+
+def test_odd_rows_are_all_named_and_can_be_left_out():
+    F = np.arange(40.0).reshape(20, 2)
+    y = np.array(["a", "b"] * 10, object)
+    y[[3, 8]] = None
+    y[5], y[11] = "bb", "aa"
+    ids = [f"r{i}" for i in range(20)]
+    with pytest.raises(DataError, match=r"2 rows have \(row 3 \(id 'r3'\), row 8 \(id 'r8'\)\) no label: .*missing='drop'"):
+        da.Dataset(F, y, ids=ids)
+    lone = np.where(pd.isna(y), "a", y)
+    with pytest.raises(
+        DataError, match=r"2 classes have one row only, 'aa' \(row 11, id 'r11'\), 'bb' \(row 5, id 'r5'\): .*missing='drop'"
+    ):
+        da.Dataset(F, lone, ids=ids)
+    data = da.Dataset(F, y, F[:4], ["a", "b", None, "a"], ids=ids, missing="drop")
+    assert list(data.dropped) == ["r3", "r5", "r8", "r11"]
+    np.testing.assert_array_equal(data.X, np.delete(F, [3, 5, 8, 11], axis=0))
+    np.testing.assert_array_equal(np.flatnonzero(~data.kept), [3, 5, 8, 11])
+    np.testing.assert_array_equal(data.kept_val, [True, True, False, True])
+    assert data.classes == ["a", "b"]
+    assert data.notes[0] == "2 rows have (row 3 (id 'r3'), row 8 (id 'r8')) no label: left out"
+    assert data.notes[1] == (
+        "2 labels are of no other row, 'bb' in row 5 (id 'r5'), 'aa' in row 11 (id 'r11'): suspects by that alone, and left "
+        "out; look at them"
+    )
+    assert data.notes[2] == "validation row 2 has no label: left out"
+    hole = F.copy()
+    hole[0, 0] = np.nan
+    twice = da.Dataset(hole, ["c", *"ab" * 9, "c"], missing="drop")  # one of two goes, and so the other is alone
+    assert list(twice.dropped) == [0, 19]
+    assert twice.X.shape == (18, 2)
+    assert da.Dataset(F, [*np.arange(19) / 2, None], missing="drop").task == "regression"
+    with pytest.raises(DataError, match=r"validation row 1 has label 'c'.*\(2 such rows\)"):
+        da.Dataset(F, ["a", "b"] * 10, F[:3], list("acd"))

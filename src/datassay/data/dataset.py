@@ -24,6 +24,8 @@ from datassay.data.out_of_core import Table, blocks, taken
 
 Task = Literal["classification", "regression"]
 
+_NAMED = 5  # rows that an error or a note names, of those that it counts
+
 _NAMELESS = re.compile(r"|Unnamed: \d+(\.\d+)*|__index_level_\d+__|level_\d+")  # how pandas calls what has no name
 
 
@@ -52,7 +54,7 @@ class Dataset:
     task
         "classification" or "regression"; default: regression if y holds a number that is not whole.
     missing
-        What to do with NaN and infinity: "error", "drop" the row, or fill in the column's "mean" (text: a kind of its own, "(empty)").
+        What to do with NaN and infinity: "error", "drop" the row (also one without a label, or with one of no other row), or fill in the column's "mean" (text: a kind of its own, "(empty)").
     standardise
         Bring numeric columns to mean 0 and standard deviation 1; default: frames yes, arrays no.
 
@@ -135,9 +137,24 @@ class Dataset:
         if shown_val is not None and shown_val.shape[0] == 0:
             raise DataError("X_val has no rows: leave the validation rows out, or give some.")
         shown, noticed = _without_counters(shown)
-        encoder = Encoder(shown, names, missing, standardise, X.columns if isinstance(X, Table) else None)
+        left: list[str] = []
+        all_names, stays = names, np.ones(n, bool)
+        if missing == "drop":
+            stays, left = _of_use(labels, task, names)
+            if not stays.all():
+                labels = _without_blanks(labels, stays)
+                shown, names = _chosen(shown, stays), names[stays]
+        rows = np.flatnonzero(stays)
+        encoder = Encoder(shown, names, missing, standardise, X.columns if isinstance(X, Table) else None, rows)
         matrix, keep = encoder.fit()
-        self.dropped, self.kept, self.kept_val = _read_only(names[~keep]), _read_only(keep), None
+        if not keep.all():  # of a class of two rows one may have gone
+            still, more = _of_use(labels[keep], task, names[keep])
+            if not still.all():
+                matrix, left = taken(matrix, still) if isinstance(matrix, np.ndarray) else matrix[still], left + more
+                keep[np.flatnonzero(keep)[~still]] = False
+        kept = np.zeros(n, bool)
+        kept[rows[keep]] = True
+        self.dropped, self.kept, self.kept_val = _read_only(all_names[~kept]), _read_only(kept), None
         self.X, self.columns, self.encoding = _read_only(matrix), encoder.columns, encoder.encoding
         self.one_hot = encoder.one_hot
         self.standardised = encoder.standardise and not sp.issparse(shown)
@@ -148,16 +165,23 @@ class Dataset:
         self.X_val = self.shown_val = self.y_val = self.codes_val = None
         self._set_labels(labels, task)
         if shown_val is not None and labels_val is not None:
-            matrix_val, keep_val = encoder.transform(shown_val)
-            self.X_val, self.shown_val = _read_only(matrix_val), _chosen(shown_val, keep_val)
-            self.y_val, self.kept_val = _read_only(labels_val[keep_val]), _read_only(keep_val)
+            there = np.ones(len(labels_val), bool)
+            if missing == "drop" and (blank := pd.isna(labels_val)).any():
+                there = ~blank
+                left.append(f"{_these(np.flatnonzero(blank), None, 'validation ')} no label: left out")
+            encoder.rows_val = np.flatnonzero(there)
+            matrix_val, keep_val = encoder.transform(_chosen(shown_val, there))
+            there[np.flatnonzero(there)[~keep_val]] = False
+            self.X_val, self.shown_val = _read_only(matrix_val), _chosen(shown_val, there)
+            self.y_val, self.kept_val = _read_only(labels_val[there]), _read_only(there)
             self.codes_val = self._codes_of(self.y_val)
-        self.notes = (*noticed, *encoder.notes)
+        self.notes = (*noticed, *encoder.notes, *left, *_about(self.classes, self.codes, task))
 
     def _set_labels(self, labels: np.ndarray, task: Task | None) -> None:
         """Check the labels and number them."""
         if len(blank := np.flatnonzero(pd.isna(labels))):
-            raise DataError(f"row {blank[0]} (id {plain(self.ids[blank[0]])!r}) has no label: give it one or drop the row.")
+            ways = "give it one or drop the row" if len(blank) == 1 else "give them one or drop the rows"
+            raise DataError(f"{_these(blank, self.ids)} no label: {ways} (missing='drop' does).")
         self.y, self.task = _read_only(labels), task or infer_task(labels)
         if self.task == "regression":
             try:
@@ -181,12 +205,20 @@ class Dataset:
             raise DataError(
                 f"all {len(labels)} rows are of one class, {self.classes[0]!r}: at least two classes are needed."
             )
-        if (lonely := int(counts.argmin())) >= 0 and counts[lonely] == 1:
-            row = int(np.flatnonzero(self.codes == lonely)[0])
+        if len(lone := np.flatnonzero(counts == 1)):
             hint = " If the labels are amounts, pass task='regression'." if len(counts) > len(labels) / 5 else ""
+            rows = [int(np.flatnonzero(self.codes == c)[0]) for c in lone[:_NAMED]]
+            each = [
+                f"{plain(self.classes[c])!r} (row {r}, id {plain(self.ids[r])!r})" for c, r in zip(lone, rows, strict=False)
+            ]
+            which = (
+                f"class {plain(self.classes[lone[0]])!r} has one row only (row {rows[0]}, id {plain(self.ids[rows[0]])!r})"
+            )
+            if len(lone) > 1:
+                which = f"{len(lone)} classes have one row only, {', '.join(each)}{', ...' if len(lone) > _NAMED else ''}"
             raise DataError(
-                f"class {self.classes[lonely]!r} has one row only (row {row}, id {plain(self.ids[row])!r}): "
-                f"a class needs two rows, so that one can vouch for the other; drop the row or merge the class.{hint}"
+                f"{which}: a class needs two rows, so that one can vouch for the other; if it is a slip, mend it; else drop "
+                f"the row (missing='drop' does) or merge the class.{hint}"
             )
 
     def _codes_of(self, labels: np.ndarray) -> np.ndarray:
@@ -203,12 +235,14 @@ class Dataset:
             codes: np.ndarray = _read_only(values)
             return codes
         index = {label: code for code, label in enumerate(self.classes)}
-        for row, label in enumerate(labels):
-            if label not in index:
-                known = ", ".join(repr(c) for c in self.classes[:10])
-                raise DataError(
-                    f"validation row {row} has label {plain(label)!r}, which no training row has (they have {known})."
-                )
+        odd = [row for row, label in enumerate(labels) if label not in index]
+        if odd:
+            known = ", ".join(repr(c) for c in self.classes[:10])
+            count = f" ({len(odd)} such rows)" if len(odd) > 1 else ""
+            raise DataError(
+                f"validation row {odd[0]} has label {plain(labels[odd[0]])!r}, which no training row has (they have "
+                f"{known}){count}: leave such rows out, or mend their labels."
+            )
         codes = _read_only(np.array([index[label] for label in labels], dtype=np.int64))
         return codes
 
@@ -413,6 +447,67 @@ def _without_counters(frame: Any) -> tuple[Any, list[str]]:
         return frame, []
     notes = [f"column {str(c)!r} {what}: left out; to value it, turn it into decimals" for c, what in counters.items()]
     return (frame.drop(columns=list(counters)) if counters else frame), notes
+
+
+def _these(rows: np.ndarray, ids: np.ndarray | None, of: str = "") -> str:
+    """The rows, named and counted, as the subject of a sentence."""
+    each = [f"row {r}" + ("" if ids is None else f" (id {plain(ids[r])!r})") for r in rows[:_NAMED]]
+    if len(rows) == 1:
+        return f"{of}{each[0]} has"
+    return f"{len(rows)} {of}rows have ({', '.join(each)}{', ...' if len(rows) > _NAMED else ''})"
+
+
+def _without_blanks(labels: np.ndarray, stays: np.ndarray) -> np.ndarray:
+    """The labels of the rows that stay; in the type that they would have had without a gap among them."""
+    rest = labels[stays]
+    return _labels([plain(v) for v in rest], "y") if labels.dtype == object and pd.isna(labels).any() else rest
+
+
+def _of_use(labels: np.ndarray, task: Task | None, ids: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Which rows have a label, and one that another row has, too; a sentence on the others."""
+    stays, notes = ~pd.isna(labels), []
+    if len(blank := np.flatnonzero(~stays)):
+        notes.append(f"{_these(blank, ids)} no label: left out")
+    if (task or infer_task(_without_blanks(labels, stays))) == "regression":
+        return stays, notes
+    try:
+        counts = pd.Series(labels[stays]).value_counts()
+    except TypeError:  # not hashable, which `_number` says
+        return stays, notes
+    lone = counts.index[counts == 1]
+    if 0 < len(lone) <= stays.sum() / 5 and len(counts) - len(lone) >= 2:
+        single = np.flatnonzero(stays)[~pd.Series(labels[stays]).duplicated(keep=False).to_numpy()]
+        stays[single] = False
+        each = ", ".join(f"{plain(labels[r])!r} in row {r} (id {plain(ids[r])!r})" for r in single[:_NAMED])
+        more = ", ..." if len(single) > _NAMED else ""
+        many = "1 label is" if len(single) == 1 else f"{len(single)} labels are"
+        notes.append(f"{many} of no other row, {each}{more}: suspects by that alone, and left out; look at them")
+    return stays, notes
+
+
+def _about(classes: list[Hashable], codes: np.ndarray, task: Task | None) -> list[str]:
+    """Sentences on classes that may be meant otherwise."""
+    notes = []
+    alike: dict[str, list[str]] = {}
+    for c in classes:
+        if isinstance(c, str):
+            alike.setdefault(" ".join(c.casefold().split()), []).append(c)
+    if twins := [names for names in alike.values() if len(names) > 1]:
+        some = "; ".join(", ".join(map(repr, names)) for names in twins[:3]) + ("; ..." if len(twins) > 3 else "")
+        notes.append(f"classes differ by capitals or blanks alone ({some}): if they are meant as one, write them as one")
+    kinds = {type(c) for c in classes}
+    if task is not None or len(classes) < 3 or not kinds <= {int, float}:
+        return notes
+    numbers = sorted(float(c) for c in classes)  # type: ignore[arg-type]
+    k, from_0 = len(numbers), numbers == list(range(len(classes)))
+    if numbers[0] == -1 and numbers[1:] == list(range(k - 1)):
+        notes.append("there is a class -1 beside 0, 1, ...: where it stands for rows without a label, leave these out")
+    elif (k >= 5 and not from_0) or (k > 10 and np.bincount(codes).min() < 5):
+        notes.append(
+            f"the labels are {k} whole numbers from {numbers[0]:g} to {numbers[-1]:g}, taken for classes without an order: "
+            "if they are amounts, counts or grades, pass task='regression' (--task regression)"
+        )
+    return notes
 
 
 def _labels(y: Any, name: str) -> np.ndarray:

@@ -31,7 +31,10 @@ class Encoder:
         missing: Missing,
         standardise: bool | None,
         columns: Sequence[str] | None = None,
+        rows: np.ndarray | None = None,
     ) -> None:
+        self.rows = rows
+        self.rows_val: np.ndarray | None = None  # their numbers before some were left out
         self.shown, self.ids, self.missing = shown, ids, missing
         self.frame = isinstance(shown, pd.DataFrame)
         self.standardise = (self.frame or columns is not None) if standardise is None else standardise
@@ -101,12 +104,13 @@ class Encoder:
             self.ordinary = _Ordinary(X)
         elif not hasattr(self, "ordinary"):
             return X
-        out = X
+        out, numbers = X, self.rows if name == "X" else self.rows_val
+        numbers = np.arange(len(X)) if numbers is None else numbers
         for j, far in self.ordinary.far(X):
             low, high = self.ordinary.low[j], self.ordinary.high[j]
             out = X.astype(np.float64) if out is X else out
             out[far, j] = np.clip(out[far, j], low, high)
-            cells = ", ".join(f"{X[i, j]:g} in row {i}" for i in far[:3]) + (", ..." if len(far) > 3 else "")
+            cells = ", ".join(f"{X[i, j]:g} in row {numbers[i]}" for i in far[:3]) + (", ..." if len(far) > 3 else "")
             of = " of the validation rows" if name == "X_val" else ""
             self.notes.append(
                 f"column {self.columns[j]!r}{of} has {cells} ({len(far)} such cells), far beyond all others "
