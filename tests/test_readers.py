@@ -649,3 +649,84 @@ def test_an_index_that_pandas_wrote_along_is_no_column(tmp_path):
     data = da.read(tmp_path / "with.csv", label="y")
     assert data.hash == da.read(tmp_path / "without.csv", label="y").hash
     assert data.notes == ("column '' counts the rows (0, 1, ... 59): left out; to value it, turn it into decimals",)
+
+
+def pictures_in(folder, arrays, labels="abab", kind="png"):
+    for i, array in enumerate(arrays):
+        (folder / labels[i % len(labels)]).mkdir(exist_ok=True, parents=True)
+        Image.fromarray(array).save(folder / labels[i % len(labels)] / f"{i}.{kind}")
+
+
+@pytest.mark.parametrize(
+    ("top", "dtype", "kind"),
+    [(4095, np.uint16, "png"), (2**31 - 1, np.int32, "tif"), (1.0, np.float32, "tif"), (63, "u2", "png")],
+)
+def test_deep_images_keep_their_levels(tmp_path, top, dtype, kind):
+    levels = np.linspace(0, top, 64).astype(dtype).reshape(8, 8)
+    pictures_in(tmp_path, [levels, levels.T.copy(), levels // 2 if kind == "png" else levels, levels], kind=kind)
+    data = da.read(tmp_path)
+    assert data.shown.dtype == np.uint8
+    assert len(np.unique(data.shown[0])) == 64
+    assert (np.diff(data.shown[0].ravel().astype(int)) > 0).all()
+    pairs = [(Image.open(tmp_path / "ab"[i % 2] / f"{i}.{kind}"), i % 2) for i in range(4)]
+    np.testing.assert_array_equal(da.read(pairs).shown, data.shown[[0, 2, 1, 3]])
+
+
+def test_hidden_files_at_any_depth_are_no_rows(tmp_path):
+    pictures_in(tmp_path, [np.full((4, 4), i, np.uint8) for i in range(4)])
+    for odd in ("a/.ipynb_checkpoints/0-checkpoint.png", "a/._0.png", ".thumbs/0.png", "a/in/.x/1.png"):
+        (tmp_path / odd).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / odd).write_bytes(b"\x00\x05")
+    assert da.read(tmp_path).ids.tolist() == ["a/0.png", "a/2.png", "b/1.png", "b/3.png"]
+
+
+def test_splits_are_no_classes(tmp_path):
+    images = [np.full((4, 4), i, np.uint8) for i in range(4)]
+    for split in ("train", "val"):
+        pictures_in(tmp_path / split, images)
+    with pytest.raises(
+        DataError, match=r"splits \(train, val\), not classes: .*da.read\('.*train', val='.*val'\).*--val"
+    ) as caught:
+        da.read(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert da.read(tmp_path / "train", val=tmp_path / "val").classes == ["a", "b"]
+    pictures_in(tmp_path / "flat", images, ["train", "test"])
+    with pytest.raises(DataError, match="with a sub-folder inside for each class"):
+        da.read(tmp_path / "flat")
+
+
+@pytest.mark.parametrize("form", ["folder", "parquet"])
+def test_broken_images_are_all_named_and_can_be_left_out(tmp_path, form):
+    images = [png(np.full((4, 4), 20 * i, np.uint8)) for i in range(8)]
+    images[3], images[6] = images[3][:20], b"nothing"
+    if form == "folder":
+        path, options = tmp_path / "f", {}
+        for i, image in enumerate(images):
+            (path / "ab"[i // 4]).mkdir(parents=True, exist_ok=True)
+            (path / "ab"[i // 4] / f"{i}.png").write_bytes(image)
+        ids, name = [f"{'ab'[i // 4]}/{i}.png" for i in range(8)], "a/3.png is not .*b/6.png"
+    else:
+        path, options = tmp_path / "f.parquet", {"label": "y"}
+        pd.DataFrame({"t": images, "y": [0] * 4 + [1] * 4}).to_parquet(path)
+        ids, name = list(range(8)), "row 3, column 't', is not .*row 6, column"
+    with pytest.raises(DataError, match=rf"{name}.*missing='drop'"):
+        da.read(path, **options)
+    np.save(tmp_path / "F.npy", np.arange(16.0).reshape(8, 2))
+    data = da.read(path, **options, val=path, missing="drop")
+    assert data.ids.tolist() == [i for n, i in enumerate(ids) if n not in (3, 6)]
+    assert data.dropped.tolist() == [ids[3], ids[6]]
+    assert data.kept.tolist() == data.kept_val.tolist() == [i not in (3, 6) for i in range(8)]
+    assert data.shown[:, 0, 0].tolist() == [0, 20, 40, 80, 100, 140]
+    assert data.notes[0].startswith("2 rows have no readable image (row 3 (id ")
+    assert data.notes[1] == "2 validation rows have no readable image (row 3, row 6): left out"
+    on = da.read(path, **options, missing="drop", features=tmp_path / "F.npy")
+    assert on.X[:, 0].tolist() == [0, 2, 4, 8, 10, 14]
+
+
+def test_bytes_that_are_no_images(tmp_path):
+    table = {"t": [b"red", b"blue", "rosé".encode()] * 4, "y": [0, 1] * 6}
+    pd.DataFrame(table).to_parquet(tmp_path / "t.parquet")
+    assert da.read(tmp_path / "t.parquet", label="y").columns == ["t=blue", "t=red", "t=rosé"]
+    pd.DataFrame(table | {"t": [b"\xff\x00"] * 12}).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"column 't' of .* holds bytes that are no images: leave it out"):
+        da.read(tmp_path / "b.parquet", label="y")

@@ -54,7 +54,8 @@ class Dataset:
     task
         "classification" or "regression"; default: regression if y holds a number that is not whole.
     missing
-        What to do with NaN and infinity: "error", "drop" the row (also one without a label, or with one of no other row), or fill in the column's "mean" (text: a kind of its own, "(empty)").
+        What to do with NaN and infinity: "error", "drop" the row, or fill in the column's "mean" (text: a kind of its own,
+        "(empty)"). "drop" also leaves out rows without a label, and a row whose class no other row has; ``notes`` names them.
     standardise
         Bring numeric columns to mean 0 and standard deviation 1; default: frames yes, arrays no.
 

@@ -22,10 +22,11 @@ from pyarrow import csv
 from datassay.checks import DataError
 from datassay.data import in_memory, parquet
 from datassay.data.dataset import Dataset, Task
-from datassay.data.encoding import Missing
+from datassay.data.encoding import Missing, plain
 from datassay.data.out_of_core import LARGE, Table
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "holdout"}
 _TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".npy", ".npz"}
 
 
@@ -116,22 +117,41 @@ def read(
             raise DataError(f"validation rows have no place beside {path}: use npz (X, y, X_val, y_val), or da.Dataset.")
     elif val is not None and _is_npy(val):
         raise DataError(f"{val} has no labels, which validation rows need: use npz (X, y), or da.Dataset.")
-    X, y, ids, inner = _parts(path, label, id, tuple(drop), image_size, encoding)
+    broken: list[int] | None = [] if missing == "drop" else None
+    broken_val: list[int] | None = [] if missing == "drop" else None
+    X, y, ids, inner = _parts(path, label, id, tuple(drop), image_size, encoding, broken=broken)
     X_val, y_val = inner
     name, name_val = (in_memory.named(path), f"{in_memory.named(val)} (val)") if held else (path, val)
     if val is not None:
-        X_val, y_val, _, _ = _parts(val, label, id, tuple(drop), image_size, encoding, like=X)
+        X_val, y_val, _, _ = _parts(val, label, id, tuple(drop), image_size, encoding, like=X, broken=broken_val)
         if isinstance(X, Table) and isinstance(X_val, pd.DataFrame):
             X_val = _as_table(X_val, X.columns, val)
     if isinstance(X, np.ndarray) and isinstance(X_val, np.ndarray) and X.shape[1:] != X_val.shape[1:] and val is not None:
         raise DataError(
             f"a row of {name_val} has shape {X_val.shape[1:]}, a row of {name} has {X.shape[1:]}: they must agree."
         )
+    all_ids, there = (np.arange(len(y)) if ids is None else ids), _others(broken, len(y))
+    there_val = None if y_val is None else _others(broken_val, len(y_val))
+    if broken:
+        y, ids = _of_rows(y, there), all_ids[there]
+    if broken_val:
+        y_val = _of_rows(y_val, there_val)
     try:
         data = Dataset(X, y, X_val, y_val, ids=ids, task=task, missing=missing)
     except DataError as error:
         at = name_val if val is not None and ("X_val" in str(error) or "validation" in str(error)) else name
         raise DataError(f"{at}: {error}") from None
+    if broken:
+        there[np.flatnonzero(there)[~data.kept]] = False
+        data.kept, data.dropped = there, all_ids[~there]
+    if broken_val and there_val is not None:
+        there_val[np.flatnonzero(there_val)[~data.kept_val]] = False  # type: ignore[operator]
+        data.kept_val = there_val
+    for rows, of, known in ((broken, "", all_ids), (broken_val, "validation ", None)):
+        if rows:
+            each = [f"row {r}" + ("" if known is None else f" (id {plain(known[r])!r})") for r in rows[:5]]
+            some = ", ".join(each) + (", ..." if len(rows) > 5 else "")
+            data.notes += (f"{len(rows)} {of}rows have no readable image ({some}): left out",)
     if features is not None:
         F = _features(Path(features), data.kept)
         F_val = None if val_features is None else _features(Path(val_features), data.kept_val)
@@ -162,16 +182,20 @@ def _parts(
     size: int | None,
     encoding: str,
     like: Any = None,
+    broken: list[int] | None = None,
 ) -> tuple[Any, Any, Any, tuple[Any, Any]]:
-    """X, y, ids and (X_val, y_val) of one source; ``like`` is the X of the training rows where these are validation rows."""
+    """X, y, ids and (X_val, y_val) of one source; ``like`` is the X of the training rows where these are validation rows.
+
+    ``broken`` takes the numbers of rows whose image can't be read, and X is without these; None: they are an error.
+    """
     if not _is_path(path):
-        return *_held(path, label, id, drop, size, like), (None, None)
+        return *_held(path, label, id, drop, size, like, broken), (None, None)
     path = Path(path)
     parted = path.is_dir() and bool(parts := parquet.parts_in(path))
     if path.is_dir():
         pictures = _images_in(path)
         if not parted:
-            return *_folder(path, pictures, size), (None, None)
+            return *_folder(path, pictures, size, broken), (None, None)
         if pictures:
             first = pictures[0].relative_to(path).as_posix()
             raise DataError(
@@ -207,11 +231,17 @@ def _parts(
     names = [str(c) for c in frame.columns]
     frame.columns = names
     _check_columns(path, names, label, id, drop, like)
-    return *_of_frame(frame, path, label, id, drop, size), (None, None)
+    return *_of_frame(frame, path, label, id, drop, size, broken), (None, None)
 
 
 def _held(
-    source: Any, label: str | None, id: str | None, drop: tuple[str, ...], size: int | None, like: Any
+    source: Any,
+    label: str | None,
+    id: str | None,
+    drop: tuple[str, ...],
+    size: int | None,
+    like: Any,
+    broken: list[int] | None,
 ) -> tuple[Any, Any, Any]:
     """X, y and ids of a data set in memory; ``like`` as in `_parts`."""
     name = in_memory.named(source) if like is None else f"{in_memory.named(source)} (val)"
@@ -224,14 +254,20 @@ def _held(
     _check_columns(name, names, label, id, drop, like)
     beside = [c for c in names if c in (label, id)]
     others = [c for c in names if c not in (label, id, *drop)]
-    if (X := in_memory.read_array(source, others, name, size)) is not None:
+    if (X := in_memory.read_array(source, others, name, size, broken)) is not None:
         table = in_memory.frame(source, beside)
         return X, table[label], table[id].to_numpy() if id in beside else None
-    return _of_frame(in_memory.frame(source, beside + others), name, label, id, drop, size)
+    return _of_frame(in_memory.frame(source, beside + others), name, label, id, drop, size, broken)
 
 
 def _of_frame(
-    frame: pd.DataFrame, path: str | Path, label: str | None, id: str | None, drop: tuple[str, ...], size: int | None
+    frame: pd.DataFrame,
+    path: str | Path,
+    label: str | None,
+    id: str | None,
+    drop: tuple[str, ...],
+    size: int | None,
+    broken: list[int] | None,
 ) -> tuple[Any, Any, Any]:
     """X, y and ids of a table, whose first column of encoded images makes the rows if it has one."""
     y = frame.pop(label)
@@ -250,11 +286,44 @@ def _of_frame(
                 f"column {c!r} of {path} holds lists{beside}: lists of numbers make the rows where they are the only column, "
                 "so leave out (drop) it or the others."
             )
+    for c, cell in firsts.items():
+        if (
+            isinstance(cell, bytes)
+            and not in_memory.is_image(cell)
+            and not any(map(in_memory.is_image, frame[c].dropna()[:20]))
+        ):
+            frame[c] = _decoded_text(frame[c], f"column {c!r} of {path}")
+            firsts[c] = ""
     pictures = [c for c, cell in firsts.items() if isinstance(cell, (bytes, dict))]
     if pictures:
         images = (cell["bytes"] if isinstance(cell, dict) else cell for cell in frame[pictures[0]])
-        return in_memory.decoded(images, len(frame), lambda i: f"{path}, row {i}, column {pictures[0]!r}", size), y, ids
+        where = f"column {pictures[0]!r}"
+        X = in_memory.decoded(images, len(frame), lambda i: f"{path}, row {i}, {where},", size, broken, f"{where} of {path}")
+        return X, y, ids
     return frame, y, ids
+
+
+def _decoded_text(column: pd.Series, name: str) -> pd.Series:
+    """Text of a column of bytes, which some tools write for text."""
+    try:
+        text = [cell.decode() if isinstance(cell, bytes) else None for cell in column]
+    except UnicodeDecodeError:
+        raise DataError(f"{name} holds bytes that are no images: leave it out (drop).") from None
+    return pd.Series(text, index=column.index, dtype=object)
+
+
+def _others(rows: list[int] | None, n: int) -> np.ndarray:
+    """(n,) mask: which are not among the rows."""
+    mask = np.ones(n, bool)
+    mask[rows or []] = False
+    return mask
+
+
+def _of_rows(labels: Any, mask: np.ndarray | None) -> Any:
+    """Those of the labels, an array, a Series or a list, that are in the mask."""
+    if mask is None or isinstance(labels, np.ndarray | pd.Series):
+        return labels[mask]
+    return [label for label, here in zip(labels, mask, strict=True) if here]
 
 
 def _as_table(frame: pd.DataFrame, columns: list[str], path: str | Path) -> Table:
@@ -406,21 +475,35 @@ def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """Images in sub-folders, in order."""
+    """Images in sub-folders, in order; what is hidden, at any depth, is none."""
     return sorted(
         f
         for f in folder.glob("*/**/*")
-        if f.suffix.lower() in _IMAGES and f.is_file() and not f.relative_to(folder).parts[0].startswith(".")
+        if f.suffix.lower() in _IMAGES
+        and not any(part.startswith(".") for part in f.relative_to(folder).parts)
+        and f.is_file()
     )
 
 
-def _folder(path: Path, files: list[Path], size: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _folder(
+    path: Path, files: list[Path], size: int | None, broken: list[int] | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not files:
         raise DataError(
             f"the folder {str(path)!r} has no images in sub-folders: one sub-folder for each class is needed, or Parquet parts."
         )
     names = [f.relative_to(path) for f in files]
-    X = in_memory.decoded((f.read_bytes() for f in files), len(files), lambda i: str(files[i]), size)
+    tops = sorted({n.parts[0] for n in names})
+    if len(tops) > 1 and all(top.lower() in _SPLITS for top in tops):
+        first = next((top for top in tops if top.lower() in ("train", "training")), tops[0])
+        second = next(top for top in tops if top != first)
+        raise DataError(
+            f"the sub-folders of {str(path)!r} are splits ({', '.join(tops)}), not classes: read one of them, "
+            f"da.read({str(path / first)!r}, val={str(path / second)!r}) (datassay value {path / first} --val {path / second}), "
+            "with a sub-folder inside for each class."
+        )
+    where = f"the folder {str(path)!r}"
+    X = in_memory.decoded((f.read_bytes() for f in files), len(files), lambda i: str(files[i]), size, broken, where)
     return X, np.array([n.parts[0] for n in names]), np.array([n.as_posix() for n in names])
 
 
