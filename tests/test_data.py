@@ -1,13 +1,17 @@
 import copy
+import datetime as dt
 import json
 import pickle
 import subprocess
 import sys
 import tempfile
+import uuid
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 
@@ -862,7 +866,7 @@ def test_odd_rows_are_all_named_and_can_be_left_out():
     y[[3, 8]] = None
     y[5], y[11] = "bb", "aa"
     ids = [f"r{i}" for i in range(20)]
-    with pytest.raises(DataError, match=r"2 rows have \(row 3 \(id 'r3'\), row 8 \(id 'r8'\)\) no label: .*missing='drop'"):
+    with pytest.raises(DataError, match=r"2 rows have no label \(row 3 \(id 'r3'\), row 8 \(id 'r8'\)\): .*missing='drop'"):
         da.Dataset(F, y, ids=ids)
     lone = np.where(pd.isna(y), "a", y)
     with pytest.raises(
@@ -875,7 +879,7 @@ def test_odd_rows_are_all_named_and_can_be_left_out():
     np.testing.assert_array_equal(np.flatnonzero(~data.kept), [3, 5, 8, 11])
     np.testing.assert_array_equal(data.kept_val, [True, True, False, True])
     assert data.classes == ["a", "b"]
-    assert data.notes[0] == "2 rows have (row 3 (id 'r3'), row 8 (id 'r8')) no label: left out"
+    assert data.notes[0] == "2 rows have no label (row 3 (id 'r3'), row 8 (id 'r8')): left out"
     assert data.notes[1] == (
         "2 labels are of no other row, 'bb' in row 5 (id 'r5'), 'aa' in row 11 (id 'r11'): suspects by that alone, and left "
         "out; look at them"
@@ -889,3 +893,56 @@ def test_odd_rows_are_all_named_and_can_be_left_out():
     assert da.Dataset(F, [*np.arange(19) / 2, None], missing="drop").task == "regression"
     with pytest.raises(DataError, match=r"validation row 1 has label 'c'.*\(2 such rows\)"):
         da.Dataset(F, ["a", "b"] * 10, F[:3], list("acd"))
+
+
+def arrow(values):
+    return pd.Series(pd.arrays.ArrowExtensionArray(pa.array(values)))
+
+
+def test_columns_of_arrow_and_of_arrays_are_read():
+    y, days = np.arange(60) % 2, [dt.date(2020, 1, 1) + dt.timedelta(i) for i in range(60)]
+    text = da.Dataset(pd.DataFrame({"c": list("xyz") * 20}), y)
+    for values in (list("xyz") * 20, pa.array(list("xyz") * 20).dictionary_encode(), [b"x", b"y", b"z"] * 20):
+        assert da.Dataset(pd.DataFrame({"c": arrow(values)}), y).hash == text.hash
+        assert da.Dataset(pd.DataFrame({"c": arrow(values).astype(object)}), y).hash == text.hash
+    dates = da.Dataset(pd.DataFrame({"c": days}), y)
+    assert da.Dataset(pd.DataFrame({"c": arrow(days)}), y).hash == dates.hash
+    assert da.Dataset(pd.DataFrame({"c": pd.period_range("2020-01-01", periods=60, freq="D")}), y).hash == dates.hash
+    vectors = np.random.default_rng(0).normal(size=(60, 3))
+    plain = da.Dataset(pd.DataFrame(vectors), y, pd.DataFrame(vectors[:4]), y[:4])
+    for cells in (list(vectors), vectors.tolist(), arrow(vectors.tolist())):
+        frame = pd.DataFrame({"e": cells})
+        data = da.Dataset(frame, y, frame[:4], y[:4])
+        assert data.columns == ["e[0]", "e[1]", "e[2]"]
+        assert data.hash == plain.hash
+    frame = pl.DataFrame(
+        {"e": pl.Series(vectors, dtype=pl.Array(pl.Float64, 3)), "h": pl.Series(range(60), dtype=pl.Int128)}
+    )
+    assert da.Dataset(frame, y).columns == ["e[0]", "e[1]", "e[2]", "h"]
+    gap = da.Dataset(pd.DataFrame({"e": [None, *vectors[1:]]}), y, missing="drop")
+    assert gap.dropped.tolist() == [0]
+    for cells, says in [([[1, 2], [3]] * 30, "2 in its first and 1 in row 1"), ([["a"]] * 60, "not of numbers")]:
+        with pytest.raises(DataError, match=f"column 'e' of X holds lists.*{says}"):
+            da.Dataset(pd.DataFrame({"e": cells}), y)
+    with pytest.raises(DataError, match="column 'b' of X holds bytes that are no text"):
+        da.Dataset(pd.DataFrame({"b": [b"\xff"] * 60}), y)
+
+
+def test_labels_and_ids_are_of_kinds_that_can_be_saved():
+    for labels, says in [
+        ([Decimal(1), Decimal(2)] * 3, [1, 2] * 3),
+        ([Decimal("0.5"), Decimal(2)] * 3, [0.5, 2] * 3),
+        ([dt.timedelta(hours=12), dt.timedelta(3)] * 3, [0.5, 3] * 3),
+        (np.array([12, 72] * 3, "timedelta64[h]"), [0.5, 3] * 3),
+        ([b"a", "é".encode()] * 3, ["a", "é"] * 3),
+        (np.array([b"a", b"b"] * 3), ["a", "b"] * 3),
+        ([uuid.UUID(int=1), uuid.UUID(int=2)] * 3, [str(uuid.UUID(int=1)), str(uuid.UUID(int=2))] * 3),
+    ]:
+        assert da.Dataset(X, labels).y.tolist() == says
+    near = [Decimal(1), Decimal("1." + "0" * 30 + "1"), *map(Decimal, "2345")]
+    assert da.Dataset(X, Y, ids=near).ids[1] == str(near[1])  # as floats they would be one
+    assert da.Dataset(X, Y, ids=[bytes(15) + bytes([200 + i]) for i in range(6)]).ids[0] == str(uuid.UUID(int=200))
+    with pytest.raises(DataError, match=r"same id, 1e\+17.*decimals of this size fall together"):
+        da.Dataset(X, Y, ids=[1e17, 1e17 + 1, 2.0, 3, 4, 5])
+    with pytest.raises(DataError, match="y holds bytes that are no text in UTF-8"):
+        da.Dataset(X, [b"\xff", b"a"] * 3)

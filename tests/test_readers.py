@@ -1,10 +1,14 @@
 import gzip
 import io
 import json
+import uuid
+from datetime import datetime, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -414,7 +418,11 @@ def test_lists_that_make_no_rows(tmp_path):
             "lists of several lengths, 2 numbers in its first and 1 in row 3",
         ),
         ("empty", {"v": [[], [], [], []], "y": y}, "holds no numbers"),
-        ("beside", {"v": [[1, 2]] * 4, "a": y, "y": y}, r"'v' of .* holds lists beside other columns \(a\).*leave out"),
+        (
+            "beside",
+            {"v": [[1, 2], [3]] * 2, "a": y, "y": y},
+            r"'v' of X holds lists of several lengths, 2 in its first and 1",
+        ),
         ("text", {"v": [["a"], ["b"]] * 2, "y": y}, "'v' of .* holds lists, but not of numbers"),
     ]:
         if name == "empty":
@@ -423,7 +431,9 @@ def test_lists_that_make_no_rows(tmp_path):
         with pytest.raises(DataError, match=says) as caught:
             da.read(tmp_path / f"{name}.parquet", label="y")
         assert "\n" not in str(caught.value)
+    pq.write_table(pa.table({"v": [[1, 2]] * 4, "a": y, "y": y}), tmp_path / "beside.parquet")
     assert da.read(tmp_path / "beside.parquet", label="y", drop=["a"]).X.shape == (4, 2)
+    assert da.read(tmp_path / "beside.parquet", label="y").X.shape == (4, 3)
 
 
 def test_large_features_stay_in_their_file(tmp_path, monkeypatch):
@@ -730,3 +740,66 @@ def test_bytes_that_are_no_images(tmp_path):
     pd.DataFrame(table | {"t": [b"\xff\x00"] * 12}).to_parquet(tmp_path / "b.parquet")
     with pytest.raises(DataError, match=r"column 't' of .* holds bytes that are no images: leave it out"):
         da.read(tmp_path / "b.parquet", label="y")
+
+
+def written(folder, table, name="t.parquet"):
+    pq.write_table(pa.table(table), folder / name)
+    return folder / name
+
+
+def test_what_other_tools_write_is_taken_and_saved(tmp_path):
+    n, rng = 60, np.random.default_rng(0)
+    a, y = rng.normal(size=n), np.arange(n) % 2
+    uuids = [uuid.UUID(int=i) for i in range(n)]
+    quarters = pa.array([Decimal(i) / 4 for i in range(n)])
+    for table, options, y_is, ids_are in [
+        ({"a": a, "y": pa.array([Decimal(int(i)) for i in y])}, {}, y, np.arange(n)),
+        ({"a": a, "y": quarters}, {}, np.arange(n) / 4, np.arange(n)),
+        ({"a": a, "y": pa.array([timedelta(hours=6 * i) for i in range(n)])}, {}, np.arange(n) / 4, np.arange(n)),
+        ({"a": a, "y": pa.array([b"x", b"y"] * 30)}, {}, ["x", "y"] * 30, np.arange(n)),
+        ({"a": a, "y": y, "i": quarters}, {"id": "i"}, y, np.arange(n) / 4),
+        ({"a": a, "y": y, "i": pa.array([u.bytes for u in uuids], pa.uuid())}, {"id": "i"}, y, list(map(str, uuids))),
+        ({"a": a, "y": y, "i": pa.array([b"r%d" % i for i in range(n)])}, {"id": "i"}, y, [f"r{i}" for i in range(n)]),
+    ]:
+        data = da.read(written(tmp_path, table), label="y", **options)
+        assert data.y.tolist() == list(y_is)
+        assert data.ids.tolist() == list(ids_are)
+        values = da.value(data, "random")
+        saved = da.Values.load(values.save(tmp_path / "v.parquet", force=True))
+        assert saved.ids.tolist() == data.ids.tolist()
+        assert saved.given_label.tolist() == data.y.tolist()
+    nested = pa.array([[[1, 2], [3, i]] for i in range(n)], pa.list_(pa.list_(pa.int64(), 2), 2))
+    assert da.read(written(tmp_path, {"v": nested, "y": y}), label="y").X[5].tolist() == [1, 2, 3, 5]
+    beside = da.read(written(tmp_path, {"v": [[1.0, i] for i in range(n)], "a": a, "y": y}), label="y")
+    assert beside.columns == ["v[0]", "v[1]", "a"]
+    text = da.read(written(tmp_path, {"t": pa.array([b"x", b"y", b"z"] * 20), "y": y}), label="y")
+    assert text.columns == ["t=x", "t=y", "t=z"]
+
+
+def test_columns_that_can_not_be_read_stop_nothing_once_they_are_dropped(tmp_path):
+    n = 60
+    a, y = np.random.default_rng(0).normal(size=n), np.arange(n) % 2
+    times = pa.array(np.arange(n) % 3 * 10**9 + 1, pa.time64("ns"))
+    data = da.read(written(tmp_path, {"a": a, "t": times, "y": y}), label="y")
+    assert data.columns == ["a", "t=00:00:00", "t=00:00:01", "t=00:00:02"]
+    path = written(tmp_path, {"a": a, "t": pa.array([2**30] + [0] * (n - 1), pa.date32()), "y": y})
+    with pytest.raises(DataError, match=r"column 't' of .* can't be read \(.*\): leave it out"):
+        da.read(path, label="y")
+    assert da.read(path, label="y", drop=["t"]).columns == ["a"]
+    never = pa.array([datetime(9999, 12, 31)] + [datetime(2020, 1, 1 + i % 20) for i in range(n - 1)])
+    data = da.read(written(tmp_path, {"a": a, "t": never, "y": y}), label="y")
+    assert abs(data.X[:, 1]).max() < 3
+    assert data.notes[0].startswith("column 't' has 2.9329e+06 in row 0")
+    pl.DataFrame({"a": a, "h": pl.Series(range(n), dtype=pl.Int128), "y": y}).write_parquet(tmp_path / "wide.parquet")
+    with pytest.raises(
+        DataError, match=r"wide.parquet has a column of a type that pyarrow does not know \(Integers with more"
+    ):
+        da.read(tmp_path / "wide.parquet", label="y")
+
+
+def test_an_index_that_pandas_kept_can_be_the_id(tmp_path):
+    frame = pd.DataFrame({"a": [1.0, 2, 3, 4], "y": [0, 1, 0, 1]}, index=pd.Index(list("uvwx"), name="key"))
+    frame.to_parquet(tmp_path / "t.parquet")
+    data = da.read(tmp_path / "t.parquet", label="y", id="key")
+    assert data.ids.tolist() == list("uvwx")
+    assert data.columns == ["a"]

@@ -20,6 +20,7 @@ import scipy.sparse as sp
 
 from datassay.checks import DataError
 from datassay.data.encoding import Encoder, Missing, plain
+from datassay.data.kinds import plain_frame, plain_labels
 from datassay.data.out_of_core import Table, blocks, taken
 
 Task = Literal["classification", "regression"]
@@ -169,7 +170,7 @@ class Dataset:
             there = np.ones(len(labels_val), bool)
             if missing == "drop" and (blank := pd.isna(labels_val)).any():
                 there = ~blank
-                left.append(f"{_these(np.flatnonzero(blank), None, 'validation ')} no label: left out")
+                left.append(f"{_have_none(np.flatnonzero(blank), None, 'validation ')}: left out")
             encoder.rows_val = np.flatnonzero(there)
             matrix_val, keep_val = encoder.transform(_chosen(shown_val, there))
             there[np.flatnonzero(there)[~keep_val]] = False
@@ -182,7 +183,7 @@ class Dataset:
         """Check the labels and number them."""
         if len(blank := np.flatnonzero(pd.isna(labels))):
             ways = "give it one or drop the row" if len(blank) == 1 else "give them one or drop the rows"
-            raise DataError(f"{_these(blank, self.ids)} no label: {ways} (missing='drop' does).")
+            raise DataError(f"{_have_none(blank, self.ids)}: {ways} (missing='drop' does).")
         self.y, self.task = _read_only(labels), task or infer_task(labels)
         if self.task == "regression":
             try:
@@ -400,14 +401,14 @@ def _rows(X: Any, name: str) -> Any:
         X = (X.float() if "bfloat16" in str(X.dtype) else X).numpy()
     if sp.issparse(X):
         return sp.csr_array(X)
-    if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas") and hasattr(X, "columns"):  # polars
-        X = X.to_pandas()
+    if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas") and hasattr(X, "columns"):
+        X = _from_polars(X, name)
     if isinstance(X, pd.DataFrame):
         if X.shape[1] == 0:
             raise DataError(f"{name} has no columns.")
         if X.columns.duplicated().any():
             raise DataError(f"{name} has two columns named {X.columns[X.columns.duplicated()][0]!r}: rename one.")
-        return X.reset_index(drop=True)
+        return plain_frame(X.reset_index(drop=True), name)
     try:
         X = X if isinstance(X, np.memmap) else np.asarray(X)
     except ValueError:
@@ -421,6 +422,28 @@ def _rows(X: Any, name: str) -> Any:
     if X.ndim == 0 or (len(X) and X[0].size == 0):
         raise DataError(f"{name} has shape {X.shape}: there is nothing in a row.")
     return X
+
+
+def _from_polars(X: Any, name: str) -> pd.DataFrame:
+    """A frame of polars; integers of 128 bits, which pandas does not have, become decimals."""
+    wide = [c for c, kind in zip(X.columns, X.dtypes, strict=True) if str(kind) in ("Int128", "UInt128")]
+    try:
+        if wide:
+            X = X.with_columns([X[c].cast(type(X)({"a": [0.5]}).dtypes[0]) for c in wide])
+        frame: pd.DataFrame = X.to_pandas()
+    except Exception as error:
+        odd = next((c for c in X.columns if not _converts(X[c])), X.columns[0])
+        what = str(error).splitlines()[0]
+        raise DataError(f"column {odd!r} of {name} can't be read ({what}): cast it, or leave it out.") from None
+    return frame
+
+
+def _converts(column: Any) -> bool:
+    try:
+        column.to_frame().to_pandas()
+    except Exception:
+        return False
+    return True
 
 
 def _without_counters(frame: Any) -> tuple[Any, list[str]]:
@@ -450,12 +473,12 @@ def _without_counters(frame: Any) -> tuple[Any, list[str]]:
     return (frame.drop(columns=list(counters)) if counters else frame), notes
 
 
-def _these(rows: np.ndarray, ids: np.ndarray | None, of: str = "") -> str:
-    """The rows, named and counted, as the subject of a sentence."""
+def _have_none(rows: np.ndarray, ids: np.ndarray | None, of: str = "") -> str:
+    """That the rows, named and counted, have no label."""
     each = [f"row {r}" + ("" if ids is None else f" (id {plain(ids[r])!r})") for r in rows[:_NAMED]]
     if len(rows) == 1:
-        return f"{of}{each[0]} has"
-    return f"{len(rows)} {of}rows have ({', '.join(each)}{', ...' if len(rows) > _NAMED else ''})"
+        return f"{of}{each[0]} has no label"
+    return f"{len(rows)} {of}rows have no label ({', '.join(each)}{', ...' if len(rows) > _NAMED else ''})"
 
 
 def _without_blanks(labels: np.ndarray, stays: np.ndarray) -> np.ndarray:
@@ -468,7 +491,7 @@ def _of_use(labels: np.ndarray, task: Task | None, ids: np.ndarray) -> tuple[np.
     """Which rows have a label, and one that another row has, too; a sentence on the others."""
     stays, notes = ~pd.isna(labels), []
     if len(blank := np.flatnonzero(~stays)):
-        notes.append(f"{_these(blank, ids)} no label: left out")
+        notes.append(f"{_have_none(blank, ids)}: left out")
     if (task or infer_task(_without_blanks(labels, stays))) == "regression":
         return stays, notes
     try:
@@ -531,6 +554,7 @@ def _labels(y: Any, name: str) -> np.ndarray:
         y = y.astype(np.float64)  # as pandas hands out its nullable floats
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
+    y = plain_labels(y, name)
     if y.ndim != 1:
         raise DataError(f"{name} must have one entry a row, (n,); it came with shape {y.shape}.")
     return y
@@ -579,7 +603,9 @@ def _unique(ids: np.ndarray) -> None:
     if doubled.any():
         second = int(np.flatnonzero(doubled)[0])
         first = next(i for i, value in enumerate(ids) if value == ids[second])
-        raise DataError(f"rows {first} and {second} have the same id, {plain(ids[second])!r}: ids must be unique.")
+        large = ids.dtype.kind == "f" and abs(ids[second]) >= 2.0**53
+        why = " (decimals of this size fall together: write such ids as text, or as whole numbers)" if large else ""
+        raise DataError(f"rows {first} and {second} have the same id, {plain(ids[second])!r}: ids must be unique{why}.")
 
 
 def _number(labels: np.ndarray) -> tuple[np.ndarray, list[Hashable]]:

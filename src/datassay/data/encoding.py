@@ -301,16 +301,27 @@ class Encoder:
 
 def _to_float(column: pd.Series) -> pd.Series:
     """Numbers, and dates as days, in float64."""
-    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) == "date":
-        column = pd.to_datetime(column)
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
-        start = (
-            column.dropna().iloc[0] * 0 if pd.api.types.is_timedelta64_dtype(column) else pd.Timestamp(0, tz=column.dt.tz)
-        )
-        return (column - start) / pd.Timedelta(days=1)
+    dates = column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) in ("date", "datetime")
+    if dates or pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+        try:
+            return _in_days(pd.to_datetime(column) if dates else column)
+        except pd.errors.OutOfBoundsDatetime:  # 9999-12-31, which stands for never
+            if not dates:
+                column = column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz is not None else column
+                days = column.to_numpy("datetime64[us]")
+            else:
+                days = np.array(
+                    [None if gap else cell for cell, gap in zip(column, column.isna(), strict=True)], "datetime64[us]"
+                )
+            return pd.Series(np.where(np.isnat(days), np.nan, days.astype(np.int64) / 86_400e6), index=column.index)
     if column.dtype == object or pd.api.types.is_string_dtype(column):
         return pd.to_numeric(column, errors="coerce").astype(np.float64)
     return column.astype("Float64").astype(np.float64) if column.isna().any() else column.astype(np.float64)
+
+
+def _in_days(column: pd.Series) -> pd.Series:
+    start = column.dropna().iloc[0] * 0 if pd.api.types.is_timedelta64_dtype(column) else pd.Timestamp(0, tz=column.dt.tz)
+    return (column - start) / pd.Timedelta(days=1)
 
 
 def _is_numeric(column: pd.Series, name: str) -> bool:
@@ -322,7 +333,7 @@ def _is_numeric(column: pd.Series, name: str) -> bool:
     if not (column.dtype == object or pd.api.types.is_string_dtype(column)):
         return True
     present = column.dropna()
-    if present.empty or pd.api.types.infer_dtype(present) == "date":
+    if present.empty or pd.api.types.infer_dtype(present) in ("date", "datetime"):
         return True
     as_number = pd.to_numeric(present, errors="coerce")
     share = float(as_number.notna().mean())

@@ -23,6 +23,7 @@ from datassay.checks import DataError
 from datassay.data import in_memory, parquet
 from datassay.data.dataset import Dataset, Task
 from datassay.data.encoding import Missing, plain
+from datassay.data.kinds import numbers_of
 from datassay.data.out_of_core import LARGE, Table
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
@@ -214,23 +215,27 @@ def _parts(
         return _npy(path, label, id, drop)
     if parted or kind in ("parquet", "pq"):
         names = parquet.names_of(path)
+        if id is not None and id in parquet.index_of(path):
+            names = [*names, id]
         _check_columns(path, names, label, id, drop, like)
         if (X := parquet.read_numbers(path, [label, id, *drop], like)) is not None:
             beside = parquet.read_columns(path, [c for c in (label, id) if c is not None and c in names])
             return X, beside[label], beside[id].to_numpy() if id in beside else None, (None, None)
-        table = parquet.read_all(path)
+        frame = parquet.read_all(path, drop)
+        if id is not None and id not in frame and id in frame.index.names:
+            frame = frame.reset_index(level=id)
     elif kind in ("csv", "tsv", "txt"):
-        table = _csv(path, label, id, encoding)
+        frame = _csv(path, label, id, encoding).to_pandas()
     else:
         raise DataError(
             f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))}, a folder of Parquet parts or one of images."
         )
-    frame = table.to_pandas().reset_index(drop=True)  # rows of files are numbered, also where pandas kept an index
+    frame = frame.reset_index(drop=True)  # rows of files are numbered, also where pandas kept an index
     if len(frame) == 0:
         raise DataError(f"{path} has column names but no rows.")
     names = [str(c) for c in frame.columns]
     frame.columns = names
-    _check_columns(path, names, label, id, drop, like)
+    _check_columns(path, [*names, *(d for d in drop if parted or kind in ("parquet", "pq"))], label, id, drop, like)
     return *_of_frame(frame, path, label, id, drop, size, broken), (None, None)
 
 
@@ -279,13 +284,8 @@ def _of_frame(
     for c, cell in firsts.items():
         if isinstance(cell, dict) and "bytes" not in cell:
             raise DataError(f"column {c!r} of {path} holds records: leave it out (drop), or give its fields as columns.")
-        if isinstance(cell, list | np.ndarray) and not any(isinstance(other, bytes | dict) for other in firsts.values()):
-            others = [name for name in firsts if name != c]
-            beside = f" beside other columns ({_listed(others)})" if others else ", but not of numbers"
-            raise DataError(
-                f"column {c!r} of {path} holds lists{beside}: lists of numbers make the rows where they are the only column, "
-                "so leave out (drop) it or the others."
-            )
+        if isinstance(cell, list | np.ndarray) and len(firsts) == 1:  # lists of lists, too
+            return numbers_of(frame[c], f"column {c!r} of {path}"), y, ids
     for c, cell in firsts.items():
         if (
             isinstance(cell, bytes)
@@ -454,7 +454,9 @@ def _array(path: Path, mapped: bool = False) -> np.ndarray:
         return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         if "Python objects" in str(error) or "Object arrays" in str(error):
-            raise DataError(f"{path} holds Python objects, which can run code when opened: save numbers or text.") from None
+            raise DataError(
+                f"{path} holds Python objects, which can run code when opened: save numbers, or text by y.astype(str)."
+            ) from None
         raise DataError(f"{path} can't be read as npy: it is no array.") from None
 
 
@@ -465,7 +467,9 @@ def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
     except ValueError as error:
         if "Object arrays" not in str(error):
             raise DataError(f"{path} can't be read as npz: it is no archive of arrays.") from None
-        raise DataError(f"{path} holds Python objects, which can run code when opened: save y as numbers or text.") from None
+        raise DataError(
+            f"{path} holds Python objects, which can run code when opened: save y as numbers, or as text by y.astype(str)."
+        ) from None
     except Exception as error:  # a broken zip shows in many ways
         raise DataError(f"{path} can't be read as npz: {error}.") from None
     for name in ("X", "y"):
@@ -526,7 +530,7 @@ def _feature_file(path: Path) -> Any:
     if path.suffix in (".parquet", ".pq"):
         if (numbers := parquet.read_numbers(path, [])) is not None:
             return numbers.values if isinstance(numbers, Table) else numbers
-        frame = parquet.read_all(path).to_pandas()
+        frame = parquet.read_all(path)
         text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
         if text:
             raise DataError(f"{path} must hold numbers only, and column {text[0]!r} does not.")
