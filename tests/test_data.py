@@ -946,3 +946,19 @@ def test_labels_and_ids_are_of_kinds_that_can_be_saved():
         da.Dataset(X, Y, ids=[1e17, 1e17 + 1, 2.0, 3, 4, 5])
     with pytest.raises(DataError, match="y holds bytes that are no text in UTF-8"):
         da.Dataset(X, [b"\xff", b"a"] * 3)
+
+
+def test_the_text_behind_numbers_is_shown(tmp_path):
+    F, y = sp.random_array((40, 200), density=0.1, rng=np.random.default_rng(0), format="csr"), np.arange(40) % 2
+    said = [f"sentence {i}" for i in range(40)]
+    data = da.Dataset(F, y, F[:4], y[:4])
+    shown = data.showing(said, said[:4])
+    assert shown.hash == data.hash
+    assert shown.take([3, 5, 6, 8]).shown["text"].tolist() == [said[i] for i in (3, 5, 6, 8)]
+    assert shown.shown_val["text"].tolist() == said[:4]
+    da.report(da.value(shown, "knn-shapley"), shown, tmp_path / "r.html")
+    assert "sentence 7" in (tmp_path / "r.html").read_text()
+    with pytest.raises(DataError, match="showing needs 40 rows, one for each row of the data, got 3"):
+        data.showing(said[:3])
+    with pytest.raises(DataError, match="no validation rows"):
+        data.without_validation().showing(said, said[:4])

@@ -803,3 +803,99 @@ def test_an_index_that_pandas_kept_can_be_the_id(tmp_path):
     data = da.read(tmp_path / "t.parquet", label="y", id="key")
     assert data.ids.tolist() == list("uvwx")
     assert data.columns == ["a"]
+
+
+def labelled(labels):
+    return "size,kind\n" + "".join(f"{i},{label}\n" for i, label in enumerate(labels))
+
+
+def test_labels_of_csv_are_looked_at(tmp_path):
+    path = write(tmp_path, labelled(["0.0", "1.0"] * 4 + ["nan"]))
+    with pytest.raises(DataError, match=r"row 8 \(id 8\) has no label"):
+        da.read(path, label="kind")
+    assert da.read(path, label="kind", missing="drop").classes == [0, 1]
+    for labels in (['"0,5"', '"1,5"'] * 4, ['"1,200"', '"900"'] * 4, ["1'200", "900"] * 4, ['"1,2"', "3", '"3,2"'] * 3):
+        with pytest.raises(DataError, match=r"are numbers with commas or marks .*several labels a row are not supported"):
+            da.read(write(tmp_path, labelled(labels)), label="kind")
+    assert da.read(write(tmp_path, labelled(['"a,b"', "1"] * 4)), label="kind").classes == ["1", "a,b"]
+    assert da.read(write(tmp_path, labelled(["nan", "x"] * 4)), label="kind").classes == ["nan", "x"]  # as it is written
+    says = da.read(write(tmp_path, labelled(["yes", "No", "no", "YES", "no"] * 4)), label="kind").notes
+    assert says == (
+        "classes differ by capitals or blanks alone ('No', 'no'; 'YES', 'yes'): if they are meant as one, write them as one",
+    )
+
+
+@pytest.mark.parametrize("word", [" ", "n/a", "None", "#N/A", "<NA>", "-"])
+def test_words_for_gaps_among_numbers(tmp_path, word):
+    text = "a,b,kind\n" + "".join(f"{word if i == 3 else i * i},{i * 2},{'xy'[i % 2]}\n" for i in range(20))
+    with pytest.raises(DataError, match=r"nan in row 3 .*column 'a' \(1 such cells\)"):
+        da.read(write(tmp_path, text), label="kind")
+    assert da.read(write(tmp_path, text), label="kind", missing="drop").X.shape == (19, 2)
+    kinds = "a,kind\n" + "red,x\nNone,y\n-,x\nblue,y\n" * 3
+    assert da.read(write(tmp_path, kinds), label="kind").columns == ["a=-", "a=None", "a=blue", "a=red"]
+
+
+def test_all_columns_that_are_refused_are_named_at_once(tmp_path):
+    text = "name,ticket,age,kind\n" + "".join(f"Mr {i},t{i * 7},{i},{'xy'[i % 2]}\n" for i in range(20))
+    with pytest.raises(
+        DataError, match=r"'name' is text with 20 .* The same goes for 'ticket': .*drop=\['name', 'ticket'\]"
+    ):
+        da.read(write(tmp_path, text), label="kind")
+
+
+def test_bad_cells_of_validation_rows_go_by_their_file(tmp_path):
+    train = write(tmp_path, "a,kind\n" + "".join(f"{i},{'xy'[i % 2]}\n" for i in range(20)))
+    val = write(tmp_path, "a,kind\n" + "".join(f"{'old' if i == 3 else i},{'xy'[i % 2]}\n" for i in range(20)), "val.csv")
+    with pytest.raises(DataError, match=r"val.csv: in the validation rows, column 'a' needs numbers, but row 3 has 'old'"):
+        da.read(train, label="kind", val=val)
+
+
+def test_commas_in_decimals_are_told_from_those_in_thousands(tmp_path):
+    text = "a;kind\n" + "".join(f"{i},{i % 7}4;{'xy'[i % 2]}\n" for i in range(30))
+    with pytest.raises(DataError, match=r"write them with a decimal point in place of the comma, empty"):
+        da.read(write(tmp_path, text), label="kind")
+
+
+def test_odd_first_lines_of_csv(tmp_path):
+    expected = da.read(write(tmp_path, CSV), label="kind", id="name").hash
+    for said in ("sep=;\n", '"sep=;"\r\n'):
+        path = write(tmp_path, said + CSV.replace(",", ";"))
+        assert da.read(path, label="kind", id="name").hash == expected
+    trailing = CSV.replace("\n", ",\n")
+    assert da.read(write(tmp_path, trailing), label="kind", id="name").hash == expected
+    with pytest.raises(DataError, match=r"first line of .* holds numbers \(5.1, 3.5, setosa\), and would be lost"):
+        da.read(write(tmp_path, "5.1,3.5,setosa\n4.9,3.0,setosa\n6.1,2.8,virginica\n"), label="setosa")
+    nameless = da.read(write(tmp_path, ",,kind\n1.5,2,x\n3,5,y\n2,1,x\n8,1,y\n"), label="kind")
+    assert nameless.columns == ["Unnamed: 0", "Unnamed: 1"]
+    years = da.read(write(tmp_path, "1999,2000,kind\n1.5,2,x\n3,5,y\n2,1,x\n8,1,y\n"), label="kind")
+    assert years.columns == ["1999", "2000"]
+
+
+@pytest.mark.parametrize(("end", "kind"), [("gz", "gzip"), ("zst", "zstd"), ("bz2", "bz2")])
+def test_compressed_csv(tmp_path, end, kind):
+    with pa.output_stream(str(tmp_path / f"pets.csv.{end}"), compression=kind) as out:
+        out.write(CSV.encode())
+    assert da.read(tmp_path / f"pets.csv.{end}", label="kind", id="name").classes == ["cat", "dog"]
+
+
+def test_text_that_is_not_valued_is_shown(tmp_path):
+    text = "said,size,kind\n" + "".join(f"it is {i},{i},{'xy'[i % 2]}\n" for i in range(20))
+    path, F = write(tmp_path, text), np.random.default_rng(0).normal(size=(20, 3))
+    np.save(tmp_path / "F.npy", F)
+    both = {"features": tmp_path / "F.npy", "val": path, "val_features": tmp_path / "F.npy"}
+    data = da.read(path, label="kind", **both)
+    np.testing.assert_array_equal(data.X, F)
+    assert list(data.shown) == ["said", "size"]
+    assert data.shown["said"][3] == data.shown_val["said"][3] == "it is 3"
+    alone = da.read(path, label="kind", drop=["size"], **both)
+    assert list(alone.shown) == ["said"]
+    values = da.value(alone, "knn-shapley")
+    da.report(values, alone, tmp_path / "r.html")
+    assert "it is 3" in (tmp_path / "r.html").read_text()
+
+
+def test_numpy_files_of_text_as_objects_say_what_to_do(tmp_path):
+    np.save(tmp_path / "X.npy", np.eye(4))
+    np.save(tmp_path / "y.npy", np.array(list("abab"), object))
+    with pytest.raises(DataError, match=r"text by y.astype\(str\)"):
+        da.read(tmp_path / "X.npy", label="y.npy")

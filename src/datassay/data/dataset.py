@@ -172,7 +172,12 @@ class Dataset:
                 there = ~blank
                 left.append(f"{_have_none(np.flatnonzero(blank), None, 'validation ')}: left out")
             encoder.rows_val = np.flatnonzero(there)
-            matrix_val, keep_val = encoder.transform(_chosen(shown_val, there))
+            try:
+                matrix_val, keep_val = encoder.transform(_chosen(shown_val, there))
+            except DataError as error:
+                if "X_val" in str(error) or "validation" in str(error):
+                    raise
+                raise DataError(f"in the validation rows, {error}") from None
             there[np.flatnonzero(there)[~keep_val]] = False
             self.X_val, self.shown_val = _read_only(matrix_val), _chosen(shown_val, there)
             self.y_val, self.kept_val = _read_only(labels_val[there]), _read_only(there)
@@ -299,6 +304,24 @@ class Dataset:
         new.one_hot, new.standardised = features.one_hot, features.standardised
         return new
 
+    def showing(self, rows: Any, rows_val: Any = None) -> Dataset:
+        """The same rows and numbers, and others for people to look at: the sentences behind an embedding or TF-IDF, say.
+
+        ``rows`` is a frame, images, or one text (or number) a row; where there are validation rows, rows_val may be given, too.
+
+        >>> X = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.8]]
+        >>> data = Dataset(X, ["good", "good", "bad", "bad"]).showing(["fine", "a joy", "dull", "a bore"])
+        >>> data.shown["text"].tolist()
+        ['fine', 'a joy', 'dull', 'a bore']
+        """
+        new = copy.copy(self)
+        new.shown = _to_show(rows, len(self), "rows")
+        if rows_val is not None:
+            if self.y_val is None:
+                raise DataError("showing got rows_val, but there are no validation rows.")
+            new.shown_val = _to_show(rows_val, len(self.y_val), "rows_val")
+        return new
+
     def with_matrix(self, X: Any) -> Dataset:
         """The same rows with other numbers in the same columns, encoded and scaled as they were; these are also shown."""
         X = np.asarray(X)
@@ -422,6 +445,17 @@ def _rows(X: Any, name: str) -> Any:
     if X.ndim == 0 or (len(X) and X[0].size == 0):
         raise DataError(f"{name} has shape {X.shape}: there is nothing in a row.")
     return X
+
+
+def _to_show(rows: Any, n: int, name: str) -> Any:
+    if not isinstance(rows, pd.DataFrame) and hasattr(rows, "to_pandas") and hasattr(rows, "columns"):
+        rows = rows.to_pandas()
+    if not isinstance(rows, pd.DataFrame | np.ndarray) or (isinstance(rows, np.ndarray) and rows.ndim == 1):
+        name_of = getattr(rows, "name", None)
+        rows = pd.DataFrame({"text" if name_of is None else name_of: list(rows)})
+    if len(rows) != n:
+        raise DataError(f"showing needs {n} {name}, one for each row of the data, got {len(rows)}.")
+    return rows.reset_index(drop=True) if isinstance(rows, pd.DataFrame) else rows
 
 
 def _from_polars(X: Any, name: str) -> pd.DataFrame:

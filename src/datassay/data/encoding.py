@@ -202,7 +202,17 @@ class Encoder:
         # inside, columns are c0, c1, ...: their own names can be numbers, dates or tuples, and scikit-learn wants text
         self.names = {f"c{j}": str(c) for j, c in enumerate(frame.columns)}
         frame = frame.set_axis(list(self.names), axis=1)
-        kinds = {c: _is_numeric(frame[c], self.names[c]) for c in frame}
+        kinds, refused = {}, {}
+        for c in frame:
+            try:
+                kinds[c] = _is_numeric(frame[c], self.names[c])
+            except DataError as error:
+                refused[self.names[c]] = str(error)
+        if refused:
+            first, *others = refused
+            also = ", ".join(map(repr, others[:10])) + (", ..." if len(others) > 10 else "")
+            more = f" The same goes for {also}: leave all of them out by drop={list(refused)}." if others else ""
+            raise DataError(refused[first] + more)
         self.numeric, self.text = [c for c in kinds if kinds[c]], [c for c in kinds if not kinds[c]]
         self.columns = [self.names[c] for c in self.numeric]
         ready, absent = self._typed(frame)
@@ -324,6 +334,17 @@ def _in_days(column: pd.Series) -> pd.Series:
     return (column - start) / pd.Timedelta(days=1)
 
 
+def refused(frame: pd.DataFrame) -> list[Any]:
+    """The columns that can't be made into numbers or kinds, such as sentences."""
+    odd = []
+    for c in frame:
+        try:
+            _is_numeric(frame[c], str(c))
+        except DataError:
+            odd.append(c)
+    return odd
+
+
 def _is_numeric(column: pd.Series, name: str) -> bool:
     """Numbers are a column's if nine in ten of its cells are numbers; then the tenth is an error, not a category."""
     if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column):
@@ -346,10 +367,14 @@ def _is_numeric(column: pd.Series, name: str) -> bool:
     if share >= 0.9 or (max(share, without_separators) >= 0.2 and distinct > 20):
         row = int(np.flatnonzero(as_number.isna())[0])
         position = int(np.flatnonzero(column.notna())[row])
-        marks = " without thousands separators" if without_separators > share else ""
+        commas = text[text.str.fullmatch(r"\s*[+-]?\d+,\d+\s*")]
+        if len(commas) and not commas.str.fullmatch(r"\s*[+-]?\d{1,3},\d{3}\s*").all():
+            marks = " with a decimal point in place of the comma"
+        else:
+            marks = (" without thousands separators" if without_separators > share else "") + " with a decimal point"
         raise DataError(
             f"column {name!r} needs numbers, but row {position} has {plain(present.iloc[row])!r} ({share:.1%} of the column "
-            f"are numbers): write them{marks} with a decimal point, empty where they are missing, or leave the column out."
+            f"are numbers): write them{marks}, empty where they are missing, or leave the column out."
         )
     if distinct > max(50, len(present) // 5) or distinct == len(present) >= 10:
         raise DataError(

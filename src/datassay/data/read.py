@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -22,11 +23,15 @@ from pyarrow import csv
 from datassay.checks import DataError
 from datassay.data import in_memory, parquet
 from datassay.data.dataset import Dataset, Task
-from datassay.data.encoding import Missing, plain
+from datassay.data.encoding import Missing, plain, refused
 from datassay.data.kinds import numbers_of
 from datassay.data.out_of_core import LARGE, Table
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+_COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+_NONE = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?", "n/a", "#N/A", "<NA>"]  # cells that say that there is nothing
+_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+_DECIMAL = re.compile(_NUMBER)
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "holdout"}
 _TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".npy", ".npz"}
 
@@ -131,6 +136,12 @@ def read(
         raise DataError(
             f"a row of {name_val} has shape {X_val.shape[1:]}, a row of {name} has {X.shape[1:]}: they must agree."
         )
+    shown, shown_val, unused = X, X_val, []
+    if features is not None and isinstance(X, pd.DataFrame) and (unused := refused(X)):
+        # the features are valued, and these columns, sentences say, only shown
+        X = X.drop(columns=unused) if len(unused) < X.shape[1] else np.zeros((len(X), 1))
+        if isinstance(X_val, pd.DataFrame):
+            X_val = X_val.drop(columns=unused) if isinstance(X, pd.DataFrame) else np.zeros((len(X_val), 1))
     all_ids, there = (np.arange(len(y)) if ids is None else ids), _others(broken, len(y))
     there_val = None if y_val is None else _others(broken_val, len(y_val))
     if broken:
@@ -157,6 +168,8 @@ def read(
         F = _features(Path(features), data.kept)
         F_val = None if val_features is None else _features(Path(val_features), data.kept_val)
         data = data.with_features(F, F_val)
+        if unused:
+            data = data.showing(shown[data.kept], None if data.kept_val is None else shown_val[data.kept_val])
     if held:  # there is no file in which a report could find the rows again
         return data
     data.source = {
@@ -208,7 +221,7 @@ def _parts(
         raise DataError(f"there is no file or folder {str(path)!r}{near}")
     if not parted and path.stat().st_size == 0:
         raise DataError(f"{path} is empty: rows under a line of column names are needed.")
-    kind = "".join(s for s in path.suffixes[-2:] if s != ".gz").lower().split(".")[-1]
+    kind = "".join(s for s in path.suffixes[-2:] if s.lower() not in _COMPRESSED).lower().split(".")[-1]
     if kind == "npz":
         return _npz(path)
     if kind == "npy":
@@ -367,17 +380,24 @@ def _csv(path: Path, label: str | None, id: str | None, encoding: str) -> pa.Tab
         )
 
     try:
-        with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
-            content = stream.read()
+        content = _content(path)
         text = content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+        if said := re.match(r'"?sep=(.)"?\r?\n', text):  # as Excel writes it
+            text = text[said.end() :]
         content = text.encode()
-        separator = max([",", ";", "\t", "|"], key=text.split("\n", 1)[0].count)
-        table = parsed([], null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"])
+        first = text.split("\n", 1)[0]
+        separator = said[1] if said else max([",", ";", "\t", "|"], key=first.count)
+        table = parsed([], null_values=_NONE)
+        _check_header(path, table.column_names)
         as_written = [c for c in (label, id) if c is not None and table.column_names.count(c) == 1]
         if as_written and not ragged:
             plain = parsed(as_written, null_values=[""], column_types=dict.fromkeys(as_written, pa.string()))
             for c in as_written:
-                table = table.set_column(table.column_names.index(c), c, _as_number(plain.column(c), whole=c == id))
+                held = plain.column(c)
+                if c == label and c != id:
+                    _check_commas(path, c, held)
+                    held = _without_words(held)
+                table = table.set_column(table.column_names.index(c), c, _as_number(held, whole=c == id))
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(
@@ -396,7 +416,66 @@ def _csv(path: Path, label: str | None, id: str | None, encoding: str) -> pa.Tab
             f"{path} is ragged: {where} has {row.actual_columns} fields, the header {row.expected_columns} "
             f"({len(ragged)} such lines): {row.text[:80]!r}; quote fields that hold the separator {separator!r}, or mend them."
         )
-    return table
+    return _tidied(table, [label, id])
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file; of one that is compressed, what was in it."""
+    kind = _COMPRESSED.get(path.suffix.lower())
+    with pa.input_stream(str(path), compression=kind) as stream:
+        content: bytes = stream.read()
+    return content
+
+
+def _check_header(path: Path, names: list[str]) -> None:
+    """A first line of numbers is a row, and the names of the columns are missing."""
+    numbers = [name for name in names if _DECIMAL.fullmatch(name)]
+    if len(names) > 1 and len(numbers) >= len(names) - 1 and any("." in name for name in numbers):
+        raise DataError(
+            f"the first line of {path} holds numbers ({_listed(names[:5])}), and would be lost as column names: put a line of "
+            "names above it."
+        )
+
+
+def _check_commas(path: Path, column: str, labels: pa.ChunkedArray) -> None:
+    """Numbers with commas would be classes of text."""
+    there = pc.drop_null(labels)
+    odd = pc.filter(there, pc.match_substring_regex(there, r"^\s*[+-]?\d+([.,' ]\d+)*[,'](\d+)([.,]\d+)?\s*$"))
+    if len(odd) and pc.all(pc.match_substring_regex(there, r"^\s*[+-]?\d+([.,' ]\d+)*\s*$")).as_py():
+        raise DataError(
+            f"{path}: the labels in column {column!r} are numbers with commas or marks between digits, such as {odd[0].as_py()!r}: "
+            "write amounts with a decimal point and without thousands separators; several labels a row are not supported."
+        )
+
+
+def _without_words(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Among numbers, words and blanks that stand for a gap become one; all else stays as it is."""
+    words = pc.is_in(pc.utf8_trim_whitespace(column), value_set=pa.array([*_NONE, "None", "none", "-", "--", "."]))
+    rest = pc.drop_null(pc.filter(column, pc.invert(words)))
+    if len(rest) and pc.any(words).as_py() and pc.all(pc.match_substring_regex(rest, _NUMBER)).as_py():
+        return pc.if_else(words, pa.scalar(None, pa.string()), column)
+    return column
+
+
+def _tidied(table: pa.Table, as_written: Sequence[str | None]) -> pa.Table:
+    """Blank cells of text are empty; a column of numbers and words for gaps is one of numbers; one without name or cells goes."""
+    blank = [j for j, name in enumerate(table.column_names) if not name.strip()]
+    empty = [j for j in blank if table.column(j).null_count == len(table)]  # of a separator at the end of each line
+    names = [f"Unnamed: {j}" if j in blank and len(blank) - len(empty) > 1 else c for j, c in enumerate(table.column_names)]
+    table = table.rename_columns(names)
+    for j, name in enumerate(names):
+        column = table.column(j)
+        if not pa.types.is_string(column.type) or name in as_written:
+            continue
+        gaps = pc.equal(pc.utf8_trim_whitespace(column), "")
+        new = pc.if_else(gaps, pa.scalar(None, pa.string()), column) if pc.any(gaps).as_py() else column
+        new = _without_words(new)
+        there = pc.drop_null(new)
+        if new is not column and len(there) and pc.all(pc.match_substring_regex(there, _NUMBER)).as_py():
+            new = pc.cast(pc.utf8_trim_whitespace(new), pa.float64())
+        if new is not column:
+            table = table.set_column(j, name, new)
+    return table.select([j for j in range(len(names)) if j not in empty])
 
 
 def _as_number(column: pa.ChunkedArray, whole: bool) -> pa.ChunkedArray:
