@@ -489,17 +489,17 @@ def _without_counters(frame: Any) -> tuple[Any, list[str]]:
     if not isinstance(frame, pd.DataFrame):
         return frame, []
     n, counters = len(frame), {}
-    for c in frame:
-        column = frame[c]
-        if not pd.api.types.is_integer_dtype(column) or isinstance(c, tuple) or column.hasnans or n < 4:
+    whole = [j for j, dtype in enumerate(frame.dtypes) if pd.api.types.is_integer_dtype(dtype)] if n >= 4 else []
+    firsts, lasts = ([frame.iloc[row, whole].to_numpy() for row in (0, -1)]) if whole else ((), ())
+    for j, first, last in zip(whole, firsts, lasts, strict=True):
+        c = frame.columns[j]
+        nameless = not isinstance(c, tuple) and bool(_NAMELESS.fullmatch(str(c)))
+        counts = not pd.isna(first) and first in (0, 1) and last == first + n - 1 and (nameless or n >= 50)
+        if not (nameless or counts) or (column := frame[c]).hasnans:
             continue
-        nameless = bool(_NAMELESS.fullmatch(str(c)))
-        if not nameless and n < 50:
-            continue
-        first = int(column.iloc[0])
-        if first in (0, 1) and int(column.iloc[-1]) == first + n - 1 and (np.diff(column.to_numpy(np.int64)) == 1).all():
+        if counts and (np.diff(column.to_numpy(np.int64)) == 1).all():
             counters[c] = f"counts the rows ({first}, {first + 1}, ... {first + n - 1})"
-        elif nameless and column.is_unique and pd.api.types.is_integer_dtype(column):
+        elif nameless and column.is_unique:
             counters[c] = "has no name and another whole number in each row, as an index that was written along"
     if len(counters) == frame.shape[1]:
         return frame, []

@@ -202,8 +202,12 @@ class Encoder:
         # inside, columns are c0, c1, ...: their own names can be numbers, dates or tuples, and scikit-learn wants text
         self.names = {f"c{j}": str(c) for j, c in enumerate(frame.columns)}
         frame = frame.set_axis(list(self.names), axis=1)
-        kinds, refused = {}, {}
-        for c in frame:
+        kinds: dict[Any, bool] = {}
+        refused: dict[str, str] = {}
+        for c, dtype in frame.dtypes.items():
+            if _is_plain(dtype):
+                kinds[c] = True
+                continue
             try:
                 kinds[c] = _is_numeric(frame[c], self.names[c])
             except DataError as error:
@@ -242,8 +246,9 @@ class Encoder:
 
     def _transform_frame(self, frame: pd.DataFrame, name: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         frame = frame.set_axis(list(self.names), axis=1)
+        dtypes = frame.dtypes
         for c in self.numeric:
-            if not _is_numeric(frame[c], self.names[c]):
+            if not _is_plain(dtypes[c]) and not _is_numeric(frame[c], self.names[c]):
                 raise DataError(f"column {self.names[c]!r} is text in the validation rows and numbers in the training rows.")
         ready, absent = self._typed(frame)
         ready, keep = self._filled(self._tamed_frame(ready, name), absent, name, ids)
@@ -259,11 +264,24 @@ class Encoder:
 
     def _typed(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
         """Numbers as float64, text as it is; and which cells have neither."""
-        out = {c: _to_float(frame[c]) for c in self.numeric}
-        out |= {c: frame[c].astype(object).where(frame[c].notna(), None) for c in self.text}
-        ready = pd.DataFrame(out, index=frame.index, columns=list(frame.columns))
-        absent = {c: ~np.isfinite(ready[c]) if c in self.numeric else ready[c].isna() for c in ready}
-        return ready, pd.DataFrame(absent).to_numpy(bool)
+        dtypes, place = frame.dtypes, {c: j for j, c in enumerate(self.numeric)}
+        numbers = np.empty((len(place), len(frame))).T  # column by column, as pandas keeps it
+        plain_ones = [c for c in self.numeric if _is_plain(dtypes[c])]
+        if plain_ones:
+            numbers[:, [place[c] for c in plain_ones]] = frame[plain_ones].to_numpy(np.float64)
+        for c in self.numeric:
+            if not _is_plain(dtypes[c]):
+                numbers[:, place[c]] = _to_float(frame[c]).to_numpy()
+        ready = pd.DataFrame(numbers, index=frame.index, columns=self.numeric)
+        absent = np.zeros(frame.shape, bool)
+        at = frame.columns.get_indexer(self.numeric)
+        absent[:, at] = ~np.isfinite(numbers)
+        if self.text:
+            text = {c: frame[c].astype(object).where(frame[c].notna(), None) for c in self.text}
+            for c, cells in text.items():
+                absent[:, frame.columns.get_loc(c)] = cells.isna()
+            ready = pd.concat([ready, pd.DataFrame(text, index=frame.index)], axis=1)[list(frame.columns)]
+        return ready, absent
 
     def _usual(self, present: pd.Series, c: str) -> Any:
         """What stands for a gap: a column's mean; in text, where empty is often a kind of its own ("has none"), that kind."""
@@ -291,9 +309,10 @@ class Encoder:
                 )
             ready = ready[keep]
         elif absent.any():
-            for j, c in enumerate(ready):
+            for j in np.flatnonzero(absent.any(axis=0)).tolist():
+                c = ready.columns[j]
                 ready[c] = ready[c].mask(absent[:, j], self.fill[c])
-        return ready.astype(dict.fromkeys(self.text, str)), keep
+        return (ready.astype(dict.fromkeys(self.text, str)) if self.text else ready), keep
 
     def _encoded(self, ready: pd.DataFrame, *, fit: bool) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -332,6 +351,11 @@ def _to_float(column: pd.Series) -> pd.Series:
 def _in_days(column: pd.Series) -> pd.Series:
     start = column.dropna().iloc[0] * 0 if pd.api.types.is_timedelta64_dtype(column) else pd.Timestamp(0, tz=column.dt.tz)
     return (column - start) / pd.Timedelta(days=1)
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Whether it is numpy's, of numbers."""
+    return isinstance(dtype, np.dtype) and dtype.kind in "iuf"
 
 
 def refused(frame: pd.DataFrame) -> list[Any]:

@@ -46,7 +46,9 @@ def plain_frame(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """A frame whose columns are numbers, dates, truth values or text: Arrow's types as pandas has them, bytes as text, lists of
     numbers as a column for each."""
     parts: dict[int, pd.Series | pd.DataFrame] = {}
-    for j in range(frame.shape[1]):
+    for j, dtype in enumerate(frame.dtypes):
+        if isinstance(dtype, np.dtype) and dtype.kind in "iufbM":
+            continue
         column = frame.iloc[:, j]
         new = _plain_column(column, f"column {str(frame.columns[j])!r} of {name}")
         if new is not column:
