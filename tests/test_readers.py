@@ -917,3 +917,68 @@ def test_wide_tables_are_read_in_time(tmp_path, form):
     start = time.process_time()
     assert da.read(path, label="y").X.shape == (40, 6000)
     assert time.process_time() - start < 3 * theirs + 4  # column by column it took 25
+
+
+def lines(folder, rows, name="t.jsonl"):
+    return write(folder, "".join(json.dumps(row) + "\n" for row in rows), name)
+
+
+def test_json_lines(tmp_path):
+    rows = [{"weight": 3 * i, "fur": "sl"[i % 3 == 0], "kind": "cd"[i % 2], "key": f"r{i}"} for i in range(8)]
+    table = write(tmp_path, "weight,fur,kind,key\n" + "".join(",".join(map(str, r.values())) + "\n" for r in rows))
+    expected = da.read(table, label="kind", id="key")
+    assert da.read(lines(tmp_path, rows), label="kind", id="key").hash == expected.hash
+    assert da.read(write(tmp_path, json.dumps(rows), "t.json"), label="kind", id="key").hash == expected.hash
+    zipped = tmp_path / "t.jsonl.gz"
+    zipped.write_bytes(gzip.compress(lines(tmp_path, rows).read_bytes()))
+    assert da.read(zipped, label="kind", id="key").hash == expected.hash
+    prodigy = [r | {"answer": "reject" if i == 3 else "accept", "_input_hash": i} for i, r in enumerate(rows)]
+    with pytest.raises(DataError, match=r"row 3 \(id 'r3'\) has no label"):
+        da.read(lines(tmp_path, prodigy), label="kind", id="key")
+    kept = da.read(lines(tmp_path, prodigy), label="kind", id="key", missing="drop")
+    assert kept.dropped.tolist() == ["r3"]
+    assert kept.columns == expected.columns
+    doccano = [r | {"kind": [r["kind"]]} for r in rows]
+    assert da.read(lines(tmp_path, doccano), label="kind", id="key").hash == expected.hash
+    studio = [
+        {
+            "id": i,
+            "data": {k: r[k] for k in ("weight", "fur", "key")},
+            "annotations": [{"result": [{"from_name": "kind", "type": "choices", "value": {"choices": [r["kind"]]}}]}],
+        }
+        for i, r in enumerate(rows)
+    ]
+    path = write(tmp_path, json.dumps(studio), "t.json")
+    assert da.read(path, label="kind", id="key", drop=["id"]).hash == expected.hash
+    nested = [{"size": {"w": i, "h": 2.5 * i}, "kind": "ab"[i % 2]} for i in range(6)]
+    assert da.read(lines(tmp_path, nested), label="kind").columns == ["size.w", "size.h"]
+    for text, says in [
+        ('{"a": 1, "kind": "x"}\n{"a": 2,\n', "line 2 is none"),
+        ("[1, 2]", "row 0 is a int"),
+        ("[{]", "can't be read as JSON"),
+        ("[]", "has no rows"),
+        ("".join(json.dumps({"a": i, "kind": ["x", "y"]}) + "\n" for i in range(4)), "row 0 has 2 labels in 'kind'"),
+    ]:
+        with pytest.raises(DataError, match=says) as caught:
+            da.read(write(tmp_path, text, "t.jsonl"), label="kind")
+        assert "\n" not in str(caught.value)
+
+
+def test_feather_stata_and_what_is_read_elsewhere(tmp_path):
+    frame = pd.DataFrame({"a": [1.0, 2, 3, 4], "kind": ["x", "y", "x", "y"]})
+    frame.to_feather(tmp_path / "t.feather")
+    frame.assign(kind=frame.kind.astype("category")).to_stata(tmp_path / "t.dta", write_index=False)
+    expected = da.read(write(tmp_path, frame.to_csv(index=False)), label="kind")
+    assert da.read(tmp_path / "t.feather", label="kind").hash == expected.hash
+    stata = da.read(tmp_path / "t.dta", label="kind")
+    np.testing.assert_array_equal(stata.X, expected.X)
+    assert stata.classes == ["x", "y"]
+    for name, text, says in [
+        ("t.txt", "1 1:0.5 3:2\n-1 2:0.1\n", "is a file of SVMlight: X, y = sklearn.datasets.load_svmlight_file"),
+        ("t.svm", "1 1:0.5 3:2\n", "load_svmlight_file"),
+        ("t.xlsx", "PK", "pandas.read_excel"),
+        ("b.dta", "x", "can't be read as a file of Stata"),
+        ("b.feather", "x", "can't be read as Feather"),
+    ]:
+        with pytest.raises(DataError, match=says):
+            da.read(write(tmp_path, text, name), label="kind")

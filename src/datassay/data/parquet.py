@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import compute as pc
-from pyarrow import dataset
+from pyarrow import dataset, feather
 from pyarrow.fs import LocalFileSystem
 
 from datassay.checks import DataError
@@ -123,6 +123,14 @@ def read_all(path: Path, but: Sequence[str] = ()) -> pd.DataFrame:
     with _opened(path) as file:
         some = [c for c in file.schema.names if c not in but] if set(but) & set(file.schema.names) else None
         return _frame_of(_table_of(file, some), path)
+
+
+def read_feather(path: Path) -> pd.DataFrame:
+    try:
+        table = feather.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} can't be read as Feather: {str(error).splitlines()[0]}.") from None
+    return _frame_of(table, path)
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:

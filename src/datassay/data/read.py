@@ -21,19 +21,28 @@ from pyarrow import compute as pc
 from pyarrow import csv
 
 from datassay.checks import DataError
-from datassay.data import in_memory, parquet
+from datassay.data import in_memory, json_lines, parquet
 from datassay.data.dataset import Dataset, Task
 from datassay.data.encoding import Missing, plain, refused
 from datassay.data.kinds import numbers_of
 from datassay.data.out_of_core import LARGE, Table
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+_SVMLIGHT = "X, y = sklearn.datasets.load_svmlight_file(path), and da.Dataset(X, y) takes them"
+_ELSEWHERE = {
+    **dict.fromkeys(("svm", "svmlight", "libsvm"), _SVMLIGHT),
+    **dict.fromkeys(
+        ("xlsx", "xls", "ods"), "save it as CSV, or frame = pandas.read_excel(path), and da.Dataset(X, y) takes it"
+    ),
+    "arff": "frame = sklearn.datasets.fetch_openml(..., parser='pandas').frame or scipy.io.arff.loadarff(path) read it for "
+    "da.Dataset(X, y)",
+}
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 _NONE = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?", "n/a", "#N/A", "<NA>"]  # cells that say that there is nothing
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 _DECIMAL = re.compile(_NUMBER)
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "holdout"}
-_TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".npy", ".npz"}
+_TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".npy", ".npz", ".jsonl", ".json", ".feather", ".dta"}
 
 
 def read(
@@ -59,11 +68,11 @@ def read(
     Parameters
     ----------
     path
-        CSV (also .tsv, .csv.gz; the separator is found), Parquet (also with a column of encoded images, or of lists of
-        numbers), a folder of Parquet parts, npz with arrays X and y (and optionally X_val, y_val, ids), npy with X alone, or
-        a folder with a sub-folder of images for each class. Parts are taken in the order of their paths, and folders called
-        ``c=value`` make a column c. Or a torch Dataset or DataLoader, anything else with ``len`` and ``[i]`` that
-        gives pairs (x, label), or a Hugging Face Dataset.
+        CSV (also .tsv, .csv.gz; the separator is found), JSON lines, Feather, Stata (.dta), Parquet (also with a column of encoded
+        images, or of lists of numbers), a folder of Parquet parts, npz with arrays X and y (and optionally X_val, y_val, ids),
+        npy with X alone, or a folder with a sub-folder of images for each class. Parts are taken in the order of their paths,
+        and folders called ``c=value`` make a column c. Or a torch Dataset or DataLoader, anything else with ``len`` and ``[i]``
+        that gives pairs (x, label), or a Hugging Face Dataset.
     label
         The column of labels; for npy the file of labels, another npy; not for npz, folders and pairs.
     id
@@ -239,6 +248,14 @@ def _parts(
             frame = frame.reset_index(level=id)
     elif kind in ("csv", "tsv", "txt"):
         frame = _csv(path, label, id, encoding).to_pandas()
+    elif kind in ("jsonl", "ndjson", "json"):
+        frame = json_lines.read(path, _content(path), label, encoding)
+    elif kind in ("feather", "arrow"):
+        frame = parquet.read_feather(path)
+    elif kind == "dta":
+        frame = _stata(path)
+    elif kind in _ELSEWHERE:
+        raise DataError(f"{path} is not read here: {_ELSEWHERE[kind]}.")
     else:
         raise DataError(
             f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))}, a folder of Parquet parts or one of images."
@@ -387,6 +404,8 @@ def _csv(path: Path, label: str | None, id: str | None, encoding: str) -> pa.Tab
             text = text[said.end() :]
         content = text.encode()
         first = text.split("\n", 1)[0]
+        if re.fullmatch(r"\S+(\s+qid:\d+)?(\s+\d+:\S+)+\s*(#.*)?", first):
+            raise DataError(f"{path} is a file of SVMlight: {_ELSEWHERE['svmlight']}.")
         separator = said[1] if said else max([",", ";", "\t", "|"], key=first.count)
         table = parsed([], null_values=_NONE)
         _check_header(path, table.column_names)
@@ -418,6 +437,15 @@ def _csv(path: Path, label: str | None, id: str | None, encoding: str) -> pa.Tab
             f"({len(ragged)} such lines): {row.text[:80]!r}; quote fields that hold the separator {separator!r}, or mend them."
         )
     return _tidied(table, [label, id])
+
+
+def _stata(path: Path) -> pd.DataFrame:
+    """Numbers that have names (value labels) by these."""
+    try:
+        frame: pd.DataFrame = pd.read_stata(path)
+    except Exception as error:  # pandas raises many kinds
+        raise DataError(f"{path} can't be read as a file of Stata: {str(error).splitlines()[0]}.") from None
+    return frame
 
 
 def _content(path: Path) -> bytes:
