@@ -1,13 +1,17 @@
 import copy
+import datetime as dt
 import json
 import pickle
 import subprocess
 import sys
 import tempfile
+import uuid
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 
@@ -127,9 +131,10 @@ def test_missing_cells_of_frames():
     assert len(da.Dataset(frame, Y, missing="drop")) == 4
     filled = da.Dataset(frame, Y, missing="mean", standardise=False)
     assert filled.X[1, 0] == pytest.approx(3.8)
-    np.testing.assert_array_equal(filled.X[2, 1:], [0, 1])  # red is the commonest
+    assert filled.columns == ["size", "colour=(empty)", "colour=blue", "colour=red"]  # often "has none", so a kind
+    np.testing.assert_array_equal(filled.X[2, 1:], [1, 0, 0])
     val = da.Dataset(frame, Y, pd.DataFrame({"size": [None], "colour": ["blue"]}), ["a"], missing="mean", standardise=False)
-    np.testing.assert_allclose(val.X_val, [[3.8, 1, 0]])
+    np.testing.assert_allclose(val.X_val, [[3.8, 0, 1, 0]])
 
 
 @pytest.mark.parametrize(
@@ -260,7 +265,7 @@ def test_gaps_in_validation_rows_alone_are_filled():
     frame = pd.DataFrame({"size": [1.0, 2, 3, 4, 5, 6], "colour": list("rrrrbb")})
     val = pd.DataFrame({"size": [None, 2.0], "colour": ["b", None]})
     data = da.Dataset(frame, Y, val, ["a", "b"], missing="mean", standardise=False)
-    np.testing.assert_array_equal(data.X_val, [[3.5, 1, 0], [2, 0, 1]])
+    np.testing.assert_array_equal(data.X_val, [[3.5, 1, 0], [2, 0, 0]])  # no training row is empty
 
 
 def mapped(folder, X, name="X.npy"):
@@ -744,3 +749,216 @@ def test_noise_in_numbers_is_what_it_was():
         expected[places] += data.X.std() * draws.standard_normal((10, 3))
         np.testing.assert_array_equal(noisy.X, expected)
         assert wrong[places].all()
+
+
+def test_one_extreme_cell_does_not_flatten_its_column():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"])
+    y = np.arange(300) % 2
+    plain = da.Dataset(frame, y)
+    assert plain.notes == ()
+    for odd in (1e12, -999999, -999):
+        broken = frame.copy()
+        broken.loc[7, "b"] = odd
+        data = da.Dataset(broken, y, frame[:4], y[:4])
+        assert abs(np.delete(data.X, 7, axis=0) - np.delete(plain.X, 7, axis=0)).max() < 0.2
+        assert data.X[7, 1] == (data.X[:, 1].max() if odd > 0 else data.X[:, 1].min())
+        (note,) = data.notes
+        assert note.startswith(f"column 'b' has {odd:g} in row 7 (1 such cells), far beyond all others (")
+        assert data.shown.loc[7, "b"] == odd
+        array = da.Dataset(broken.to_numpy(), y, standardise=True)
+        np.testing.assert_allclose(array.X, data.X)
+        assert len(array.notes) == 1
+        gaps = broken.copy()
+        gaps.loc[9, "b"] = None
+        assert abs(da.Dataset(gaps, y, missing="mean").X[9, 1]) < 0.1
+    val = da.Dataset(frame, y, broken[:8].assign(b=lambda f: f.b * 1e9), y[:8])
+    assert abs(val.X_val).max() < 5
+    assert val.notes[0].startswith("column 'b' of the validation rows has ")
+
+
+def test_signs_for_gaps_count_as_the_nearest_number():
+    rng = np.random.default_rng(0)
+    age = rng.integers(18, 90, 400).astype(float)
+    age[::20] = -999
+    data = da.Dataset(pd.DataFrame({"age": age, "b": rng.normal(size=400)}), np.arange(400) % 2)
+    assert data.X.min() > -5
+    assert "-999 in row 0, -999 in row 20, -999 in row 40, ... (20 such cells)" in data.notes[0]
+
+
+@pytest.mark.parametrize("n", [20, 100, 2000])
+def test_ordinary_columns_stay_as_they_are(n):
+    rng = np.random.default_rng(n)
+    rare = np.zeros(n)
+    rare[3] = 1
+    frame = pd.DataFrame(
+        {
+            "rare": rare,
+            "log": rng.lognormal(8, 2, n),
+            "few": rng.integers(0, 3, n) * 1.0,
+            "gain": np.where(rng.random(n) < 0.03, 5000.0, 0),
+            "t": rng.standard_t(3, n),
+            "below": -np.arange(n)[::-1] * 1.0,
+        }
+    )
+    data = da.Dataset(frame, np.arange(n) % 2)
+    assert data.notes == ()
+    a = frame.to_numpy()
+    np.testing.assert_allclose(data.X, (a - a.mean(0)) / np.where(a.std(0) == 0, 1, a.std(0)))
+
+
+def test_counters_of_rows_are_left_out():
+    rng = np.random.default_rng(0)
+    frame, y = pd.DataFrame({"a": rng.normal(size=60)}), np.arange(60) % 2
+    plain = da.Dataset(frame, y)
+    for name, values in [
+        ("Unnamed: 0", np.arange(60)),
+        ("", np.arange(60)),
+        ("row", np.arange(1, 61)),
+        ("Unnamed: 0.1", rng.permutation(900)[:60]),
+    ]:
+        data = da.Dataset(frame.assign(**{name: values}), y, frame.assign(**{name: values})[:4], y[:4])
+        assert data.columns == ["a"]
+        assert list(data.shown) == ["a"]
+        assert data.hash == da.Dataset(frame, y, frame[:4], y[:4]).hash
+        assert data.notes[0].startswith(f"column {name!r} ")
+        assert "left out" in data.notes[0]
+        assert "1 note (see .notes)" in repr(data)
+    for values in (np.arange(60) * 2, np.arange(60) * 1.0, rng.permutation(60), np.arange(60)[::-1]):
+        assert da.Dataset(frame.assign(n=values), y).columns == ["a", "n"]
+    assert da.Dataset(frame[:20].assign(n=np.arange(20)), y[:20]).columns == ["a", "n"]
+    assert da.Dataset(pd.DataFrame({"n": np.arange(60)}), y).columns == ["n"]
+    assert plain.notes == ()
+
+
+def test_whole_numbers_as_labels_are_said_to_be_classes():
+    rng = np.random.default_rng(0)
+    F = rng.normal(size=(200, 2))
+    says = "the labels are 10 whole numbers from 1 to 10, taken for classes without an order: if they are amounts, counts or"
+    assert da.Dataset(F, np.arange(200) % 10 + 1).notes[0].startswith(says)
+    assert "40 whole numbers from 1000 to 4900" in da.Dataset(F, np.arange(200) % 40 * 100 + 1000).notes[0]
+    counts = np.r_[np.arange(196) % 10, 10, 10, 11, 11]
+    assert "12 whole numbers from 0 to 11" in da.Dataset(F, counts).notes[0]
+    for labels in (
+        np.arange(200) % 10,
+        np.arange(200) % 3 + 1,
+        (np.arange(200) % 10 + 1).astype(str),
+        np.arange(200) % 2 * 2 - 1,
+    ):
+        assert da.Dataset(F, labels).notes == ()
+    assert da.Dataset(F, np.arange(200) % 10 + 1, task="classification").notes == ()
+    assert da.Dataset(F, np.arange(200) % 10 + 1, task="regression").notes == ()
+    assert da.Dataset(F, np.arange(200) % 4 - 1).notes[0].startswith("there is a class -1 beside 0, 1, ...: where it stands")
+
+
+def test_classes_that_differ_by_capitals_or_blanks_are_said():
+    data = da.Dataset(np.eye(12), ["yes", "No", "no ", "YES", "no", " yes"] * 2)
+    assert len(data.classes) == 6
+    assert data.notes == (
+        "classes differ by capitals or blanks alone (' yes', 'YES', 'yes'; 'No', 'no', 'no '): if they are meant as one, "
+        "write them as one",
+    )
+
+
+def test_odd_rows_are_all_named_and_can_be_left_out():
+    F = np.arange(40.0).reshape(20, 2)
+    y = np.array(["a", "b"] * 10, object)
+    y[[3, 8]] = None
+    y[5], y[11] = "bb", "aa"
+    ids = [f"r{i}" for i in range(20)]
+    with pytest.raises(DataError, match=r"2 rows have no label \(row 3 \(id 'r3'\), row 8 \(id 'r8'\)\): .*missing='drop'"):
+        da.Dataset(F, y, ids=ids)
+    lone = np.where(pd.isna(y), "a", y)
+    with pytest.raises(
+        DataError, match=r"2 classes have one row only, 'aa' \(row 11, id 'r11'\), 'bb' \(row 5, id 'r5'\): .*missing='drop'"
+    ):
+        da.Dataset(F, lone, ids=ids)
+    data = da.Dataset(F, y, F[:4], ["a", "b", None, "a"], ids=ids, missing="drop")
+    assert list(data.dropped) == ["r3", "r5", "r8", "r11"]
+    np.testing.assert_array_equal(data.X, np.delete(F, [3, 5, 8, 11], axis=0))
+    np.testing.assert_array_equal(np.flatnonzero(~data.kept), [3, 5, 8, 11])
+    np.testing.assert_array_equal(data.kept_val, [True, True, False, True])
+    assert data.classes == ["a", "b"]
+    assert data.notes[0] == "2 rows have no label (row 3 (id 'r3'), row 8 (id 'r8')): left out"
+    assert data.notes[1] == (
+        "2 labels are of no other row, 'bb' in row 5 (id 'r5'), 'aa' in row 11 (id 'r11'): suspects by that alone, and left "
+        "out; look at them"
+    )
+    assert data.notes[2] == "validation row 2 has no label: left out"
+    hole = F.copy()
+    hole[0, 0] = np.nan
+    twice = da.Dataset(hole, ["c", *"ab" * 9, "c"], missing="drop")  # one of two goes, and so the other is alone
+    assert list(twice.dropped) == [0, 19]
+    assert twice.X.shape == (18, 2)
+    assert da.Dataset(F, [*np.arange(19) / 2, None], missing="drop").task == "regression"
+    with pytest.raises(DataError, match=r"validation row 1 has label 'c'.*\(2 such rows\)"):
+        da.Dataset(F, ["a", "b"] * 10, F[:3], list("acd"))
+
+
+def arrow(values):
+    return pd.Series(pd.arrays.ArrowExtensionArray(pa.array(values)))
+
+
+def test_columns_of_arrow_and_of_arrays_are_read():
+    y, days = np.arange(60) % 2, [dt.date(2020, 1, 1) + dt.timedelta(i) for i in range(60)]
+    text = da.Dataset(pd.DataFrame({"c": list("xyz") * 20}), y)
+    for values in (list("xyz") * 20, pa.array(list("xyz") * 20).dictionary_encode(), [b"x", b"y", b"z"] * 20):
+        assert da.Dataset(pd.DataFrame({"c": arrow(values)}), y).hash == text.hash
+        assert da.Dataset(pd.DataFrame({"c": arrow(values).astype(object)}), y).hash == text.hash
+    dates = da.Dataset(pd.DataFrame({"c": days}), y)
+    assert da.Dataset(pd.DataFrame({"c": arrow(days)}), y).hash == dates.hash
+    assert da.Dataset(pd.DataFrame({"c": pd.period_range("2020-01-01", periods=60, freq="D")}), y).hash == dates.hash
+    vectors = np.random.default_rng(0).normal(size=(60, 3))
+    plain = da.Dataset(pd.DataFrame(vectors), y, pd.DataFrame(vectors[:4]), y[:4])
+    for cells in (list(vectors), vectors.tolist(), arrow(vectors.tolist())):
+        frame = pd.DataFrame({"e": cells})
+        data = da.Dataset(frame, y, frame[:4], y[:4])
+        assert data.columns == ["e[0]", "e[1]", "e[2]"]
+        assert data.hash == plain.hash
+    frame = pl.DataFrame(
+        {"e": pl.Series(vectors, dtype=pl.Array(pl.Float64, 3)), "h": pl.Series(range(60), dtype=pl.Int128)}
+    )
+    assert da.Dataset(frame, y).columns == ["e[0]", "e[1]", "e[2]", "h"]
+    gap = da.Dataset(pd.DataFrame({"e": [None, *vectors[1:]]}), y, missing="drop")
+    assert gap.dropped.tolist() == [0]
+    for cells, says in [([[1, 2], [3]] * 30, "2 in its first and 1 in row 1"), ([["a"]] * 60, "not of numbers")]:
+        with pytest.raises(DataError, match=f"column 'e' of X holds lists.*{says}"):
+            da.Dataset(pd.DataFrame({"e": cells}), y)
+    with pytest.raises(DataError, match="column 'b' of X holds bytes that are no text"):
+        da.Dataset(pd.DataFrame({"b": [b"\xff"] * 60}), y)
+
+
+def test_labels_and_ids_are_of_kinds_that_can_be_saved():
+    for labels, says in [
+        ([Decimal(1), Decimal(2)] * 3, [1, 2] * 3),
+        ([Decimal("0.5"), Decimal(2)] * 3, [0.5, 2] * 3),
+        ([dt.timedelta(hours=12), dt.timedelta(3)] * 3, [0.5, 3] * 3),
+        (np.array([12, 72] * 3, "timedelta64[h]"), [0.5, 3] * 3),
+        ([b"a", "é".encode()] * 3, ["a", "é"] * 3),
+        (np.array([b"a", b"b"] * 3), ["a", "b"] * 3),
+        ([uuid.UUID(int=1), uuid.UUID(int=2)] * 3, [str(uuid.UUID(int=1)), str(uuid.UUID(int=2))] * 3),
+    ]:
+        assert da.Dataset(X, labels).y.tolist() == says
+    near = [Decimal(1), Decimal("1." + "0" * 30 + "1"), *map(Decimal, "2345")]
+    assert da.Dataset(X, Y, ids=near).ids[1] == str(near[1])  # as floats they would be one
+    assert da.Dataset(X, Y, ids=[bytes(15) + bytes([200 + i]) for i in range(6)]).ids[0] == str(uuid.UUID(int=200))
+    with pytest.raises(DataError, match=r"same id, 1e\+17.*decimals of this size fall together"):
+        da.Dataset(X, Y, ids=[1e17, 1e17 + 1, 2.0, 3, 4, 5])
+    with pytest.raises(DataError, match="y holds bytes that are no text in UTF-8"):
+        da.Dataset(X, [b"\xff", b"a"] * 3)
+
+
+def test_the_text_behind_numbers_is_shown(tmp_path):
+    F, y = sp.random_array((40, 200), density=0.1, rng=np.random.default_rng(0), format="csr"), np.arange(40) % 2
+    said = [f"sentence {i}" for i in range(40)]
+    data = da.Dataset(F, y, F[:4], y[:4])
+    shown = data.showing(said, said[:4])
+    assert shown.hash == data.hash
+    assert shown.take([3, 5, 6, 8]).shown["text"].tolist() == [said[i] for i in (3, 5, 6, 8)]
+    assert shown.shown_val["text"].tolist() == said[:4]
+    da.report(da.value(shown, "knn-shapley"), shown, tmp_path / "r.html")
+    assert "sentence 7" in (tmp_path / "r.html").read_text()
+    with pytest.raises(DataError, match="showing needs 40 rows, one for each row of the data, got 3"):
+        data.showing(said[:3])
+    with pytest.raises(DataError, match="no validation rows"):
+        data.without_validation().showing(said, said[:4])

@@ -1,10 +1,15 @@
 import gzip
 import io
 import json
+import time
+import uuid
+from datetime import datetime, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -414,7 +419,11 @@ def test_lists_that_make_no_rows(tmp_path):
             "lists of several lengths, 2 numbers in its first and 1 in row 3",
         ),
         ("empty", {"v": [[], [], [], []], "y": y}, "holds no numbers"),
-        ("beside", {"v": [[1, 2]] * 4, "a": y, "y": y}, r"'v' of .* holds lists beside other columns \(a\).*leave out"),
+        (
+            "beside",
+            {"v": [[1, 2], [3]] * 2, "a": y, "y": y},
+            r"'v' of X holds lists of several lengths, 2 in its first and 1",
+        ),
         ("text", {"v": [["a"], ["b"]] * 2, "y": y}, "'v' of .* holds lists, but not of numbers"),
     ]:
         if name == "empty":
@@ -423,7 +432,9 @@ def test_lists_that_make_no_rows(tmp_path):
         with pytest.raises(DataError, match=says) as caught:
             da.read(tmp_path / f"{name}.parquet", label="y")
         assert "\n" not in str(caught.value)
+    pq.write_table(pa.table({"v": [[1, 2]] * 4, "a": y, "y": y}), tmp_path / "beside.parquet")
     assert da.read(tmp_path / "beside.parquet", label="y", drop=["a"]).X.shape == (4, 2)
+    assert da.read(tmp_path / "beside.parquet", label="y").X.shape == (4, 3)
 
 
 def test_large_features_stay_in_their_file(tmp_path, monkeypatch):
@@ -651,3 +662,335 @@ def test_dates_before_1678_and_after_2262(tmp_path):
     assert len(da.read(path, label="day").classes) == 2
     near = pd.DataFrame({"day": np.array(["1970-01-03", "1970-01-04"] * 5, "datetime64[s]")})
     assert da.Dataset(near, np.arange(10) % 2, standardise=False).X[:2, 0].tolist() == [2.0, 3.0]
+
+
+def test_an_index_that_pandas_wrote_along_is_no_column(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=60), "y": np.arange(60) // 30})
+    frame.to_csv(tmp_path / "with.csv")
+    frame.to_csv(tmp_path / "without.csv", index=False)
+    data = da.read(tmp_path / "with.csv", label="y")
+    assert data.hash == da.read(tmp_path / "without.csv", label="y").hash
+    assert data.notes == ("column '' counts the rows (0, 1, ... 59): left out; to value it, turn it into decimals",)
+
+
+def pictures_in(folder, arrays, labels="abab", kind="png"):
+    for i, array in enumerate(arrays):
+        (folder / labels[i % len(labels)]).mkdir(exist_ok=True, parents=True)
+        Image.fromarray(array).save(folder / labels[i % len(labels)] / f"{i}.{kind}")
+
+
+@pytest.mark.parametrize(
+    ("top", "dtype", "kind"),
+    [(4095, np.uint16, "png"), (2**31 - 1, np.int32, "tif"), (1.0, np.float32, "tif"), (63, "u2", "png")],
+)
+def test_deep_images_keep_their_levels(tmp_path, top, dtype, kind):
+    levels = np.linspace(0, top, 64).astype(dtype).reshape(8, 8)
+    pictures_in(tmp_path, [levels, levels.T.copy(), levels // 2 if kind == "png" else levels, levels], kind=kind)
+    data = da.read(tmp_path)
+    assert data.shown.dtype == np.uint8
+    assert len(np.unique(data.shown[0])) == 64
+    assert (np.diff(data.shown[0].ravel().astype(int)) > 0).all()
+    pairs = [(Image.open(tmp_path / "ab"[i % 2] / f"{i}.{kind}"), i % 2) for i in range(4)]
+    np.testing.assert_array_equal(da.read(pairs).shown, data.shown[[0, 2, 1, 3]])
+
+
+def test_hidden_files_at_any_depth_are_no_rows(tmp_path):
+    pictures_in(tmp_path, [np.full((4, 4), i, np.uint8) for i in range(4)])
+    for odd in ("a/.ipynb_checkpoints/0-checkpoint.png", "a/._0.png", ".thumbs/0.png", "a/in/.x/1.png"):
+        (tmp_path / odd).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / odd).write_bytes(b"\x00\x05")
+    assert da.read(tmp_path).ids.tolist() == ["a/0.png", "a/2.png", "b/1.png", "b/3.png"]
+
+
+def test_splits_are_no_classes(tmp_path):
+    images = [np.full((4, 4), i, np.uint8) for i in range(4)]
+    for split in ("train", "val"):
+        pictures_in(tmp_path / split, images)
+    with pytest.raises(
+        DataError, match=r"splits \(train, val\), not classes: .*da.read\('.*train', val='.*val'\).*--val"
+    ) as caught:
+        da.read(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert da.read(tmp_path / "train", val=tmp_path / "val").classes == ["a", "b"]
+    pictures_in(tmp_path / "flat", images, ["train", "test"])
+    with pytest.raises(DataError, match="with a sub-folder inside for each class"):
+        da.read(tmp_path / "flat")
+
+
+@pytest.mark.parametrize("form", ["folder", "parquet"])
+def test_broken_images_are_all_named_and_can_be_left_out(tmp_path, form):
+    images = [png(np.full((4, 4), 20 * i, np.uint8)) for i in range(8)]
+    images[3], images[6] = images[3][:20], b"nothing"
+    if form == "folder":
+        path, options = tmp_path / "f", {}
+        for i, image in enumerate(images):
+            (path / "ab"[i // 4]).mkdir(parents=True, exist_ok=True)
+            (path / "ab"[i // 4] / f"{i}.png").write_bytes(image)
+        ids, name = [f"{'ab'[i // 4]}/{i}.png" for i in range(8)], "a/3.png is not .*b/6.png"
+    else:
+        path, options = tmp_path / "f.parquet", {"label": "y"}
+        pd.DataFrame({"t": images, "y": [0] * 4 + [1] * 4}).to_parquet(path)
+        ids, name = list(range(8)), "row 3, column 't', is not .*row 6, column"
+    with pytest.raises(DataError, match=rf"{name}.*missing='drop'"):
+        da.read(path, **options)
+    np.save(tmp_path / "F.npy", np.arange(16.0).reshape(8, 2))
+    data = da.read(path, **options, val=path, missing="drop")
+    assert data.ids.tolist() == [i for n, i in enumerate(ids) if n not in (3, 6)]
+    assert data.dropped.tolist() == [ids[3], ids[6]]
+    assert data.kept.tolist() == data.kept_val.tolist() == [i not in (3, 6) for i in range(8)]
+    assert data.shown[:, 0, 0].tolist() == [0, 20, 40, 80, 100, 140]
+    assert data.notes[0].startswith("2 rows have no readable image (row 3 (id ")
+    assert data.notes[1] == "2 validation rows have no readable image (row 3, row 6): left out"
+    on = da.read(path, **options, missing="drop", features=tmp_path / "F.npy")
+    assert on.X[:, 0].tolist() == [0, 2, 4, 8, 10, 14]
+
+
+def test_bytes_that_are_no_images(tmp_path):
+    table = {"t": [b"red", b"blue", "rosé".encode()] * 4, "y": [0, 1] * 6}
+    pd.DataFrame(table).to_parquet(tmp_path / "t.parquet")
+    assert da.read(tmp_path / "t.parquet", label="y").columns == ["t=blue", "t=red", "t=rosé"]
+    pd.DataFrame(table | {"t": [b"\xff\x00"] * 12}).to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"column 't' of .* holds bytes that are no images: leave it out"):
+        da.read(tmp_path / "b.parquet", label="y")
+
+
+def written(folder, table, name="t.parquet"):
+    pq.write_table(pa.table(table), folder / name)
+    return folder / name
+
+
+def test_what_other_tools_write_is_taken_and_saved(tmp_path):
+    n, rng = 60, np.random.default_rng(0)
+    a, y = rng.normal(size=n), np.arange(n) % 2
+    uuids = [uuid.UUID(int=i) for i in range(n)]
+    quarters = pa.array([Decimal(i) / 4 for i in range(n)])
+    for table, options, y_is, ids_are in [
+        ({"a": a, "y": pa.array([Decimal(int(i)) for i in y])}, {}, y, np.arange(n)),
+        ({"a": a, "y": quarters}, {}, np.arange(n) / 4, np.arange(n)),
+        ({"a": a, "y": pa.array([timedelta(hours=6 * i) for i in range(n)])}, {}, np.arange(n) / 4, np.arange(n)),
+        ({"a": a, "y": pa.array([b"x", b"y"] * 30)}, {}, ["x", "y"] * 30, np.arange(n)),
+        ({"a": a, "y": y, "i": quarters}, {"id": "i"}, y, np.arange(n) / 4),
+        ({"a": a, "y": y, "i": pa.array([u.bytes for u in uuids], pa.uuid())}, {"id": "i"}, y, list(map(str, uuids))),
+        ({"a": a, "y": y, "i": pa.array([b"r%d" % i for i in range(n)])}, {"id": "i"}, y, [f"r{i}" for i in range(n)]),
+    ]:
+        data = da.read(written(tmp_path, table), label="y", **options)
+        assert data.y.tolist() == list(y_is)
+        assert data.ids.tolist() == list(ids_are)
+        values = da.value(data, "random")
+        saved = da.Values.load(values.save(tmp_path / "v.parquet", force=True))
+        assert saved.ids.tolist() == data.ids.tolist()
+        assert saved.given_label.tolist() == data.y.tolist()
+    nested = pa.array([[[1, 2], [3, i]] for i in range(n)], pa.list_(pa.list_(pa.int64(), 2), 2))
+    assert da.read(written(tmp_path, {"v": nested, "y": y}), label="y").X[5].tolist() == [1, 2, 3, 5]
+    beside = da.read(written(tmp_path, {"v": [[1.0, i] for i in range(n)], "a": a, "y": y}), label="y")
+    assert beside.columns == ["v[0]", "v[1]", "a"]
+    text = da.read(written(tmp_path, {"t": pa.array([b"x", b"y", b"z"] * 20), "y": y}), label="y")
+    assert text.columns == ["t=x", "t=y", "t=z"]
+
+
+def test_columns_that_can_not_be_read_stop_nothing_once_they_are_dropped(tmp_path):
+    n = 60
+    a, y = np.random.default_rng(0).normal(size=n), np.arange(n) % 2
+    times = pa.array(np.arange(n) % 3 * 10**9 + 1, pa.time64("ns"))
+    data = da.read(written(tmp_path, {"a": a, "t": times, "y": y}), label="y")
+    assert data.columns == ["a", "t=00:00:00", "t=00:00:01", "t=00:00:02"]
+    path = written(tmp_path, {"a": a, "t": pa.array([2**30] + [0] * (n - 1), pa.date32()), "y": y})
+    with pytest.raises(DataError, match=r"column 't' of .* can't be read \(.*\): leave it out"):
+        da.read(path, label="y")
+    assert da.read(path, label="y", drop=["t"]).columns == ["a"]
+    never = pa.array([datetime(9999, 12, 31)] + [datetime(2020, 1, 1 + i % 20) for i in range(n - 1)])
+    data = da.read(written(tmp_path, {"a": a, "t": never, "y": y}), label="y")
+    assert abs(data.X[:, 1]).max() < 3
+    assert data.notes[0].startswith("column 't' has 2.9329e+06 in row 0")
+    pl.DataFrame({"a": a, "h": pl.Series(range(n), dtype=pl.Int128), "y": y}).write_parquet(tmp_path / "wide.parquet")
+    with pytest.raises(
+        DataError, match=r"wide.parquet has a column of a type that pyarrow does not know \(Integers with more"
+    ):
+        da.read(tmp_path / "wide.parquet", label="y")
+
+
+def test_an_index_that_pandas_kept_can_be_the_id(tmp_path):
+    frame = pd.DataFrame({"a": [1.0, 2, 3, 4], "y": [0, 1, 0, 1]}, index=pd.Index(list("uvwx"), name="key"))
+    frame.to_parquet(tmp_path / "t.parquet")
+    data = da.read(tmp_path / "t.parquet", label="y", id="key")
+    assert data.ids.tolist() == list("uvwx")
+    assert data.columns == ["a"]
+
+
+def labelled(labels):
+    return "size,kind\n" + "".join(f"{i},{label}\n" for i, label in enumerate(labels))
+
+
+def test_labels_of_csv_are_looked_at(tmp_path):
+    path = write(tmp_path, labelled(["0.0", "1.0"] * 4 + ["nan"]))
+    with pytest.raises(DataError, match=r"row 8 \(id 8\) has no label"):
+        da.read(path, label="kind")
+    assert da.read(path, label="kind", missing="drop").classes == [0, 1]
+    for labels in (['"0,5"', '"1,5"'] * 4, ['"1,200"', '"900"'] * 4, ["1'200", "900"] * 4, ['"1,2"', "3", '"3,2"'] * 3):
+        with pytest.raises(DataError, match=r"are numbers with commas or marks .*several labels a row are not supported"):
+            da.read(write(tmp_path, labelled(labels)), label="kind")
+    assert da.read(write(tmp_path, labelled(['"a,b"', "1"] * 4)), label="kind").classes == ["1", "a,b"]
+    assert da.read(write(tmp_path, labelled(["nan", "x"] * 4)), label="kind").classes == ["nan", "x"]  # as it is written
+    says = da.read(write(tmp_path, labelled(["yes", "No", "no", "YES", "no"] * 4)), label="kind").notes
+    assert says == (
+        "classes differ by capitals or blanks alone ('No', 'no'; 'YES', 'yes'): if they are meant as one, write them as one",
+    )
+
+
+@pytest.mark.parametrize("word", [" ", "n/a", "None", "#N/A", "<NA>", "-"])
+def test_words_for_gaps_among_numbers(tmp_path, word):
+    text = "a,b,kind\n" + "".join(f"{word if i == 3 else i * i},{i * 2},{'xy'[i % 2]}\n" for i in range(20))
+    with pytest.raises(DataError, match=r"nan in row 3 .*column 'a' \(1 such cells\)"):
+        da.read(write(tmp_path, text), label="kind")
+    assert da.read(write(tmp_path, text), label="kind", missing="drop").X.shape == (19, 2)
+    kinds = "a,kind\n" + "red,x\nNone,y\n-,x\nblue,y\n" * 3
+    assert da.read(write(tmp_path, kinds), label="kind").columns == ["a=-", "a=None", "a=blue", "a=red"]
+
+
+def test_all_columns_that_are_refused_are_named_at_once(tmp_path):
+    text = "name,ticket,age,kind\n" + "".join(f"Mr {i},t{i * 7},{i},{'xy'[i % 2]}\n" for i in range(20))
+    with pytest.raises(
+        DataError, match=r"'name' is text with 20 .* The same goes for 'ticket': .*drop=\['name', 'ticket'\]"
+    ):
+        da.read(write(tmp_path, text), label="kind")
+
+
+def test_bad_cells_of_validation_rows_go_by_their_file(tmp_path):
+    train = write(tmp_path, "a,kind\n" + "".join(f"{i},{'xy'[i % 2]}\n" for i in range(20)))
+    val = write(tmp_path, "a,kind\n" + "".join(f"{'old' if i == 3 else i},{'xy'[i % 2]}\n" for i in range(20)), "val.csv")
+    with pytest.raises(DataError, match=r"val.csv: in the validation rows, column 'a' needs numbers, but row 3 has 'old'"):
+        da.read(train, label="kind", val=val)
+
+
+def test_commas_in_decimals_are_told_from_those_in_thousands(tmp_path):
+    text = "a;kind\n" + "".join(f"{i},{i % 7}4;{'xy'[i % 2]}\n" for i in range(30))
+    with pytest.raises(DataError, match=r"write them with a decimal point in place of the comma, empty"):
+        da.read(write(tmp_path, text), label="kind")
+
+
+def test_odd_first_lines_of_csv(tmp_path):
+    expected = da.read(write(tmp_path, CSV), label="kind", id="name").hash
+    for said in ("sep=;\n", '"sep=;"\r\n'):
+        path = write(tmp_path, said + CSV.replace(",", ";"))
+        assert da.read(path, label="kind", id="name").hash == expected
+    trailing = CSV.replace("\n", ",\n")
+    assert da.read(write(tmp_path, trailing), label="kind", id="name").hash == expected
+    with pytest.raises(DataError, match=r"first line of .* holds numbers \(5.1, 3.5, setosa\), and would be lost"):
+        da.read(write(tmp_path, "5.1,3.5,setosa\n4.9,3.0,setosa\n6.1,2.8,virginica\n"), label="setosa")
+    nameless = da.read(write(tmp_path, ",,kind\n1.5,2,x\n3,5,y\n2,1,x\n8,1,y\n"), label="kind")
+    assert nameless.columns == ["Unnamed: 0", "Unnamed: 1"]
+    years = da.read(write(tmp_path, "1999,2000,kind\n1.5,2,x\n3,5,y\n2,1,x\n8,1,y\n"), label="kind")
+    assert years.columns == ["1999", "2000"]
+
+
+@pytest.mark.parametrize(("end", "kind"), [("gz", "gzip"), ("zst", "zstd"), ("bz2", "bz2")])
+def test_compressed_csv(tmp_path, end, kind):
+    with pa.output_stream(str(tmp_path / f"pets.csv.{end}"), compression=kind) as out:
+        out.write(CSV.encode())
+    assert da.read(tmp_path / f"pets.csv.{end}", label="kind", id="name").classes == ["cat", "dog"]
+
+
+def test_text_that_is_not_valued_is_shown(tmp_path):
+    text = "said,size,kind\n" + "".join(f"it is {i},{i},{'xy'[i % 2]}\n" for i in range(20))
+    path, F = write(tmp_path, text), np.random.default_rng(0).normal(size=(20, 3))
+    np.save(tmp_path / "F.npy", F)
+    both = {"features": tmp_path / "F.npy", "val": path, "val_features": tmp_path / "F.npy"}
+    data = da.read(path, label="kind", **both)
+    np.testing.assert_array_equal(data.X, F)
+    assert list(data.shown) == ["said", "size"]
+    assert data.shown["said"][3] == data.shown_val["said"][3] == "it is 3"
+    alone = da.read(path, label="kind", drop=["size"], **both)
+    assert list(alone.shown) == ["said"]
+    values = da.value(alone, "knn-shapley")
+    da.report(values, alone, tmp_path / "r.html")
+    assert "it is 3" in (tmp_path / "r.html").read_text()
+
+
+def test_numpy_files_of_text_as_objects_say_what_to_do(tmp_path):
+    np.save(tmp_path / "X.npy", np.eye(4))
+    np.save(tmp_path / "y.npy", np.array(list("abab"), object))
+    with pytest.raises(DataError, match=r"text by y.astype\(str\)"):
+        da.read(tmp_path / "X.npy", label="y.npy")
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_wide_tables_are_read_in_time(tmp_path, form):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(40, 6000)), columns=[f"c{j}" for j in range(6000)]).assign(y=np.arange(40) % 2)
+    path = tmp_path / f"wide.{form}"
+    if form == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+    start = time.process_time()
+    (pd.read_csv if form == "csv" else pd.read_parquet)(path)
+    theirs = time.process_time() - start
+    start = time.process_time()
+    assert da.read(path, label="y").X.shape == (40, 6000)
+    assert time.process_time() - start < 3 * theirs + 4  # column by column it took 25
+
+
+def lines(folder, rows, name="t.jsonl"):
+    return write(folder, "".join(json.dumps(row) + "\n" for row in rows), name)
+
+
+def test_json_lines(tmp_path):
+    rows = [{"weight": 3 * i, "fur": "sl"[i % 3 == 0], "kind": "cd"[i % 2], "key": f"r{i}"} for i in range(8)]
+    table = write(tmp_path, "weight,fur,kind,key\n" + "".join(",".join(map(str, r.values())) + "\n" for r in rows))
+    expected = da.read(table, label="kind", id="key")
+    assert da.read(lines(tmp_path, rows), label="kind", id="key").hash == expected.hash
+    assert da.read(write(tmp_path, json.dumps(rows), "t.json"), label="kind", id="key").hash == expected.hash
+    zipped = tmp_path / "t.jsonl.gz"
+    zipped.write_bytes(gzip.compress(lines(tmp_path, rows).read_bytes()))
+    assert da.read(zipped, label="kind", id="key").hash == expected.hash
+    prodigy = [r | {"answer": "reject" if i == 3 else "accept", "_input_hash": i} for i, r in enumerate(rows)]
+    with pytest.raises(DataError, match=r"row 3 \(id 'r3'\) has no label"):
+        da.read(lines(tmp_path, prodigy), label="kind", id="key")
+    kept = da.read(lines(tmp_path, prodigy), label="kind", id="key", missing="drop")
+    assert kept.dropped.tolist() == ["r3"]
+    assert kept.columns == expected.columns
+    doccano = [r | {"kind": [r["kind"]]} for r in rows]
+    assert da.read(lines(tmp_path, doccano), label="kind", id="key").hash == expected.hash
+    studio = [
+        {
+            "id": i,
+            "data": {k: r[k] for k in ("weight", "fur", "key")},
+            "annotations": [{"result": [{"from_name": "kind", "type": "choices", "value": {"choices": [r["kind"]]}}]}],
+        }
+        for i, r in enumerate(rows)
+    ]
+    path = write(tmp_path, json.dumps(studio), "t.json")
+    assert da.read(path, label="kind", id="key", drop=["id"]).hash == expected.hash
+    nested = [{"size": {"w": i, "h": 2.5 * i}, "kind": "ab"[i % 2]} for i in range(6)]
+    assert da.read(lines(tmp_path, nested), label="kind").columns == ["size.w", "size.h"]
+    for text, says in [
+        ('{"a": 1, "kind": "x"}\n{"a": 2,\n', "line 2 is none"),
+        ("[1, 2]", "row 0 is a int"),
+        ("[{]", "can't be read as JSON"),
+        ("[]", "has no rows"),
+        ("".join(json.dumps({"a": i, "kind": ["x", "y"]}) + "\n" for i in range(4)), "row 0 has 2 labels in 'kind'"),
+    ]:
+        with pytest.raises(DataError, match=says) as caught:
+            da.read(write(tmp_path, text, "t.jsonl"), label="kind")
+        assert "\n" not in str(caught.value)
+
+
+def test_feather_stata_and_what_is_read_elsewhere(tmp_path):
+    frame = pd.DataFrame({"a": [1.0, 2, 3, 4], "kind": ["x", "y", "x", "y"]})
+    frame.to_feather(tmp_path / "t.feather")
+    frame.assign(kind=frame.kind.astype("category")).to_stata(tmp_path / "t.dta", write_index=False)
+    expected = da.read(write(tmp_path, frame.to_csv(index=False)), label="kind")
+    assert da.read(tmp_path / "t.feather", label="kind").hash == expected.hash
+    stata = da.read(tmp_path / "t.dta", label="kind")
+    np.testing.assert_array_equal(stata.X, expected.X)
+    assert stata.classes == ["x", "y"]
+    for name, text, says in [
+        ("t.txt", "1 1:0.5 3:2\n-1 2:0.1\n", "is a file of SVMlight: X, y = sklearn.datasets.load_svmlight_file"),
+        ("t.svm", "1 1:0.5 3:2\n", "load_svmlight_file"),
+        ("t.xlsx", "PK", "pandas.read_excel"),
+        ("b.dta", "x", "can't be read as a file of Stata"),
+        ("b.feather", "x", "can't be read as Feather"),
+    ]:
+        with pytest.raises(DataError, match=says):
+            da.read(write(tmp_path, text, name), label="kind")

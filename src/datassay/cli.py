@@ -587,10 +587,13 @@ def _read(
 ) -> Dataset:  # fmt: skip
     from datassay.data.read import read
 
-    return read(
+    data = read(
         path, label=label, id=id, val=val, features=features, val_features=val_features, drop=drop or (),
         missing=missing, task=task, image_size=image_size, encoding=encoding,
     )  # fmt: skip
+    for note in data.notes:
+        out.print(escape(f"Note: {note}."))
+    return data
 
 
 def _paths(

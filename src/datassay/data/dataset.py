@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import re
 from collections.abc import Hashable
 from typing import Any, Literal
 
@@ -19,9 +20,14 @@ import scipy.sparse as sp
 
 from datassay.checks import DataError
 from datassay.data.encoding import Encoder, Missing, plain
+from datassay.data.kinds import plain_frame, plain_labels
 from datassay.data.out_of_core import Table, blocks, taken
 
 Task = Literal["classification", "regression"]
+
+_NAMED = 5  # rows that an error or a note names, of those that it counts
+
+_NAMELESS = re.compile(r"|Unnamed: \d+(\.\d+)*|__index_level_\d+__|level_\d+")  # how pandas calls what has no name
 
 
 class Dataset:
@@ -49,7 +55,8 @@ class Dataset:
     task
         "classification" or "regression"; default: regression if y holds a number that is not whole.
     missing
-        What to do with NaN and infinity: "error", "drop" the row, or fill in the column's "mean" (text: the commonest).
+        What to do with NaN and infinity: "error", "drop" the row, or fill in the column's "mean" (text: a kind of its own,
+        "(empty)"). "drop" also leaves out rows without a label, and a row whose class no other row has; ``notes`` names them.
     standardise
         Bring numeric columns to mean 0 and standard deviation 1; default: frames yes, arrays no.
 
@@ -87,6 +94,7 @@ class Dataset:
     dropped: np.ndarray  #: ids of rows that ``missing="drop"`` left out
     kept: np.ndarray  #: mask over the rows that came: which stayed
     kept_val: np.ndarray | None  #: the same for the validation rows
+    notes: tuple[str, ...] = ()  #: what was odd, and what was done about it: a sentence each; no errors
     source: dict[str, Any]  #: how `read` was called, so that a report can find the rows again
 
     def __init__(
@@ -130,9 +138,25 @@ class Dataset:
 
         if shown_val is not None and shown_val.shape[0] == 0:
             raise DataError("X_val has no rows: leave the validation rows out, or give some.")
-        encoder = Encoder(shown, names, missing, standardise, X.columns if isinstance(X, Table) else None)
+        shown, noticed = _without_counters(shown)
+        left: list[str] = []
+        all_names, stays = names, np.ones(n, bool)
+        if missing == "drop":
+            stays, left = _of_use(labels, task, names)
+            if not stays.all():
+                labels = _without_blanks(labels, stays)
+                shown, names = _chosen(shown, stays), names[stays]
+        rows = np.flatnonzero(stays)
+        encoder = Encoder(shown, names, missing, standardise, X.columns if isinstance(X, Table) else None, rows)
         matrix, keep = encoder.fit()
-        self.dropped, self.kept, self.kept_val = _read_only(names[~keep]), _read_only(keep), None
+        if not keep.all():  # of a class of two rows one may have gone
+            still, more = _of_use(labels[keep], task, names[keep])
+            if not still.all():
+                matrix, left = taken(matrix, still) if isinstance(matrix, np.ndarray) else matrix[still], left + more
+                keep[np.flatnonzero(keep)[~still]] = False
+        kept = np.zeros(n, bool)
+        kept[rows[keep]] = True
+        self.dropped, self.kept, self.kept_val = _read_only(all_names[~kept]), _read_only(kept), None
         self.X, self.columns, self.encoding = _read_only(matrix), encoder.columns, encoder.encoding
         self.one_hot = encoder.one_hot
         self.standardised = encoder.standardise and not sp.issparse(shown)
@@ -143,15 +167,28 @@ class Dataset:
         self.X_val = self.shown_val = self.y_val = self.codes_val = None
         self._set_labels(labels, task)
         if shown_val is not None and labels_val is not None:
-            matrix_val, keep_val = encoder.transform(shown_val)
-            self.X_val, self.shown_val = _read_only(matrix_val), _chosen(shown_val, keep_val)
-            self.y_val, self.kept_val = _read_only(labels_val[keep_val]), _read_only(keep_val)
+            there = np.ones(len(labels_val), bool)
+            if missing == "drop" and (blank := pd.isna(labels_val)).any():
+                there = ~blank
+                left.append(f"{_have_none(np.flatnonzero(blank), None, 'validation ')}: left out")
+            encoder.rows_val = np.flatnonzero(there)
+            try:
+                matrix_val, keep_val = encoder.transform(_chosen(shown_val, there))
+            except DataError as error:
+                if "X_val" in str(error) or "validation" in str(error):
+                    raise
+                raise DataError(f"in the validation rows, {error}") from None
+            there[np.flatnonzero(there)[~keep_val]] = False
+            self.X_val, self.shown_val = _read_only(matrix_val), _chosen(shown_val, there)
+            self.y_val, self.kept_val = _read_only(labels_val[there]), _read_only(there)
             self.codes_val = self._codes_of(self.y_val)
+        self.notes = (*noticed, *encoder.notes, *left, *_about(self.classes, self.codes, task))
 
     def _set_labels(self, labels: np.ndarray, task: Task | None) -> None:
         """Check the labels and number them."""
         if len(blank := np.flatnonzero(pd.isna(labels))):
-            raise DataError(f"row {blank[0]} (id {plain(self.ids[blank[0]])!r}) has no label: give it one or drop the row.")
+            ways = "give it one or drop the row" if len(blank) == 1 else "give them one or drop the rows"
+            raise DataError(f"{_have_none(blank, self.ids)}: {ways} (missing='drop' does).")
         self.y, self.task = _read_only(labels), task or infer_task(labels)
         if self.task == "regression":
             try:
@@ -175,12 +212,20 @@ class Dataset:
             raise DataError(
                 f"all {len(labels)} rows are of one class, {self.classes[0]!r}: at least two classes are needed."
             )
-        if (lonely := int(counts.argmin())) >= 0 and counts[lonely] == 1:
-            row = int(np.flatnonzero(self.codes == lonely)[0])
+        if len(lone := np.flatnonzero(counts == 1)):
             hint = " If the labels are amounts, pass task='regression'." if len(counts) > len(labels) / 5 else ""
+            rows = [int(np.flatnonzero(self.codes == c)[0]) for c in lone[:_NAMED]]
+            each = [
+                f"{plain(self.classes[c])!r} (row {r}, id {plain(self.ids[r])!r})" for c, r in zip(lone, rows, strict=False)
+            ]
+            which = (
+                f"class {plain(self.classes[lone[0]])!r} has one row only (row {rows[0]}, id {plain(self.ids[rows[0]])!r})"
+            )
+            if len(lone) > 1:
+                which = f"{len(lone)} classes have one row only, {', '.join(each)}{', ...' if len(lone) > _NAMED else ''}"
             raise DataError(
-                f"class {self.classes[lonely]!r} has one row only (row {row}, id {plain(self.ids[row])!r}): "
-                f"a class needs two rows, so that one can vouch for the other; drop the row or merge the class.{hint}"
+                f"{which}: a class needs two rows, so that one can vouch for the other; if it is a slip, mend it; else drop "
+                f"the row (missing='drop' does) or merge the class.{hint}"
             )
 
     def _codes_of(self, labels: np.ndarray) -> np.ndarray:
@@ -197,12 +242,14 @@ class Dataset:
             codes: np.ndarray = _read_only(values)
             return codes
         index = {label: code for code, label in enumerate(self.classes)}
-        for row, label in enumerate(labels):
-            if label not in index:
-                known = ", ".join(repr(c) for c in self.classes[:10])
-                raise DataError(
-                    f"validation row {row} has label {plain(label)!r}, which no training row has (they have {known})."
-                )
+        odd = [row for row, label in enumerate(labels) if label not in index]
+        if odd:
+            known = ", ".join(repr(c) for c in self.classes[:10])
+            count = f" ({len(odd)} such rows)" if len(odd) > 1 else ""
+            raise DataError(
+                f"validation row {odd[0]} has label {plain(labels[odd[0]])!r}, which no training row has (they have "
+                f"{known}){count}: leave such rows out, or mend their labels."
+            )
         codes = _read_only(np.array([index[label] for label in labels], dtype=np.int64))
         return codes
 
@@ -255,6 +302,24 @@ class Dataset:
         new = copy.copy(self)
         new.X, new.X_val, new.columns, new.encoding = features.X, features.X_val, features.columns, features.encoding
         new.one_hot, new.standardised = features.one_hot, features.standardised
+        return new
+
+    def showing(self, rows: Any, rows_val: Any = None) -> Dataset:
+        """The same rows and numbers, and others for people to look at: the sentences behind an embedding or TF-IDF, say.
+
+        ``rows`` is a frame, images, or one text (or number) a row; where there are validation rows, rows_val may be given, too.
+
+        >>> X = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.8]]
+        >>> data = Dataset(X, ["good", "good", "bad", "bad"]).showing(["fine", "a joy", "dull", "a bore"])
+        >>> data.shown["text"].tolist()
+        ['fine', 'a joy', 'dull', 'a bore']
+        """
+        new = copy.copy(self)
+        new.shown = _to_show(rows, len(self), "rows")
+        if rows_val is not None:
+            if self.y_val is None:
+                raise DataError("showing got rows_val, but there are no validation rows.")
+            new.shown_val = _to_show(rows_val, len(self.y_val), "rows_val")
         return new
 
     def with_matrix(self, X: Any) -> Dataset:
@@ -330,7 +395,8 @@ class Dataset:
             some = ", ".join(f"{c!r} {k}" for c, k in zip(self.classes[:5], counts, strict=False))
             what = f"classification, {len(self.classes)} classes ({some}{', ...' if len(self.classes) > 5 else ''})"
         val = "no validation rows" if self.X_val is None else f"{self.X_val.shape[0]} validation rows"
-        return f"Dataset: {len(self)} rows x {self.X.shape[1]} columns, {what}, {val}"
+        notes = f", {len(self.notes)} note{'s'[: len(self.notes) > 1]} (see .notes)" if self.notes else ""
+        return f"Dataset: {len(self)} rows x {self.X.shape[1]} columns, {what}, {val}{notes}"
 
 
 def infer_task(labels: np.ndarray) -> Task:
@@ -358,14 +424,14 @@ def _rows(X: Any, name: str) -> Any:
         X = (X.float() if "bfloat16" in str(X.dtype) else X).numpy()
     if sp.issparse(X):
         return sp.csr_array(X)
-    if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas") and hasattr(X, "columns"):  # polars
-        X = X.to_pandas()
+    if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas") and hasattr(X, "columns"):
+        X = _from_polars(X, name)
     if isinstance(X, pd.DataFrame):
         if X.shape[1] == 0:
             raise DataError(f"{name} has no columns.")
         if X.columns.duplicated().any():
             raise DataError(f"{name} has two columns named {X.columns[X.columns.duplicated()][0]!r}: rename one.")
-        return X.reset_index(drop=True)
+        return plain_frame(X.reset_index(drop=True), name)
     try:
         X = X if isinstance(X, np.memmap) else np.asarray(X)
     except ValueError:
@@ -379,6 +445,127 @@ def _rows(X: Any, name: str) -> Any:
     if X.ndim == 0 or (len(X) and X[0].size == 0):
         raise DataError(f"{name} has shape {X.shape}: there is nothing in a row.")
     return X
+
+
+def _to_show(rows: Any, n: int, name: str) -> Any:
+    if not isinstance(rows, pd.DataFrame) and hasattr(rows, "to_pandas") and hasattr(rows, "columns"):
+        rows = rows.to_pandas()
+    if not isinstance(rows, pd.DataFrame | np.ndarray) or (isinstance(rows, np.ndarray) and rows.ndim == 1):
+        name_of = getattr(rows, "name", None)
+        rows = pd.DataFrame({"text" if name_of is None else name_of: list(rows)})
+    if len(rows) != n:
+        raise DataError(f"showing needs {n} {name}, one for each row of the data, got {len(rows)}.")
+    return rows.reset_index(drop=True) if isinstance(rows, pd.DataFrame) else rows
+
+
+def _from_polars(X: Any, name: str) -> pd.DataFrame:
+    """A frame of polars; integers of 128 bits, which pandas does not have, become decimals."""
+    wide = [c for c, kind in zip(X.columns, X.dtypes, strict=True) if str(kind) in ("Int128", "UInt128")]
+    try:
+        if wide:
+            X = X.with_columns([X[c].cast(type(X)({"a": [0.5]}).dtypes[0]) for c in wide])
+        frame: pd.DataFrame = X.to_pandas()
+    except Exception as error:
+        odd = next((c for c in X.columns if not _converts(X[c])), X.columns[0])
+        what = str(error).splitlines()[0]
+        raise DataError(f"column {odd!r} of {name} can't be read ({what}): cast it, or leave it out.") from None
+    return frame
+
+
+def _converts(column: Any) -> bool:
+    try:
+        column.to_frame().to_pandas()
+    except Exception:
+        return False
+    return True
+
+
+def _without_counters(frame: Any) -> tuple[Any, list[str]]:
+    """A frame without the columns that number its rows, as pandas writes them; and a sentence for each.
+
+    That is a column of whole numbers 0 ... n-1 or 1 ... n in the order of the rows, from 50 rows on, or a column without a
+    name of its own ("Unnamed: 0") in which all whole numbers differ.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        return frame, []
+    n, counters = len(frame), {}
+    whole = [j for j, dtype in enumerate(frame.dtypes) if pd.api.types.is_integer_dtype(dtype)] if n >= 4 else []
+    firsts, lasts = ([frame.iloc[row, whole].to_numpy() for row in (0, -1)]) if whole else ((), ())
+    for j, first, last in zip(whole, firsts, lasts, strict=True):
+        c = frame.columns[j]
+        nameless = not isinstance(c, tuple) and bool(_NAMELESS.fullmatch(str(c)))
+        counts = not pd.isna(first) and first in (0, 1) and last == first + n - 1 and (nameless or n >= 50)
+        if not (nameless or counts) or (column := frame[c]).hasnans:
+            continue
+        if counts and (np.diff(column.to_numpy(np.int64)) == 1).all():
+            counters[c] = f"counts the rows ({first}, {first + 1}, ... {first + n - 1})"
+        elif nameless and column.is_unique:
+            counters[c] = "has no name and another whole number in each row, as an index that was written along"
+    if len(counters) == frame.shape[1]:
+        return frame, []
+    notes = [f"column {str(c)!r} {what}: left out; to value it, turn it into decimals" for c, what in counters.items()]
+    return (frame.drop(columns=list(counters)) if counters else frame), notes
+
+
+def _have_none(rows: np.ndarray, ids: np.ndarray | None, of: str = "") -> str:
+    """That the rows, named and counted, have no label."""
+    each = [f"row {r}" + ("" if ids is None else f" (id {plain(ids[r])!r})") for r in rows[:_NAMED]]
+    if len(rows) == 1:
+        return f"{of}{each[0]} has no label"
+    return f"{len(rows)} {of}rows have no label ({', '.join(each)}{', ...' if len(rows) > _NAMED else ''})"
+
+
+def _without_blanks(labels: np.ndarray, stays: np.ndarray) -> np.ndarray:
+    """The labels of the rows that stay; in the type that they would have had without a gap among them."""
+    rest = labels[stays]
+    return _labels([plain(v) for v in rest], "y") if labels.dtype == object and pd.isna(labels).any() else rest
+
+
+def _of_use(labels: np.ndarray, task: Task | None, ids: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Which rows have a label, and one that another row has, too; a sentence on the others."""
+    stays, notes = ~pd.isna(labels), []
+    if len(blank := np.flatnonzero(~stays)):
+        notes.append(f"{_have_none(blank, ids)}: left out")
+    if (task or infer_task(_without_blanks(labels, stays))) == "regression":
+        return stays, notes
+    try:
+        counts = pd.Series(labels[stays]).value_counts()
+    except TypeError:  # not hashable, which `_number` says
+        return stays, notes
+    lone = counts.index[counts == 1]
+    if 0 < len(lone) <= stays.sum() / 5 and len(counts) - len(lone) >= 2:
+        single = np.flatnonzero(stays)[~pd.Series(labels[stays]).duplicated(keep=False).to_numpy()]
+        stays[single] = False
+        each = ", ".join(f"{plain(labels[r])!r} in row {r} (id {plain(ids[r])!r})" for r in single[:_NAMED])
+        more = ", ..." if len(single) > _NAMED else ""
+        many = "1 label is" if len(single) == 1 else f"{len(single)} labels are"
+        notes.append(f"{many} of no other row, {each}{more}: suspects by that alone, and left out; look at them")
+    return stays, notes
+
+
+def _about(classes: list[Hashable], codes: np.ndarray, task: Task | None) -> list[str]:
+    """Sentences on classes that may be meant otherwise."""
+    notes = []
+    alike: dict[str, list[str]] = {}
+    for c in classes:
+        if isinstance(c, str):
+            alike.setdefault(" ".join(c.casefold().split()), []).append(c)
+    if twins := [names for names in alike.values() if len(names) > 1]:
+        some = "; ".join(", ".join(map(repr, names)) for names in twins[:3]) + ("; ..." if len(twins) > 3 else "")
+        notes.append(f"classes differ by capitals or blanks alone ({some}): if they are meant as one, write them as one")
+    kinds = {type(c) for c in classes}
+    if task is not None or len(classes) < 3 or not kinds <= {int, float}:
+        return notes
+    numbers = sorted(float(c) for c in classes)  # type: ignore[arg-type]
+    k, from_0 = len(numbers), numbers == list(range(len(classes)))
+    if numbers[0] == -1 and numbers[1:] == list(range(k - 1)):
+        notes.append("there is a class -1 beside 0, 1, ...: where it stands for rows without a label, leave these out")
+    elif (k >= 5 and not from_0) or (k > 10 and np.bincount(codes).min() < 5):
+        notes.append(
+            f"the labels are {k} whole numbers from {numbers[0]:g} to {numbers[-1]:g}, taken for classes without an order: "
+            "if they are amounts, counts or grades, pass task='regression' (--task regression)"
+        )
+    return notes
 
 
 def _labels(y: Any, name: str) -> np.ndarray:
@@ -401,6 +588,7 @@ def _labels(y: Any, name: str) -> np.ndarray:
         y = y.astype(np.float64)  # as pandas hands out its nullable floats
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
+    y = plain_labels(y, name)
     if y.ndim != 1:
         raise DataError(f"{name} must have one entry a row, (n,); it came with shape {y.shape}.")
     return y
@@ -449,7 +637,9 @@ def _unique(ids: np.ndarray) -> None:
     if doubled.any():
         second = int(np.flatnonzero(doubled)[0])
         first = next(i for i, value in enumerate(ids) if value == ids[second])
-        raise DataError(f"rows {first} and {second} have the same id, {plain(ids[second])!r}: ids must be unique.")
+        large = ids.dtype.kind == "f" and abs(ids[second]) >= 2.0**53
+        why = " (decimals of this size fall together: write such ids as text, or as whole numbers)" if large else ""
+        raise DataError(f"rows {first} and {second} have the same id, {plain(ids[second])!r}: ids must be unique{why}.")
 
 
 def _number(labels: np.ndarray) -> tuple[np.ndarray, list[Hashable]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,11 @@ from datassay.checks import DataError
 from datassay.data.out_of_core import SMALL, blocks, is_large, is_mapped, room, taken
 
 Missing = Literal["error", "drop", "mean"]
+
+_FAR = 30  # a cell this many times as far from the median as all others says something else than they do
+_SIGN = 2
+_SIGNS = tuple(1.0 - 10.0**k for k in range(2, 13))  # -99, -999, ...
+EMPTY = "(empty)"  #: the kind of an empty cell among kinds of text, where gaps are filled
 
 
 class Encoder:
@@ -26,7 +31,10 @@ class Encoder:
         missing: Missing,
         standardise: bool | None,
         columns: Sequence[str] | None = None,
+        rows: np.ndarray | None = None,
     ) -> None:
+        self.rows = rows
+        self.rows_val: np.ndarray | None = None  # their numbers before some were left out
         self.shown, self.ids, self.missing = shown, ids, missing
         self.frame = isinstance(shown, pd.DataFrame)
         self.standardise = (self.frame or columns is not None) if standardise is None else standardise
@@ -34,6 +42,7 @@ class Encoder:
         self.columns: list[str] = list(columns or [])
         self.encoding: dict[str, str] = {}
         self.one_hot: list[slice] = []
+        self.notes: list[str] = []  #: what was found odd, and what was done about it
 
     def fit(self) -> tuple[Any, np.ndarray]:
         if sp.issparse(self.shown):
@@ -43,7 +52,7 @@ class Encoder:
         flat = _numbers(self.shown, "X")
         self.columns = self.columns or [f"x{j}" for j in range(flat.shape[1])]
         self.mean, self.scale = np.zeros(flat.shape[1]), np.ones(flat.shape[1])
-        flat, keep = self._finite(flat, self.columns, "X", self.ids, fill=None)
+        flat, keep = self._finite(self._tamed(flat, "X"), self.columns, "X", self.ids, fill=None)
         if self.standardise:
             self.mean, self.scale = self._moments(flat)
             flat = self._standardised(flat)
@@ -80,8 +89,34 @@ class Encoder:
             )
         if sp.issparse(shown):
             return self._sparse(shown, "X_val", names)
-        flat, keep = self._finite(_numbers(shown, "X_val"), self.columns, "X_val", names, fill=self.mean)
+        flat = self._tamed(_numbers(shown, "X_val"), "X_val")
+        flat, keep = self._finite(flat, self.columns, "X_val", names, fill=self.mean)
         return (self._standardised(flat) if self.standardise else flat), keep
+
+    def _tamed(self, X: np.ndarray, name: str) -> np.ndarray:
+        """Numbers to be standardised; a cell that would flatten its column counts as the nearest ordinary one, and is named.
+
+        What is worked on in blocks stays as it is.
+        """
+        if not self.standardise or _blockwise(X) or X.size == 0:
+            return X
+        if name == "X":
+            self.ordinary = _Ordinary(X)
+        elif not hasattr(self, "ordinary"):
+            return X
+        out, numbers = X, self.rows if name == "X" else self.rows_val
+        numbers = np.arange(len(X)) if numbers is None else numbers
+        for j, far in self.ordinary.far(X):
+            low, high = self.ordinary.low[j], self.ordinary.high[j]
+            out = X.astype(np.float64) if out is X else out
+            out[far, j] = np.clip(out[far, j], low, high)
+            cells = ", ".join(f"{X[i, j]:g} in row {numbers[i]}" for i in far[:3]) + (", ..." if len(far) > 3 else "")
+            of = " of the validation rows" if name == "X_val" else ""
+            self.notes.append(
+                f"column {self.columns[j]!r}{of} has {cells} ({len(far)} such cells), far beyond all others "
+                f"({low:g} to {high:g}): counted as the nearest of these; mend it, or empty it where it stands for a gap"
+            )
+        return out
 
     def _moments(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each column; 1 where a column holds one number."""
@@ -167,9 +202,25 @@ class Encoder:
         # inside, columns are c0, c1, ...: their own names can be numbers, dates or tuples, and scikit-learn wants text
         self.names = {f"c{j}": str(c) for j, c in enumerate(frame.columns)}
         frame = frame.set_axis(list(self.names), axis=1)
-        kinds = {c: _is_numeric(frame[c], self.names[c]) for c in frame}
+        kinds: dict[Any, bool] = {}
+        refused: dict[str, str] = {}
+        for c, dtype in frame.dtypes.items():
+            if _is_plain(dtype):
+                kinds[c] = True
+                continue
+            try:
+                kinds[c] = _is_numeric(frame[c], self.names[c])
+            except DataError as error:
+                refused[self.names[c]] = str(error)
+        if refused:
+            first, *others = refused
+            also = ", ".join(map(repr, others[:10])) + (", ..." if len(others) > 10 else "")
+            more = f" The same goes for {also}: leave all of them out by drop={list(refused)}." if others else ""
+            raise DataError(refused[first] + more)
         self.numeric, self.text = [c for c in kinds if kinds[c]], [c for c in kinds if not kinds[c]]
+        self.columns = [self.names[c] for c in self.numeric]
         ready, absent = self._typed(frame)
+        ready = self._tamed_frame(ready, "X")
         if self.missing == "mean":
             self.fill = {c: self._usual(ready[c][~absent[:, j]], c) for j, c in enumerate(ready)}
         ready, keep = self._filled(ready, absent, "X", self.ids)
@@ -180,7 +231,6 @@ class Encoder:
             ]
         )
         matrix = self._encoded(ready, fit=True)
-        self.columns = [self.names[c] for c in self.numeric]
         for j, c in enumerate(self.numeric):
             how = "number, as it is"
             if self.standardise:
@@ -196,24 +246,48 @@ class Encoder:
 
     def _transform_frame(self, frame: pd.DataFrame, name: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         frame = frame.set_axis(list(self.names), axis=1)
+        dtypes = frame.dtypes
         for c in self.numeric:
-            if not _is_numeric(frame[c], self.names[c]):
+            if not _is_plain(dtypes[c]) and not _is_numeric(frame[c], self.names[c]):
                 raise DataError(f"column {self.names[c]!r} is text in the validation rows and numbers in the training rows.")
-        ready, keep = self._filled(*self._typed(frame), name, ids)
+        ready, absent = self._typed(frame)
+        ready, keep = self._filled(self._tamed_frame(ready, name), absent, name, ids)
         return self._encoded(ready, fit=False), keep
+
+    def _tamed_frame(self, ready: pd.DataFrame, name: str) -> pd.DataFrame:
+        came = ready[self.numeric].to_numpy(np.float64)
+        tamed = self._tamed(came, name)
+        if tamed is not came:
+            ready = ready.copy()
+            ready[self.numeric] = tamed
+        return ready
 
     def _typed(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
         """Numbers as float64, text as it is; and which cells have neither."""
-        out = {c: _to_float(frame[c]) for c in self.numeric}
-        out |= {c: frame[c].astype(object).where(frame[c].notna(), None) for c in self.text}
-        ready = pd.DataFrame(out, index=frame.index, columns=list(frame.columns))
-        absent = {c: ~np.isfinite(ready[c]) if c in self.numeric else ready[c].isna() for c in ready}
-        return ready, pd.DataFrame(absent).to_numpy(bool)
+        dtypes, place = frame.dtypes, {c: j for j, c in enumerate(self.numeric)}
+        numbers = np.empty((len(place), len(frame))).T  # column by column, as pandas keeps it
+        plain_ones = [c for c in self.numeric if _is_plain(dtypes[c])]
+        if plain_ones:
+            numbers[:, [place[c] for c in plain_ones]] = frame[plain_ones].to_numpy(np.float64)
+        for c in self.numeric:
+            if not _is_plain(dtypes[c]):
+                numbers[:, place[c]] = _to_float(frame[c]).to_numpy()
+        ready = pd.DataFrame(numbers, index=frame.index, columns=self.numeric)
+        absent = np.zeros(frame.shape, bool)
+        at = frame.columns.get_indexer(self.numeric)
+        absent[:, at] = ~np.isfinite(numbers)
+        if self.text:
+            text = {c: frame[c].astype(object).where(frame[c].notna(), None) for c in self.text}
+            for c, cells in text.items():
+                absent[:, frame.columns.get_loc(c)] = cells.isna()
+            ready = pd.concat([ready, pd.DataFrame(text, index=frame.index)], axis=1)[list(frame.columns)]
+        return ready, absent
 
     def _usual(self, present: pd.Series, c: str) -> Any:
+        """What stands for a gap: a column's mean; in text, where empty is often a kind of its own ("has none"), that kind."""
         if present.empty:
             raise DataError(f"column {self.names[c]!r} has no value at all: drop the column.")
-        return present.mean() if c in self.numeric else present.astype(str).mode().iloc[0]
+        return present.mean() if c in self.numeric else EMPTY
 
     def _filled(
         self, ready: pd.DataFrame, absent: np.ndarray, name: str, ids: np.ndarray
@@ -235,9 +309,10 @@ class Encoder:
                 )
             ready = ready[keep]
         elif absent.any():
-            for j, c in enumerate(ready):
+            for j in np.flatnonzero(absent.any(axis=0)).tolist():
+                c = ready.columns[j]
                 ready[c] = ready[c].mask(absent[:, j], self.fill[c])
-        return ready.astype(dict.fromkeys(self.text, str)), keep
+        return (ready.astype(dict.fromkeys(self.text, str)) if self.text else ready), keep
 
     def _encoded(self, ready: pd.DataFrame, *, fit: bool) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -253,28 +328,45 @@ class Encoder:
         return matrix
 
 
-_DAY_0 = date(1970, 1, 1).toordinal()
-_A_DAY = {"s": 86400, "ms": 86400e3, "us": 86400e6, "ns": 86400e9}  # in units of a column of dates
-
-
 def _to_float(column: pd.Series) -> pd.Series:
     """Numbers, and dates as days, in float64."""
-    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) == "date":
+    dates = column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) in ("date", "datetime")
+    if dates or pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
         try:
-            column = pd.to_datetime(column)
-        except (pd.errors.OutOfBoundsDatetime, OverflowError):
-            return column.map(lambda day: np.nan if pd.isna(day) else float(day.toordinal() - _DAY_0)).astype(np.float64)
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
-        start = (
-            column.dropna().iloc[0] * 0 if pd.api.types.is_timedelta64_dtype(column) else pd.Timestamp(0, tz=column.dt.tz)
-        )
-        try:
-            return (column - start) / pd.Timedelta(days=1)
-        except (pd.errors.OutOfBoundsDatetime, pd.errors.OutOfBoundsTimedelta, OverflowError):  # before 1678, after 2262
-            return (column.astype("int64").where(column.notna(), np.nan) / _A_DAY[column.dt.unit]).astype(np.float64)
+            return _in_days(pd.to_datetime(column) if dates else column)
+        except pd.errors.OutOfBoundsDatetime:  # 9999-12-31, which stands for never
+            if not dates:
+                column = column.dt.tz_convert("UTC").dt.tz_localize(None) if column.dt.tz is not None else column
+                days = column.to_numpy("datetime64[us]")
+            else:
+                days = np.array(
+                    [None if gap else cell for cell, gap in zip(column, column.isna(), strict=True)], "datetime64[us]"
+                )
+            return pd.Series(np.where(np.isnat(days), np.nan, days.astype(np.int64) / 86_400e6), index=column.index)
     if column.dtype == object or pd.api.types.is_string_dtype(column):
         return pd.to_numeric(column, errors="coerce").astype(np.float64)
     return column.astype("Float64").astype(np.float64) if column.isna().any() else column.astype(np.float64)
+
+
+def _in_days(column: pd.Series) -> pd.Series:
+    start = column.dropna().iloc[0] * 0 if pd.api.types.is_timedelta64_dtype(column) else pd.Timestamp(0, tz=column.dt.tz)
+    return (column - start) / pd.Timedelta(days=1)
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Whether it is numpy's, of numbers."""
+    return isinstance(dtype, np.dtype) and dtype.kind in "iuf"
+
+
+def refused(frame: pd.DataFrame) -> list[Any]:
+    """The columns that can't be made into numbers or kinds, such as sentences."""
+    odd = []
+    for c in frame:
+        try:
+            _is_numeric(frame[c], str(c))
+        except DataError:
+            odd.append(c)
+    return odd
 
 
 def _is_numeric(column: pd.Series, name: str) -> bool:
@@ -286,7 +378,7 @@ def _is_numeric(column: pd.Series, name: str) -> bool:
     if not (column.dtype == object or pd.api.types.is_string_dtype(column)):
         return True
     present = column.dropna()
-    if present.empty or pd.api.types.infer_dtype(present) == "date":
+    if present.empty or pd.api.types.infer_dtype(present) in ("date", "datetime"):
         return True
     as_number = pd.to_numeric(present, errors="coerce")
     share = float(as_number.notna().mean())
@@ -299,10 +391,14 @@ def _is_numeric(column: pd.Series, name: str) -> bool:
     if share >= 0.9 or (max(share, without_separators) >= 0.2 and distinct > 20):
         row = int(np.flatnonzero(as_number.isna())[0])
         position = int(np.flatnonzero(column.notna())[row])
-        marks = " without thousands separators" if without_separators > share else ""
+        commas = text[text.str.fullmatch(r"\s*[+-]?\d+,\d+\s*")]
+        if len(commas) and not commas.str.fullmatch(r"\s*[+-]?\d{1,3},\d{3}\s*").all():
+            marks = " with a decimal point in place of the comma"
+        else:
+            marks = (" without thousands separators" if without_separators > share else "") + " with a decimal point"
         raise DataError(
             f"column {name!r} needs numbers, but row {position} has {plain(present.iloc[row])!r} ({share:.1%} of the column "
-            f"are numbers): write them{marks} with a decimal point, empty where they are missing, or leave the column out."
+            f"are numbers): write them{marks}, empty where they are missing, or leave the column out."
         )
     if distinct > max(50, len(present) // 5) or distinct == len(present) >= 10:
         raise DataError(
@@ -310,6 +406,60 @@ def _is_numeric(column: pd.Series, name: str) -> bool:
             f"{plain(present.iloc[0])!r}: leave it out (drop), or turn it into features; if it names the rows, make it the id."
         )
     return False
+
+
+class _Ordinary:
+    """The range of each column's ordinary numbers, and the bounds beyond which a number is not one of them.
+
+    Beyond are, in columns of 20 numbers and more, one cell in a hundred at most (or one) that is `_FAR` times as far from the
+    median as all others, and -99, -999, ..., which stand for gaps, if they are `_SIGN` times as far.
+    """
+
+    def __init__(self, X: np.ndarray) -> None:
+        X = X.astype(np.float64)
+        X[~np.isfinite(X)] = np.nan
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of columns without a number
+            self.low, self.high = np.nanmin(X, axis=0), np.nanmax(X, axis=0)
+            mean, scale = np.nanmean(X, axis=0), np.nanstd(X, axis=0)
+            reach = np.maximum(self.high - mean, mean - self.low)
+            self.lowest, self.highest = mean - _FAR * reach, mean + _FAR * reach
+            steep = ~(reach <= 4 * scale) | np.isin(self.low, _SIGNS)  # the others can't have such a cell
+        known = np.isfinite(reach) & (reach > 0)
+        self.lowest[~known], self.highest[~known] = -np.inf, np.inf
+        for j in np.flatnonzero(steep) if len(X) >= 20 else ():
+            self._narrow(X[:, j][~np.isnan(X[:, j])], int(j))
+
+    def _narrow(self, x: np.ndarray, j: int) -> None:
+        if len(x) < 20:
+            return
+        signs = np.isin(x, _SIGNS)
+        rest = x[~signs]
+        if 0 < signs.sum() < len(x) / 2 and len(np.unique(rest)) >= 3:
+            reach = max(np.ptp(rest), np.abs(rest - np.median(rest)).max())
+            if x[signs].max() < rest.min() - _SIGN * reach:
+                self.low[j], self.high[j] = rest.min(), rest.max()
+                self.lowest[j], self.highest[j] = rest.min() - _SIGN * reach, np.median(rest) + _FAR * reach
+                x = rest
+        middle = np.median(x)
+        away = np.abs(x - middle)
+        largest = np.sort(away)[-1 - max(1, len(x) // 100) :]
+        gaps = np.flatnonzero((largest[1:] > _FAR * largest[:-1]) & (largest[:-1] > 0))
+        if len(gaps) == 0:
+            return
+        reach = largest[gaps[0]]
+        near = x[away <= reach]
+        if len(np.unique(near)) < 3:  # mostly one value, or a few kinds
+            return
+        self.low[j], self.high[j] = near.min(), near.max()
+        self.highest[j] = middle + _FAR * reach
+        self.lowest[j] = max(self.lowest[j], middle - _FAR * reach)
+
+    def far(self, X: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """The columns with cells beyond the bounds, and these."""
+        beyond = ((self.lowest > X) | (self.highest < X)) & np.isfinite(X)
+        for j in np.flatnonzero(beyond.any(axis=0)):
+            yield int(j), np.flatnonzero(beyond[:, j])
 
 
 def _how(mean: float, scale: float) -> str:

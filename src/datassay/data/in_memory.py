@@ -65,19 +65,22 @@ def named(source: Any) -> str:
 def read_pairs(source: Any, name: str, size: int | None = None) -> tuple[np.ndarray, list[Any]]:
     """X (n, ...) and the n labels of a data set whose items are pairs (x, label)."""
     labels: list[Any] = []
+    deep: list[int] = []
 
     def rows() -> Iterator[np.ndarray]:
         for row in _bar(range(len(source)), len(source)):
-            x, label = _pair(source, row, f"row {row} of {name}", size)
+            x, label, picture = _pair(source, row, f"row {row} of {name}", size)
             if row < _TWICE:
                 x = x.copy()  # a transform may work in place
-                again, label_again = _pair(source, row, f"row {row} of {name}", size)
+                again, label_again, _ = _pair(source, row, f"row {row} of {name}", size)
                 # what differs from itself is NaN
                 if not np.array_equal(x, again, equal_nan=True) or (label != label_again and label == label):
                     raise DataError(
                         f"row {row} of {name} is not the same when it is read twice: take the random transforms "
                         "(augmentation) off, and leave them to the training recipe."
                     )
+            if picture:
+                deep.append(row)
             labels.append(label)
             yield x[None]
 
@@ -87,16 +90,20 @@ def read_pairs(source: Any, name: str, size: int | None = None) -> tuple[np.ndar
             "them in the data set (image_size does it for PIL images)."
         )
 
-    return stacked(rows(), len(source), ragged), labels
+    X = stacked(rows(), len(source), ragged)
+    return (_in_eight_bits(X, deep) if deep else X), labels
 
 
-def read_array(source: Any, columns: Sequence[str], name: str, size: int | None = None) -> np.ndarray | None:
+def read_array(
+    source: Any, columns: Sequence[str], name: str, size: int | None = None, broken: list[int] | None = None
+) -> np.ndarray | None:
     """The columns of a Hugging Face data set that are best read as an array, images or one column of lists; else None."""
     kind = sys.modules["datasets"].Image
     pictures = [c for c in columns if isinstance(source.features[c], kind)]
     if pictures:
         where = f"{name}, column {pictures[0]!r}"
-        return decoded(_encoded(source, pictures[0]), len(source), lambda row: f"row {row} of {where},", size)
+        images = _encoded(source, pictures[0])
+        return decoded(images, len(source), lambda row: f"row {row} of {where},", size, broken, where)
     if len(columns) == 1 and _is_vector(source.features.arrow_schema.field(columns[0]).type):
         of = f"of column {columns[0]!r} of {name}"
         lists = (_unpacked(lists, start, of) for start, lists in _batches(source, columns[0]))
@@ -147,26 +154,91 @@ def stacked(
     return out
 
 
-def decoded(images: Iterable[bytes], n: int, where: Callable[[int], str], size: int | None) -> np.ndarray:
-    """(n, height, width) grey or (n, height, width, 3) colour, uint8."""
+def decoded(
+    images: Iterable[bytes],
+    n: int,
+    where: Callable[[int], str],
+    size: int | None,
+    broken: list[int] | None = None,
+    of: str = "the data",
+) -> np.ndarray:
+    """(n, height, width) grey or (n, height, width, 3) colour, uint8.
+
+    ``broken`` takes the numbers of the images that can't be read, which the array is then without; None: they are an error.
+    """
     try:
         from PIL import Image
     except ImportError as error:
         raise ImportError("images need pillow: pip install 'datassay[images]'") from error
+    bad: list[int] = []
+    good: list[int] = []
+    deep: list[int] = []  # of the good ones, those of more than eight bits
 
     def pictures() -> Iterator[np.ndarray]:
         for row, encoded in enumerate(images):
             try:
-                picture = _eight_bit(Image.open(io.BytesIO(encoded)))
+                picture = _levelled(Image.open(io.BytesIO(encoded)), size)
             except Exception:  # pillow raises many kinds for a broken file
-                raise DataError(f"{where(row)} is not a readable image: mend or remove it.") from None
-            yield np.asarray(picture if size is None else picture.resize((size, size)))[None]
+                bad.append(row)
+                continue
+            if _is_deep(picture):
+                deep.append(len(good))
+            good.append(row)
+            yield np.asarray(picture)[None]
 
     def ragged(row: int, shape: tuple[int, ...], first: tuple[int, ...]) -> str:
         a, b = ("x".join(map(str, pixels[1::-1])) for pixels in (first, shape))
-        return f"{where(row)} is {b} pixels, {where(0)} is {a}: pass image_size (--image-size) to bring all to one size."
+        at, start = where(good[row]), where(good[0])
+        return f"{at} is {b} pixels, {start} is {a}: pass image_size (--image-size) to bring all to one size."
 
-    return stacked(pictures(), n, ragged)
+    out = stacked(pictures(), n, ragged)
+    if bad and (broken is None or not good):
+        if not good:
+            raise DataError(
+                f"{of} holds no readable image (the first is {where(bad[0]).rstrip(',')}): mend them, or leave it out."
+            )
+        more = f" ({len(bad)} such images: {', '.join(where(row).rstrip(',') for row in bad[:5])}{', ...' if len(bad) > 5 else ''})"
+        raise DataError(
+            f"{where(bad[0])} is not a readable image{more if len(bad) > 1 else ''}: mend or remove it, or pass missing='drop'."
+        )
+    if broken is not None:
+        broken += bad
+    return _in_eight_bits(out[: len(good)], deep)
+
+
+def is_image(encoded: Any) -> bool:
+    """Whether the bytes begin as an image does."""
+    from PIL import Image
+
+    try:
+        Image.open(io.BytesIO(encoded)).close()
+    except Exception:
+        return False
+    return True
+
+
+def _in_eight_bits(X: np.ndarray, deep: Sequence[int]) -> np.ndarray:
+    """Images as uint8; the levels of ``deep`` ones are spread over the depth that all of them have, so that few are lost.
+
+    That is the smallest of 8, 10, 12, 14, 16, 24 and 32 bits that holds the largest number; decimals, and what is negative,
+    go from their smallest to their largest number, decimals in 0 ... 1 from 0 to 1.
+    """
+    if X.dtype == np.uint8:
+        return X
+    chosen, rest = np.asarray(deep), np.setdiff1d(np.arange(len(X)), deep)
+    out = room(X.shape, np.uint8)
+    low = min(float(np.nanmin(X[i])) for i in chosen)
+    high = max(float(np.nanmax(X[i])) for i in chosen)
+    if low >= 0 and X.dtype.kind in "iu":
+        low, high = 0.0, next(2.0**bits - 1 for bits in (8, 10, 12, 14, 16, 24, 32, 64) if high < 2.0**bits)
+    elif low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    step = (high - low) / 255 or 1.0
+    for i in chosen:
+        out[i] = np.nan_to_num((X[i].astype(np.float64) - low) / step).clip(0, 255).astype(np.uint8)
+    for i in rest:
+        out[i] = X[i]
+    return out
 
 
 def _is(source: Any, module: str, kind: str) -> bool:
@@ -175,7 +247,8 @@ def _is(source: Any, module: str, kind: str) -> bool:
     return isinstance(known, type) and isinstance(source, known)
 
 
-def _pair(source: Any, row: int, where: str, size: int | None) -> tuple[np.ndarray, Any]:
+def _pair(source: Any, row: int, where: str, size: int | None) -> tuple[np.ndarray, Any, bool]:
+    """The row, its label, and whether it is a picture of more than eight bits."""
     item = source[row]
     if not isinstance(item, tuple | list) or len(item) != 2:
         came = f"{len(item)} entries" if isinstance(item, tuple | list) else f"a {type(item).__name__}"
@@ -184,13 +257,12 @@ def _pair(source: Any, row: int, where: str, size: int | None) -> tuple[np.ndarr
             "arrays and frames go to da.Dataset(X, y), and a Hugging Face Dataset is given itself, with label=."
         )
     x, label = item
-    return _row(x, where, size), _label(label, where)
+    return _row(x, where, size), _label(label, where), _is(x, "PIL.Image", "Image") and _is_deep(x)
 
 
 def _row(x: Any, where: str, size: int | None) -> np.ndarray:
     if _is(x, "PIL.Image", "Image"):
-        picture = _eight_bit(x)
-        return np.asarray(picture if size is None else picture.resize((size, size)))
+        return np.asarray(_levelled(x, size))
     if size is not None:
         raise DataError(f"image_size needs PIL images, and {where} is a {type(x).__name__}: resize it in the data set.")
     if hasattr(x, "detach"):
@@ -221,13 +293,18 @@ def _label(label: Any, where: str) -> Any:
     return label.item()
 
 
-def _eight_bit(picture: Any) -> Any:
-    """The PIL image in grey or colour."""
-    from PIL import Image
+def _is_deep(picture: Any) -> bool:
+    """Whether a pixel of the PIL image has more than eight bits."""
+    return str(picture.mode).startswith(("I", "F"))
 
-    if picture.mode.startswith("I"):  # 16 bits a pixel; pillow's own conversion would cut off at 255
-        picture = Image.fromarray((np.asarray(picture, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
-    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+
+def _levelled(picture: Any, size: int | None) -> Any:
+    """The PIL image in grey or colour, resized; one of more than eight bits keeps its levels."""
+    if not _is_deep(picture):
+        picture = picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+    elif size is not None:
+        picture = picture.convert("F")
+    return picture if size is None else picture.resize((size, size))
 
 
 def _encoded(source: Any, column: str) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import compute as pc
-from pyarrow import dataset
+from pyarrow import dataset, feather
 from pyarrow.fs import LocalFileSystem
 
 from datassay.checks import DataError
@@ -30,7 +31,12 @@ class _File:
         self.path = path
         try:  # mapped: a group of rows can be as large as the file, and would be read into memory as it is packed
             self._file = pq.ParquetFile(path, memory_map=True)
-        except (pa.ArrowInvalid, OSError) as error:
+        except pa.ArrowNotImplementedError as error:  # of one column, which it does not name, and then none can be read
+            raise DataError(
+                f"{path} has a column of a type that pyarrow does not know ({str(error).splitlines()[0]}): write that column "
+                "as 64-bit integers, decimals or text."
+            ) from None
+        except (pa.ArrowException, OSError) as error:
             raise _unreadable(path, error) from None
         self.schema = self._file.schema_arrow
         self.about = [self._file.metadata]
@@ -112,15 +118,33 @@ def parts_in(folder: Path) -> list[Path]:
     return [folder.joinpath(*parts) for parts in sorted(inside) if not any(p.startswith((".", "_")) for p in parts)]
 
 
-def read_all(path: Path) -> pa.Table:
+def read_all(path: Path, but: Sequence[str] = ()) -> pd.DataFrame:
+    """All columns, or those that are not to be left out, which then are not read."""
     with _opened(path) as file:
-        return _table_of(file, None)
+        some = [c for c in file.schema.names if c not in but] if set(but) & set(file.schema.names) else None
+        return _frame_of(_table_of(file, some), path)
+
+
+def read_feather(path: Path) -> pd.DataFrame:
+    try:
+        table = feather.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} can't be read as Feather: {str(error).splitlines()[0]}.") from None
+    return _frame_of(table, path)
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Some columns alone, as `read_all` has them."""
     with _opened(path) as file:
-        return _table_of(file, columns).to_pandas()
+        frame = _frame_of(_table_of(file, columns), path)
+    kept = [c for c in frame.index.names if c in columns and c not in frame]
+    return frame.reset_index(level=kept) if kept else frame
+
+
+def index_of(path: Path) -> list[str]:
+    """The columns in which pandas kept the frame's index."""
+    with _opened(path) as file:
+        return [c for c in file.schema.names if c not in _names(file.schema)]
 
 
 def names_of(path: Path) -> list[str]:
@@ -161,8 +185,55 @@ def _opened(path: Path) -> _File | _Folder:
 def _table_of(file: _File | _Folder, columns: Sequence[str] | None) -> pa.Table:
     try:
         return file.table(columns)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
+        names = file.schema.names if columns is None else columns
+        if len(names) > 1 and len(odd := [c for c in names if not _reads(file, c)]) < len(names) and odd:
+            raise _odd_column(file.path, odd[0], error) from None
         raise _unreadable(file.path, error) from None
+
+
+def _reads(file: _File | _Folder, column: str) -> bool:
+    try:
+        file.table([column])
+    except (pa.ArrowException, OSError):
+        return False
+    return True
+
+
+def _frame_of(table: pa.Table, path: Path) -> pd.DataFrame:
+    """As pandas has it; times of day without their nanoseconds, which Python's have not."""
+    for j, field in enumerate(table.schema):
+        if field.type == pa.time64("ns"):
+            table = table.set_column(j, field.name, table.column(j).cast(pa.time64("us"), safe=False))
+    try:
+        return _with_class_names(table.to_pandas(), table.schema)
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        for name in table.schema.names:
+            try:
+                table.select([name]).to_pandas(ignore_metadata=True)
+            except (pa.ArrowException, ValueError, OverflowError) as its:
+                raise _odd_column(path, name, its) from None
+        raise _unreadable(path, error) from None
+
+
+def _with_class_names(frame: pd.DataFrame, schema: pa.Schema) -> pd.DataFrame:
+    """Names in place of the numbers of classes, where Hugging Face wrote them along; None for -1, "no label" there."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        named = {c: kind["names"] for c, kind in features.items() if kind.get("_type") == "ClassLabel"}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return frame
+    for c, classes in named.items():
+        if c in frame and pd.api.types.is_numeric_dtype(frame[c]):
+            codes = frame[c].fillna(-1).to_numpy(np.int64)
+            if len(codes) and codes.min() >= -1 and codes.max() < len(classes):
+                frame[c] = np.array([*classes, None], dtype=object)[codes]
+    return frame
+
+
+def _odd_column(path: Path, name: str, error: Exception) -> DataError:
+    what = str(error).splitlines()[0].rstrip(".")
+    return DataError(f"column {name!r} of {path} can't be read ({what}): leave it out (drop), or write it as another type.")
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
@@ -214,7 +285,7 @@ def _batches(file: _File | _Folder, columns: Sequence[str], rows: int) -> Iterat
         for batch in file.batches(columns, max(1, rows)):
             yield slice(start, start + batch.num_rows), batch
             start += batch.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise _unreadable(file.path, error) from None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -20,13 +21,28 @@ from pyarrow import compute as pc
 from pyarrow import csv
 
 from datassay.checks import DataError
-from datassay.data import in_memory, parquet
+from datassay.data import in_memory, json_lines, parquet
 from datassay.data.dataset import Dataset, Task
-from datassay.data.encoding import Missing
+from datassay.data.encoding import Missing, plain, refused
+from datassay.data.kinds import numbers_of
 from datassay.data.out_of_core import LARGE, Table
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-_TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".npy", ".npz"}
+_SVMLIGHT = "X, y = sklearn.datasets.load_svmlight_file(path), and da.Dataset(X, y) takes them"
+_ELSEWHERE = {
+    **dict.fromkeys(("svm", "svmlight", "libsvm"), _SVMLIGHT),
+    **dict.fromkeys(
+        ("xlsx", "xls", "ods"), "save it as CSV, or frame = pandas.read_excel(path), and da.Dataset(X, y) takes it"
+    ),
+    "arff": "frame = sklearn.datasets.fetch_openml(..., parser='pandas').frame or scipy.io.arff.loadarff(path) read it for "
+    "da.Dataset(X, y)",
+}
+_COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+_NONE = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?", "n/a", "#N/A", "<NA>"]  # cells that say that there is nothing
+_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+_DECIMAL = re.compile(_NUMBER)
+_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "holdout"}
+_TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".npy", ".npz", ".jsonl", ".json", ".feather", ".dta"}
 
 
 def read(
@@ -52,11 +68,11 @@ def read(
     Parameters
     ----------
     path
-        CSV (also .tsv, .csv.gz; the separator is found), Parquet (also with a column of encoded images, or of lists of
-        numbers), a folder of Parquet parts, npz with arrays X and y (and optionally X_val, y_val, ids), npy with X alone, or
-        a folder with a sub-folder of images for each class. Parts are taken in the order of their paths, and folders called
-        ``c=value`` make a column c. Or a torch Dataset or DataLoader, anything else with ``len`` and ``[i]`` that
-        gives pairs (x, label), or a Hugging Face Dataset.
+        CSV (also .tsv, .csv.gz; the separator is found), JSON lines, Feather, Stata (.dta), Parquet (also with a column of encoded
+        images, or of lists of numbers), a folder of Parquet parts, npz with arrays X and y (and optionally X_val, y_val, ids),
+        npy with X alone, or a folder with a sub-folder of images for each class. Parts are taken in the order of their paths,
+        and folders called ``c=value`` make a column c. Or a torch Dataset or DataLoader, anything else with ``len`` and ``[i]``
+        that gives pairs (x, label), or a Hugging Face Dataset.
     label
         The column of labels; for npy the file of labels, another npy; not for npz, folders and pairs.
     id
@@ -116,26 +132,53 @@ def read(
             raise DataError(f"validation rows have no place beside {path}: use npz (X, y, X_val, y_val), or da.Dataset.")
     elif val is not None and _is_npy(val):
         raise DataError(f"{val} has no labels, which validation rows need: use npz (X, y), or da.Dataset.")
-    X, y, ids, inner = _parts(path, label, id, tuple(drop), image_size, encoding)
+    broken: list[int] | None = [] if missing == "drop" else None
+    broken_val: list[int] | None = [] if missing == "drop" else None
+    X, y, ids, inner = _parts(path, label, id, tuple(drop), image_size, encoding, broken=broken)
     X_val, y_val = inner
     name, name_val = (in_memory.named(path), f"{in_memory.named(val)} (val)") if held else (path, val)
     if val is not None:
-        X_val, y_val, _, _ = _parts(val, label, id, tuple(drop), image_size, encoding, like=X)
+        X_val, y_val, _, _ = _parts(val, label, id, tuple(drop), image_size, encoding, like=X, broken=broken_val)
         if isinstance(X, Table) and isinstance(X_val, pd.DataFrame):
             X_val = _as_table(X_val, X.columns, val)
     if isinstance(X, np.ndarray) and isinstance(X_val, np.ndarray) and X.shape[1:] != X_val.shape[1:] and val is not None:
         raise DataError(
             f"a row of {name_val} has shape {X_val.shape[1:]}, a row of {name} has {X.shape[1:]}: they must agree."
         )
+    shown, shown_val, unused = X, X_val, []
+    if features is not None and isinstance(X, pd.DataFrame) and (unused := refused(X)):
+        # the features are valued, and these columns, sentences say, only shown
+        X = X.drop(columns=unused) if len(unused) < X.shape[1] else np.zeros((len(X), 1))
+        if isinstance(X_val, pd.DataFrame):
+            X_val = X_val.drop(columns=unused) if isinstance(X, pd.DataFrame) else np.zeros((len(X_val), 1))
+    all_ids, there = (np.arange(len(y)) if ids is None else ids), _others(broken, len(y))
+    there_val = None if y_val is None else _others(broken_val, len(y_val))
+    if broken:
+        y, ids = _of_rows(y, there), all_ids[there]
+    if broken_val:
+        y_val = _of_rows(y_val, there_val)
     try:
         data = Dataset(X, y, X_val, y_val, ids=ids, task=task, missing=missing)
     except DataError as error:
         at = name_val if val is not None and ("X_val" in str(error) or "validation" in str(error)) else name
         raise DataError(f"{at}: {error}") from None
+    if broken:
+        there[np.flatnonzero(there)[~data.kept]] = False
+        data.kept, data.dropped = there, all_ids[~there]
+    if broken_val and there_val is not None:
+        there_val[np.flatnonzero(there_val)[~data.kept_val]] = False  # type: ignore[operator]
+        data.kept_val = there_val
+    for rows, of, known in ((broken, "", all_ids), (broken_val, "validation ", None)):
+        if rows:
+            each = [f"row {r}" + ("" if known is None else f" (id {plain(known[r])!r})") for r in rows[:5]]
+            some = ", ".join(each) + (", ..." if len(rows) > 5 else "")
+            data.notes += (f"{len(rows)} {of}rows have no readable image ({some}): left out",)
     if features is not None:
         F = _features(Path(features), data.kept)
         F_val = None if val_features is None else _features(Path(val_features), data.kept_val)
         data = data.with_features(F, F_val)
+        if unused:
+            data = data.showing(shown[data.kept], None if data.kept_val is None else shown_val[data.kept_val])
     if held:  # there is no file in which a report could find the rows again
         return data
     data.source = {
@@ -162,16 +205,20 @@ def _parts(
     size: int | None,
     encoding: str,
     like: Any = None,
+    broken: list[int] | None = None,
 ) -> tuple[Any, Any, Any, tuple[Any, Any]]:
-    """X, y, ids and (X_val, y_val) of one source; ``like`` is the X of the training rows where these are validation rows."""
+    """X, y, ids and (X_val, y_val) of one source; ``like`` is the X of the training rows where these are validation rows.
+
+    ``broken`` takes the numbers of rows whose image can't be read, and X is without these; None: they are an error.
+    """
     if not _is_path(path):
-        return *_held(path, label, id, drop, size, like), (None, None)
+        return *_held(path, label, id, drop, size, like, broken), (None, None)
     path = Path(path)
     parted = path.is_dir() and bool(parts := parquet.parts_in(path))
     if path.is_dir():
         pictures = _images_in(path)
         if not parted:
-            return *_folder(path, pictures, size), (None, None)
+            return *_folder(path, pictures, size, broken), (None, None)
         if pictures:
             first = pictures[0].relative_to(path).as_posix()
             raise DataError(
@@ -183,38 +230,53 @@ def _parts(
         raise DataError(f"there is no file or folder {str(path)!r}{near}")
     if not parted and path.stat().st_size == 0:
         raise DataError(f"{path} is empty: rows under a line of column names are needed.")
-    kind = "".join(s for s in path.suffixes[-2:] if s != ".gz").lower().split(".")[-1]
+    kind = "".join(s for s in path.suffixes[-2:] if s.lower() not in _COMPRESSED).lower().split(".")[-1]
     if kind == "npz":
         return _npz(path)
     if kind == "npy":
         return _npy(path, label, id, drop)
     if parted or kind in ("parquet", "pq"):
         names = parquet.names_of(path)
+        if id is not None and id in parquet.index_of(path):
+            names = [*names, id]
         _check_columns(path, names, label, id, drop, like)
         if (X := parquet.read_numbers(path, [label, id, *drop], like)) is not None:
             beside = parquet.read_columns(path, [c for c in (label, id) if c is not None and c in names])
             return X, beside[label], beside[id].to_numpy() if id in beside else None, (None, None)
-        table = parquet.read_all(path)
+        frame = parquet.read_all(path, drop)
+        if id is not None and id not in frame and id in frame.index.names:
+            frame = frame.reset_index(level=id)
     elif kind in ("csv", "tsv", "txt"):
-        table = _csv(path, label, id, encoding)
+        frame = _csv(path, label, id, encoding).to_pandas()
+    elif kind in ("jsonl", "ndjson", "json"):
+        frame = json_lines.read(path, _content(path), label, encoding)
+    elif kind in ("feather", "arrow"):
+        frame = parquet.read_feather(path)
+    elif kind == "dta":
+        frame = _stata(path)
+    elif kind in _ELSEWHERE:
+        raise DataError(f"{path} is not read here: {_ELSEWHERE[kind]}.")
     else:
         raise DataError(
             f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))}, a folder of Parquet parts or one of images."
         )
-    try:
-        frame = table.to_pandas().reset_index(drop=True)  # rows of files are numbered, also where pandas kept an index
-    except Exception as error:  # what pandas keeps beside the table may be damaged, too
-        raise DataError(f"{path} can't be read as a table: {type(error).__name__}: {error}.") from None
+    frame = frame.reset_index(drop=True)  # rows of files are numbered, also where pandas kept an index
     if len(frame) == 0:
         raise DataError(f"{path} has column names but no rows.")
     names = [str(c) for c in frame.columns]
     frame.columns = names
-    _check_columns(path, names, label, id, drop, like)
-    return *_of_frame(frame, path, label, id, drop, size), (None, None)
+    _check_columns(path, [*names, *(d for d in drop if parted or kind in ("parquet", "pq"))], label, id, drop, like)
+    return *_of_frame(frame, path, label, id, drop, size, broken), (None, None)
 
 
 def _held(
-    source: Any, label: str | None, id: str | None, drop: tuple[str, ...], size: int | None, like: Any
+    source: Any,
+    label: str | None,
+    id: str | None,
+    drop: tuple[str, ...],
+    size: int | None,
+    like: Any,
+    broken: list[int] | None,
 ) -> tuple[Any, Any, Any]:
     """X, y and ids of a data set in memory; ``like`` as in `_parts`."""
     name = in_memory.named(source) if like is None else f"{in_memory.named(source)} (val)"
@@ -227,14 +289,20 @@ def _held(
     _check_columns(name, names, label, id, drop, like)
     beside = [c for c in names if c in (label, id)]
     others = [c for c in names if c not in (label, id, *drop)]
-    if (X := in_memory.read_array(source, others, name, size)) is not None:
+    if (X := in_memory.read_array(source, others, name, size, broken)) is not None:
         table = in_memory.frame(source, beside)
         return X, table[label], table[id].to_numpy() if id in beside else None
-    return _of_frame(in_memory.frame(source, beside + others), name, label, id, drop, size)
+    return _of_frame(in_memory.frame(source, beside + others), name, label, id, drop, size, broken)
 
 
 def _of_frame(
-    frame: pd.DataFrame, path: str | Path, label: str | None, id: str | None, drop: tuple[str, ...], size: int | None
+    frame: pd.DataFrame,
+    path: str | Path,
+    label: str | None,
+    id: str | None,
+    drop: tuple[str, ...],
+    size: int | None,
+    broken: list[int] | None,
 ) -> tuple[Any, Any, Any]:
     """X, y and ids of a table, whose first column of encoded images makes the rows if it has one."""
     y = frame.pop(label)
@@ -242,22 +310,51 @@ def _of_frame(
     frame = frame.drop(columns=[d for d in drop if d in frame])
     if frame.shape[1] == 0:
         raise DataError(f"{path} has no column left beside {label!r} to value the rows on.")
-    firsts = {c: _first(frame[c]) for c in frame}
+    dtypes = frame.dtypes
+    firsts = {c: 0 if getattr(dtypes[c], "kind", "O") in "iufbM" else _first(frame[c]) for c in frame}
     for c, cell in firsts.items():
         if isinstance(cell, dict) and "bytes" not in cell:
             raise DataError(f"column {c!r} of {path} holds records: leave it out (drop), or give its fields as columns.")
-        if isinstance(cell, list | np.ndarray) and not any(isinstance(other, bytes | dict) for other in firsts.values()):
-            others = [name for name in firsts if name != c]
-            beside = f" beside other columns ({_listed(others)})" if others else ", but not of numbers"
-            raise DataError(
-                f"column {c!r} of {path} holds lists{beside}: lists of numbers make the rows where they are the only column, "
-                "so leave out (drop) it or the others."
-            )
+        if isinstance(cell, list | np.ndarray) and len(firsts) == 1:  # lists of lists, too
+            return numbers_of(frame[c], f"column {c!r} of {path}"), y, ids
+    for c, cell in firsts.items():
+        if (
+            isinstance(cell, bytes)
+            and not in_memory.is_image(cell)
+            and not any(map(in_memory.is_image, frame[c].dropna()[:20]))
+        ):
+            frame[c] = _decoded_text(frame[c], f"column {c!r} of {path}")
+            firsts[c] = ""
     pictures = [c for c, cell in firsts.items() if isinstance(cell, (bytes, dict))]
     if pictures:
         images = (cell["bytes"] if isinstance(cell, dict) else cell for cell in frame[pictures[0]])
-        return in_memory.decoded(images, len(frame), lambda i: f"{path}, row {i}, column {pictures[0]!r}", size), y, ids
+        where = f"column {pictures[0]!r}"
+        X = in_memory.decoded(images, len(frame), lambda i: f"{path}, row {i}, {where},", size, broken, f"{where} of {path}")
+        return X, y, ids
     return frame, y, ids
+
+
+def _decoded_text(column: pd.Series, name: str) -> pd.Series:
+    """Text of a column of bytes, which some tools write for text."""
+    try:
+        text = [cell.decode() if isinstance(cell, bytes) else None for cell in column]
+    except UnicodeDecodeError:
+        raise DataError(f"{name} holds bytes that are no images: leave it out (drop).") from None
+    return pd.Series(text, index=column.index, dtype=object)
+
+
+def _others(rows: list[int] | None, n: int) -> np.ndarray:
+    """(n,) mask: which are not among the rows."""
+    mask = np.ones(n, bool)
+    mask[rows or []] = False
+    return mask
+
+
+def _of_rows(labels: Any, mask: np.ndarray | None) -> Any:
+    """Those of the labels, an array, a Series or a list, that are in the mask."""
+    if mask is None or isinstance(labels, np.ndarray | pd.Series):
+        return labels[mask]
+    return [label for label, here in zip(labels, mask, strict=True) if here]
 
 
 def _as_table(frame: pd.DataFrame, columns: list[str], path: str | Path) -> Table:
@@ -301,17 +398,26 @@ def _csv(path: Path, label: str | None, id: str | None, encoding: str) -> pa.Tab
         )
 
     try:
-        with pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None) as stream:
-            content = stream.read()
+        content = _content(path)
         text = content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+        if said := re.match(r'"?sep=(.)"?\r?\n', text):  # as Excel writes it
+            text = text[said.end() :]
         content = text.encode()
-        separator = max([",", ";", "\t", "|"], key=text.split("\n", 1)[0].count)
-        table = parsed([], null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?"])
+        first = text.split("\n", 1)[0]
+        if re.fullmatch(r"\S+(\s+qid:\d+)?(\s+\d+:\S+)+\s*(#.*)?", first):
+            raise DataError(f"{path} is a file of SVMlight: {_ELSEWHERE['svmlight']}.")
+        separator = said[1] if said else max([",", ";", "\t", "|"], key=first.count)
+        table = parsed([], null_values=_NONE)
+        _check_header(path, table.column_names)
         as_written = [c for c in (label, id) if c is not None and table.column_names.count(c) == 1]
         if as_written and not ragged:
             plain = parsed(as_written, null_values=[""], column_types=dict.fromkeys(as_written, pa.string()))
             for c in as_written:
-                table = table.set_column(table.column_names.index(c), c, _as_number(plain.column(c), whole=c == id))
+                held = plain.column(c)
+                if c == label and c != id:
+                    _check_commas(path, c, held)
+                    held = _without_words(held)
+                table = table.set_column(table.column_names.index(c), c, _as_number(held, whole=c == id))
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(
@@ -330,7 +436,75 @@ def _csv(path: Path, label: str | None, id: str | None, encoding: str) -> pa.Tab
             f"{path} is ragged: {where} has {row.actual_columns} fields, the header {row.expected_columns} "
             f"({len(ragged)} such lines): {row.text[:80]!r}; quote fields that hold the separator {separator!r}, or mend them."
         )
-    return table
+    return _tidied(table, [label, id])
+
+
+def _stata(path: Path) -> pd.DataFrame:
+    """Numbers that have names (value labels) by these."""
+    try:
+        frame: pd.DataFrame = pd.read_stata(path)
+    except Exception as error:  # pandas raises many kinds
+        raise DataError(f"{path} can't be read as a file of Stata: {str(error).splitlines()[0]}.") from None
+    return frame
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file; of one that is compressed, what was in it."""
+    kind = _COMPRESSED.get(path.suffix.lower())
+    with pa.input_stream(str(path), compression=kind) as stream:
+        content: bytes = stream.read()
+    return content
+
+
+def _check_header(path: Path, names: list[str]) -> None:
+    """A first line of numbers is a row, and the names of the columns are missing."""
+    numbers = [name for name in names if _DECIMAL.fullmatch(name)]
+    if len(names) > 1 and len(numbers) >= len(names) - 1 and any("." in name for name in numbers):
+        raise DataError(
+            f"the first line of {path} holds numbers ({_listed(names[:5])}), and would be lost as column names: put a line of "
+            "names above it."
+        )
+
+
+def _check_commas(path: Path, column: str, labels: pa.ChunkedArray) -> None:
+    """Numbers with commas would be classes of text."""
+    there = pc.drop_null(labels)
+    odd = pc.filter(there, pc.match_substring_regex(there, r"^\s*[+-]?\d+([.,' ]\d+)*[,'](\d+)([.,]\d+)?\s*$"))
+    if len(odd) and pc.all(pc.match_substring_regex(there, r"^\s*[+-]?\d+([.,' ]\d+)*\s*$")).as_py():
+        raise DataError(
+            f"{path}: the labels in column {column!r} are numbers with commas or marks between digits, such as {odd[0].as_py()!r}: "
+            "write amounts with a decimal point and without thousands separators; several labels a row are not supported."
+        )
+
+
+def _without_words(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Among numbers, words and blanks that stand for a gap become one; all else stays as it is."""
+    words = pc.is_in(pc.utf8_trim_whitespace(column), value_set=pa.array([*_NONE, "None", "none", "-", "--", "."]))
+    rest = pc.drop_null(pc.filter(column, pc.invert(words)))
+    if len(rest) and pc.any(words).as_py() and pc.all(pc.match_substring_regex(rest, _NUMBER)).as_py():
+        return pc.if_else(words, pa.scalar(None, pa.string()), column)
+    return column
+
+
+def _tidied(table: pa.Table, as_written: Sequence[str | None]) -> pa.Table:
+    """Blank cells of text are empty; a column of numbers and words for gaps is one of numbers; one without name or cells goes."""
+    blank = [j for j, name in enumerate(table.column_names) if not name.strip()]
+    empty = [j for j in blank if table.column(j).null_count == len(table)]  # of a separator at the end of each line
+    names = [f"Unnamed: {j}" if j in blank and len(blank) - len(empty) > 1 else c for j, c in enumerate(table.column_names)]
+    table = table.rename_columns(names)
+    for j, name in enumerate(names):
+        column = table.column(j)
+        if not pa.types.is_string(column.type) or name in as_written:
+            continue
+        gaps = pc.equal(pc.utf8_trim_whitespace(column), "")
+        new = pc.if_else(gaps, pa.scalar(None, pa.string()), column) if pc.any(gaps).as_py() else column
+        new = _without_words(new)
+        there = pc.drop_null(new)
+        if new is not column and len(there) and pc.all(pc.match_substring_regex(there, _NUMBER)).as_py():
+            new = pc.cast(pc.utf8_trim_whitespace(new), pa.float64())
+        if new is not column:
+            table = table.set_column(j, name, new)
+    return table.select([j for j in range(len(names)) if j not in empty])
 
 
 def _as_number(column: pa.ChunkedArray, whole: bool) -> pa.ChunkedArray:
@@ -388,7 +562,9 @@ def _array(path: Path, mapped: bool = False) -> np.ndarray:
         return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except Exception as error:  # a damaged head shows in many ways
         if "Python objects" in str(error) or "Object arrays" in str(error):
-            raise DataError(f"{path} holds Python objects, which can run code when opened: save numbers or text.") from None
+            raise DataError(
+                f"{path} holds Python objects, which can run code when opened: save numbers, or text by y.astype(str)."
+            ) from None
         raise DataError(f"{path} can't be read as npy: it is no array.") from None
 
 
@@ -399,7 +575,9 @@ def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
     except ValueError as error:
         if "Object arrays" not in str(error):
             raise DataError(f"{path} can't be read as npz: it is no archive of arrays.") from None
-        raise DataError(f"{path} holds Python objects, which can run code when opened: save y as numbers or text.") from None
+        raise DataError(
+            f"{path} holds Python objects, which can run code when opened: save y as numbers, or as text by y.astype(str)."
+        ) from None
     except Exception as error:  # a broken zip shows in many ways
         raise DataError(f"{path} can't be read as npz: {error}.") from None
     for name in ("X", "y"):
@@ -409,21 +587,35 @@ def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """Images in sub-folders, in order."""
+    """Images in sub-folders, in order; what is hidden, at any depth, is none."""
     return sorted(
         f
         for f in folder.glob("*/**/*")
-        if f.suffix.lower() in _IMAGES and f.is_file() and not f.relative_to(folder).parts[0].startswith(".")
+        if f.suffix.lower() in _IMAGES
+        and not any(part.startswith(".") for part in f.relative_to(folder).parts)
+        and f.is_file()
     )
 
 
-def _folder(path: Path, files: list[Path], size: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _folder(
+    path: Path, files: list[Path], size: int | None, broken: list[int] | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not files:
         raise DataError(
             f"the folder {str(path)!r} has no images in sub-folders: one sub-folder for each class is needed, or Parquet parts."
         )
     names = [f.relative_to(path) for f in files]
-    X = in_memory.decoded((f.read_bytes() for f in files), len(files), lambda i: str(files[i]), size)
+    tops = sorted({n.parts[0] for n in names})
+    if len(tops) > 1 and all(top.lower() in _SPLITS for top in tops):
+        first = next((top for top in tops if top.lower() in ("train", "training")), tops[0])
+        second = next(top for top in tops if top != first)
+        raise DataError(
+            f"the sub-folders of {str(path)!r} are splits ({', '.join(tops)}), not classes: read one of them, "
+            f"da.read({str(path / first)!r}, val={str(path / second)!r}) (datassay value {path / first} --val {path / second}), "
+            "with a sub-folder inside for each class."
+        )
+    where = f"the folder {str(path)!r}"
+    X = in_memory.decoded((f.read_bytes() for f in files), len(files), lambda i: str(files[i]), size, broken, where)
     return X, np.array([n.parts[0] for n in names]), np.array([n.as_posix() for n in names])
 
 
@@ -446,7 +638,7 @@ def _feature_file(path: Path) -> Any:
     if path.suffix in (".parquet", ".pq"):
         if (numbers := parquet.read_numbers(path, [])) is not None:
             return numbers.values if isinstance(numbers, Table) else numbers
-        frame = parquet.read_all(path).to_pandas()
+        frame = parquet.read_all(path)
         text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
         if text:
             raise DataError(f"{path} must hold numbers only, and column {text[0]!r} does not.")
