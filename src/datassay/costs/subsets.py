@@ -6,10 +6,14 @@ import math
 
 from datassay.costs import Cost
 from datassay.data.dataset import Dataset
-from datassay.engines.linear import BLOCK
+from datassay.engines.linear import BLOCK, MANY
 from datassay.engines.machine import Rates
+from datassay.subsets.default_model import SAID
 
 ITERATIONS = 12  # of a logistic regression that begins near where others ended
+STEPS = 50  # of one of many classes
+CHOICE_OF_MANY = 2  # such trainings
+PASSES = 40  # columns of which the products take as long as the passes over all rows and classes that are none
 SKINNY = 0.3  # of the speed of large products
 EACH = 2.5e-4  # seconds of a training that are no arithmetic
 CHOICE = 30  # trainings on 1000 rows at most, by which the default model's penalty is chosen
@@ -99,6 +103,8 @@ def _cost(data: Dataset, rates: Rates, trainings: int, *, share: float = 0.5, as
     def seconds(rows: float, columns: int) -> float:
         if data.task == "regression":
             return EACH + 2.0 * rows * columns**2 / rate
+        if c > MANY:
+            return EACH + 4.0 * STEPS * rows * (columns + PASSES) * c / rate
         return EACH + 4.0 * ITERATIONS * rows * columns * c / rate
 
     def inverse(rows: float, columns: int) -> float:
@@ -106,7 +112,11 @@ def _cost(data: Dataset, rates: Rates, trainings: int, *, share: float = 0.5, as
 
     some, inside = min(n, 1000), min(n, d)  # more columns than rows are turned into the space of the rows
     each = seconds(share * n, inside) + 2.0 * asked * d * c / rate + asked * c * rates.threads / rates.values
-    chosen = CHOICE * seconds(some, min(some, d)) + METRICS * inverse(some, min(some, d)) + LEVELS * c * inverse(n, inside)
+    chosen = CHOICE * seconds(some, min(some, d)) + METRICS * inverse(some, min(some, d))
+    if c > MANY:
+        some = min(n, max(some, SAID // c))
+        chosen = CHOICE_OF_MANY * seconds(some, min(some, d))
+    chosen += LEVELS * c * inverse(n, inside)
     return Cost(
         {},
         0.1 + PLACE * n + chosen + _spread(trainings * each, rates) + more,

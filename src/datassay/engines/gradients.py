@@ -9,7 +9,8 @@ sum_s delta_ns a_ns' (o, i) of W. Hence
 
 for linear layers, for convolutions (a = patches) and for embeddings (a = one-hot). What belongs to a single output, biases and
 the scales of normalisation, has gradients that are no larger than the layer's output: those are formed. Parameters of any other
-module, and those that are used more than once, go through `torch.func`, a chunk of rows at a time: `RowGradients.through_func`.
+module, and those that are used more than once, go through `torch.func`, a chunk of rows at a time: `RowGradients.through_func`; row
+by row where `torch.func` can't (recurrent layers, a forward that looks at its numbers).
 
 Index letters: n row, s position, i input, o output of a layer. The batch is the first axis of the model's inputs and outputs.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 try:
@@ -77,7 +78,7 @@ class RowGradients:
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
                 raise ValueError(f"{name or 'the model'} mixes rows in training mode: call model.eval() before.")
         self._factors: dict[str, _Factor] = {}
-        with torch.enable_grad(), _only(everything, self.names):
+        with torch.enable_grad(), _only(everything, self.names), _differentiable(model):
             self._trace({n: everything[n] for n in self.names}, len(x))
 
     def __len__(self) -> int:
@@ -88,8 +89,8 @@ class RowGradients:
         calls: list[tuple[nn.Module, Tensor, int, Any]] = []
 
         def seen(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            a = inputs[0]
-            calls.append((module, a.detach(), a._version, get_gradient_edge(output)))
+            if inputs:  # given by name its parameters are those of any other module
+                calls.append((module, inputs[0].detach(), inputs[0]._version, get_gradient_edge(output)))
 
         layers = [m for m in _known(self._model) if any(id(p) in name_of for p in m.parameters(recurse=False))]
         hooks = [m.register_forward_hook(seen) for m in layers]
@@ -181,10 +182,27 @@ class RowGradients:
             return self._loss(functional_call(self._model, there, (x[None],), tie_weights=False), y[None])[0]
 
         step = max(1, CHUNK // sum(p.numel() for p in chosen.values()))
+        together = not any(isinstance(module, nn.RNNBase) for module in self._model.modules())
         for start in range(0, len(self), step):
             rows = slice(start, min(start + step, len(self)))
-            g = vmap(grad(one), in_dims=(None, 0, 0), randomness="different")(chosen, self._x[rows], self._y[rows])
-            yield rows, torch.cat([g[name].flatten(1) for name in self.through_func], 1)
+            if together:
+                try:
+                    g = vmap(grad(one), in_dims=(None, 0, 0), randomness="different")(chosen, self._x[rows], self._y[rows])
+                except torch.OutOfMemoryError:
+                    raise
+                except Exception:  # what it can't do has many names; an error of the model's own comes again below
+                    together = False
+                else:
+                    yield rows, torch.cat([g[name].flatten(1) for name in self.through_func], 1)
+            if not together:
+                yield rows, torch.stack([self._of_row(row, everything) for row in range(rows.start, rows.stop)])
+
+    def _of_row(self, row: int, everything: dict[str, Any]) -> Tensor:
+        """(parameters,) one row's gradient of what no layer's factors give, by a pass of its own."""
+        with torch.enable_grad(), _only(everything, self.through_func), _differentiable(self._model):
+            (loss,) = self._loss(self._model(self._x[row : row + 1]), self._y[row : row + 1])
+            found = torch.autograd.grad(loss, [everything[name] for name in self.through_func], materialize_grads=True)
+        return torch.cat([g.flatten() for g in found])
 
 
 def mean_gradient(
@@ -192,7 +210,7 @@ def mean_gradient(
 ) -> dict[str, Tensor]:
     """Gradient of the mean loss; with weights (n,), of sum(weights * losses) / sum(weights)."""
     everything = dict(model.named_parameters())
-    with torch.enable_grad(), _only(everything, names):
+    with torch.enable_grad(), _only(everything, names), _differentiable(model):
         losses = loss(model(x), y)
         total = losses.mean() if weights is None else (weights * losses).sum() / weights.sum()
         found = torch.autograd.grad(total, [everything[name] for name in names], materialize_grads=True)
@@ -204,7 +222,7 @@ def hessian_product(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Gradient of the mean loss, and its Hessian times the direction, by differentiating g . direction once more."""
     everything, names = dict(model.named_parameters()), list(direction)
-    with torch.enable_grad(), _only(everything, names):
+    with torch.enable_grad(), _only(everything, names), _differentiable(model):
         chosen = [everything[name] for name in names]
         g = torch.autograd.grad(loss(model(x), y).mean(), chosen, create_graph=True, materialize_grads=True)
         along = torch.stack([(a * direction[name]).sum() for name, a in zip(names, g, strict=True)]).sum()
@@ -223,6 +241,12 @@ def _only(everything: dict[str, Any], names: Sequence[str]) -> Iterator[None]:
     finally:
         for name, p in everything.items():
             p.requires_grad_(before[name])
+
+
+def _differentiable(model: nn.Module) -> AbstractContextManager[Any]:
+    """cuDNN has no gradients of recurrent layers in evaluation mode, and no second ones; torch itself has."""
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    return torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
 
 
 def _known(model: nn.Module) -> list[nn.Module]:

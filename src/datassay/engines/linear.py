@@ -32,6 +32,8 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky, qr
 from scipy.linalg.lapack import dpotri
 
 DENSE = 1024  # parameters up to which P is the inverse of the whole Hessian; of more, of a block for each class
+MANY = 32  # classes beyond which rows are gone through a cacheful at a time, and models begin near a minimum, not at it
+CACHE = 2**16  # numbers of that
 BLOCK = 2048  # columns up to which that is done; of more, P is diagonal
 SIDE = 2**23  # bytes of rows and steps that models side by side may hold: more saves no more of Python's time
 MEMORY = 10  # steps that L-BFGS remembers
@@ -58,6 +60,8 @@ class Logistic:
         Weight of the losses against the penalty 1/2 |W|^2 that spares the intercepts; above 0.
     few
         A few models are asked for: where P is not whole, one block is made for all classes, which costs more steps and far less before.
+    rough
+        A few models, to a coarse tolerance, from a start that is given: there P is one block, as it is where the first begins.
 
     Examples
     --------
@@ -70,7 +74,14 @@ class Logistic:
     """
 
     def __init__(
-        self, X: Float[ndarray, "n d"], y: Int[ndarray, " n"], classes: int, *, C: float = 1.0, few: bool = False
+        self,
+        X: Float[ndarray, "n d"],
+        y: Int[ndarray, " n"],
+        classes: int,
+        *,
+        C: float = 1.0,
+        few: bool = False,
+        rough: bool = False,
     ) -> None:
         if not 0 < C < np.inf:
             raise ValueError(f"C has to be a number above 0, not {C}.")
@@ -91,7 +102,7 @@ class Logistic:
             Z = R.T
         self.X = np.vstack([Z.T, np.ones(len(Z))])  # (D, n): columns, then the intercept's ones
         self.X32 = self.X.astype(np.float32)
-        self.ridge, self.few = 1 / (C * self.unit**2), few
+        self.ridge, self.few, self.rough = 1 / (C * self.unit**2), few, rough
         self.levels: dict[int, _Level] = {}
 
     def penalised(self, C: float) -> Logistic:
@@ -110,7 +121,7 @@ class Logistic:
         weights: Shaped[ndarray, "b n"],
         *,
         tol: float = 1e-4,
-        start: Float[ndarray, "d1 classes"] | None = None,
+        start: Float[ndarray, "d1 classes"] | Float[ndarray, "b d1 classes"] | None = None,
         max_iter: int = 1000,
     ) -> Float[ndarray, "b d1 classes"]:
         """The b minimisers, and their intercepts in the last row; the same bits for a weighting, whatever the others are.
@@ -127,25 +138,30 @@ class Logistic:
             Where it is long enough, float32 tells it, to some percent: from 6e-5 on for 64 columns, rising with their root.
             scikit-learn's default stops between 3e-4 and 6e-4 on subsets of its digits.
         start
-            Where all begin; None: each at the minimiser of its share of all rows.
+            Where all begin, or each of them; None: each at the minimiser of its share of all rows.
         max_iter
             Steps, after which a model stays where it is, with a warning.
         """
         _check(weights)
         W = np.zeros((len(weights), self.classes, len(self.X)))
         missing = np.zeros((len(weights), self.classes), bool)
-        begin = None if start is None else self._inside(start)
-        X = self.X32 if tol >= SINGLE * np.sqrt(len(self.X)) else self.X
+        begin = None if start is None else [self._inside(own) for own in (start if start.ndim == 3 else start[None])]
+        single = SINGLE * np.sqrt(len(self.X))
+        X = self.X32 if tol >= single else self.X
         going, steps = [], max_iter
         for i in np.argsort(weights.sum(1), kind="stable"):  # neighbours have P in common, which stays in the cache
             total = np.bincount(self.y, weights[i], minlength=self.classes)
             missing[i] = total == 0 if total.any() else False
+            if self.rough and begin is not None:
+                self._look(float(weights[i].sum()), begin[i % len(begin)])
             if np.count_nonzero(total) > 1:
-                W[i] = self._level(float(weights[i].sum())).W if begin is None else begin
+                W[i] = self._level(float(weights[i].sum())).W if begin is None else begin[i % len(begin)]
                 going.append(int(i))
         if X is self.X32:
             going = self._advance(X, going, weights, missing, W, tol, min(max_iter, LONG))
             max_iter -= min(max_iter, LONG)
+        elif self.classes > MANY:  # most of the way
+            self._advance(self.X32, going, weights, missing, W, 8 * single, min(max_iter, LONG))
         left = len(self._advance(self.X, going, weights, missing, W, tol, max_iter))
         if left:
             warnings.warn(
@@ -187,9 +203,20 @@ class Logistic:
         w = w.astype(X.dtype)
         return _Problem(X, w, _targets(X, y, w, self.classes), two * self.ridge, missing, W, P, tol * total)
 
+    def _share(self, total: float) -> int:
+        return int(np.clip(np.rint(np.log2(total / len(self.y))), -8, 8))
+
+    def _look(self, total: float, W: ndarray) -> None:
+        """A metric for models with this sum of weights as it is where one of them begins: one block for all classes."""
+        j = self._share(total)
+        if total > 0 and j not in self.levels:
+            missing = np.bincount(self.y, minlength=self.classes) == 0
+            p, w = _softmax(W, self.X, missing), np.full(len(self.y), 2.0**j)
+            self.levels[j] = _Level(W, _metric(self.X, p, w, self.ridge, whole=False, one=True))
+
     def _level(self, total: float) -> _Level:
         """Where models with this sum of weights begin, and the metric in which they descend: those of a share of 2^j."""
-        j = int(np.clip(np.rint(np.log2(total / len(self.y))), -8, 8))
+        j = self._share(total)
         if j not in self.levels:
             w = np.full(len(self.y), 2.0**j)
             missing = np.bincount(self.y, minlength=self.classes) == 0
@@ -205,7 +232,9 @@ class Logistic:
             else:
                 W = minimum(*self._level(float(len(self.y))), 1e-4)
             P = _metric(self.X, _softmax(W, self.X, missing), w, ridge, one=self.few)
-            self.levels[j] = _Level(minimum(W, P, 1e-9) if j == 0 else W, P)
+            if j == 0:
+                W = minimum(W, P, 1e-9 if self.classes <= MANY else 1e-4)
+            self.levels[j] = _Level(W, P)
         return self.levels[j]
 
     def _inside(self, W: ndarray) -> ndarray:
@@ -492,10 +521,25 @@ class _Side:
         problems = self.problems if which is None else [self.problems[i] for i in which]
         T, ridge = (self.T, self.ridge) if which is None else (self.T[which], self.ridge[which])
         dtype = problems[0].X.dtype
+        if W.shape[1] > MANY:
+            f, G = self._in_parts(problems, W.astype(dtype, copy=False))
+        else:
+            f, G = self._at_once(problems, W.astype(dtype, copy=False))
+        R = ridge[:, None, None] * W
+        R[:, :, -1] = 0  # the intercepts are free
+        f += _dots(W, R / 2 - T)
+        R -= T
+        R += G
+        return f, R
+
+    @staticmethod
+    def _at_once(problems: list[_Problem], W: ndarray) -> tuple[ndarray, ndarray]:
+        """Sums of w log sum_k exp(z_k), and their gradients, of all rows of all problems at once."""
+        dtype = W.dtype
         ends = np.cumsum([len(problem.w) for problem in problems])
         spans = [slice(end - len(problem.w), end) for end, problem in zip(ends, problems, strict=True)]
         Z = np.empty((W.shape[1], ends[-1]), dtype)
-        for problem, V, span in zip(problems, W.astype(dtype, copy=False), spans, strict=True):
+        for problem, V, span in zip(problems, W, spans, strict=True):
             np.matmul(V, problem.X, out=Z[:, span])
             if problem.missing.any():
                 Z[problem.missing, span] = -np.inf
@@ -510,12 +554,28 @@ class _Side:
         for i, (problem, span) in enumerate(zip(problems, spans, strict=True)):
             f[i] = loss[span].sum(dtype=np.float64)
             np.matmul(Z[:, span], problem.X.T, out=G[i])
-        R = ridge[:, None, None] * W
-        R[:, :, -1] = 0  # the intercepts are free
-        f += _dots(W, R / 2 - T)
-        R -= T
-        R += G
-        return f, R
+        return f, G
+
+    @staticmethod
+    def _in_parts(problems: list[_Problem], W: ndarray) -> tuple[ndarray, ndarray]:
+        """The same, of some rows of one problem at a time: of many classes all numbers are more than caches hold."""
+        f, G = np.zeros(len(W)), np.zeros(W.shape, W.dtype)
+        step = max(16, CACHE // W.shape[1])
+        for i, (problem, V) in enumerate(zip(problems, W, strict=True)):
+            none = problem.missing.any()
+            for start in range(0, len(problem.w), step):
+                X, w = problem.X[:, start : start + step], problem.w[start : start + step]
+                Z = np.matmul(V, X)
+                if none:
+                    Z[problem.missing] = -np.inf
+                top = Z.max(0)
+                Z -= top
+                np.exp(Z, out=Z)
+                S = Z.sum(0)
+                Z *= w / S
+                f[i] += ((np.log(S) + top) * w).sum(dtype=np.float64)
+                G[i] += np.matmul(Z, X.T)
+        return f, G
 
     def lower(self, G: ndarray) -> ndarray:
         """P G (b, c, D), less what all classes have in common: it would change no probability, and intercepts could run away."""

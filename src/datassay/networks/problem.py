@@ -1,15 +1,17 @@
 """What methods that read gradients ask of a network: one for each seed, rows in its form, a loss for each row.
 
-A network is an `nn.Module`, or a function from a seed to one; without any it is a perceptron for tables and a small ResNet for
-images. Normalisation within a row (LayerNorm, GroupNorm) is used in both: with batch normalisation a row has no gradient of its own.
+A network is an `nn.Module`, or a class or function that makes one, from a seed where it asks for one; without any it is a perceptron
+for tables and a small ResNet for images. Normalisation within a row (LayerNorm, GroupNorm) is used in both: with batch normalisation a
+row has no gradient of its own.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -30,7 +32,7 @@ from datassay.networks.defaults import autoencoder, mlp, resnet
 LOWEST = math.log(1e-12)  # log-probability of what a network holds for impossible
 WHOLE = 2**31  # bytes up to which all rows are held as one tensor on the device; more are turned into floats batch by batch
 
-Model: TypeAlias = nn.Module | Callable[[int], nn.Module]
+Model: TypeAlias = nn.Module | Callable[[int], nn.Module] | Callable[[], nn.Module]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,14 +126,12 @@ class Problem:
                     if callable(reset := getattr(module, "reset_parameters", None)):
                         reset()
             else:
-                net = self.model(start)
+                net = self._called(self.model, start)
         if not isinstance(net, nn.Module):
             raise DataError(
                 f"{self.method}: the function given as model must return an nn.Module, got {type(net).__name__}."
             )
-        net = net.to(self.device)
-        self._check(net)
-        return net
+        return self._checked(net.to(self.device))
 
     def some(self) -> Tensor:
         """At most 10,000 rows, by which a network standardises its inputs."""
@@ -170,31 +170,116 @@ class Problem:
             return mlp(some, self.outputs, standardise=not self.data.standardised)
         return resnet(some, self.outputs)
 
-    def _check(self, net: nn.Module) -> None:
-        """Two rows go through: a sentence here is worth a traceback later."""
+    def _called(self, make: Callable[..., Any], seed: int) -> Any:
+        """What a function or a class makes, of the seed where it asks for one; torch's random numbers follow from the seed anyway."""
+        takes_seed = _takes_seed(make)
+        if takes_seed is None:
+            raise DataError(
+                f"{self.method}: the function given as model is called with a seed, or with nothing, and {_name(make)} asks for more: "
+                f"pass one that needs no more, lambda seed: {_name(make)}(...) say."
+            )
+        try:
+            return make(seed) if takes_seed else make()
+        except DataError:
+            raise
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:  # whatever somebody's function does
+            raise DataError(
+                f"{self.method}: the function given as model failed ({type(error).__name__}: {_first_line(error)}); it is called with a "
+                "seed, or with nothing where it takes nothing, and must return an nn.Module."
+            ) from error
+
+    def _checked(self, net: nn.Module) -> nn.Module:
+        """Two rows go through: a sentence here is worth a traceback later. Of what is more than a tensor, the logits alone."""
         came = Inputs(self.data.X, self.shape, self.device)[:2]
         net.eval()
         try:
             with torch.no_grad():
                 out = net(came)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:  # whatever somebody's forward does
             raise DataError(
                 f"{self.method}: the model can't take a batch of shape {tuple(came.shape)}, as rows of this data come "
-                f"({str(error).splitlines()[0]}): put a layer before it that brings them into its form, nn.Flatten() or nn.Unflatten say."
+                f"({_first_line(error)}): put a layer before it that brings them into its form, nn.Flatten() or nn.Unflatten say."
             ) from error
+        if not isinstance(out, Tensor) and (found := logits_in(out)) is not None:
+            net, out = Logits(net).train(net.training), found
+        if not isinstance(out, Tensor):
+            what = "give back its input" if self.itself else f"give {self._what()} for each row"
+            raise DataError(
+                f"{self.method}: the model must {what}, as a tensor, a tuple that begins with one, or an object with .logits; it gave "
+                f"{type(out).__name__}."
+            )
         if self.itself and out.shape != came.shape:
             raise DataError(
                 f"{self.method}: an autoencoder must give back the shape that it gets, {tuple(came.shape)}; it gave {tuple(out.shape)}."
             )
         if not self.itself and tuple(out.shape) != (2, self.outputs):
-            what = f"{self.outputs} logits, one a class{self.more}" if self.data.task == "classification" else "one number"
             raise DataError(
-                f"{self.method}: the model must give {what}, for each row; for two rows it gave shape {tuple(out.shape)}."
+                f"{self.method}: the model must give {self._what()}, for each row; for two rows it gave shape {tuple(out.shape)}."
             )
         if not any(p.requires_grad for p in net.parameters()):
             raise DataError(
                 f"{self.method}: nothing in the model is trained; set requires_grad_(True) where it is to learn."
             )
+        return net
+
+    def _what(self) -> str:
+        """What a network says of a row, in words."""
+        return f"{self.outputs} logits, one a class{self.more}" if self.data.task == "classification" else "one number"
+
+
+class Logits(nn.Module):
+    """A network that gives more than a tensor, or a tensor in something else: the tensor alone."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = logits_in(self.net(x))
+        assert found is not None  # it was looked at before
+        return found
+
+
+def logits_in(out: Any) -> Tensor | None:
+    """The tensor that is meant: by the name logits, or the first entry; None if there is none.
+
+    >>> logits_in((torch.zeros(2), None)), logits_in({"logits": torch.ones(1)}), logits_in("logits")
+    (tensor([0., 0.]), tensor([1.]), None)
+    """
+    found = out.get("logits") if isinstance(out, Mapping) else getattr(out, "logits", None)
+    if found is None and isinstance(out, (tuple, list)) and out:
+        found = out[0]
+    return found if isinstance(found, Tensor) else None
+
+
+def _takes_seed(make: Callable[..., Any]) -> bool | None:
+    """Whether it is called with a seed, or with nothing; None: it needs more than that."""
+    try:
+        asks = inspect.signature(make).parameters.values()
+    except (TypeError, ValueError):  # what is not written in Python
+        return True
+    places = [p for p in asks if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p for p in asks if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if len(needed) > 1 or any(p.kind is p.KEYWORD_ONLY for p in needed):
+        return None
+    if needed:
+        return True
+    if isinstance(make, type):  # an option of a network is no seed because it comes first
+        return bool(places) and places[0].name == "seed"
+    return bool(places) or any(p.kind is p.VAR_POSITIONAL for p in asks)
+
+
+def _name(thing: Any) -> str:
+    """Of a class or function, else of its class."""
+    return getattr(thing, "__name__", type(thing).__name__)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no more is said"])[0]
 
 
 def problem(
@@ -216,7 +301,7 @@ def problem(
     """
     if model is not None and not isinstance(model, nn.Module) and (not callable(model) or hasattr(model, "fit")):
         raise DataError(
-            f"{method} reads gradients: model must be a torch nn.Module or a function from a seed to one, got {type(model).__name__}."
+            f"{method} reads gradients: model must be a torch nn.Module or a function from a seed to one, got {_name(model)}."
         )
     if validation and data.X_val is None:
         raise DataError(

@@ -16,6 +16,8 @@ from datassay.data.dataset import Dataset
 from datassay.engines import designs, linear
 
 CHOICE = 1e-5  # tolerance of the models by which the penalty is chosen
+ROUGHLY = 1e-3  # the same where there are many classes
+SAID = 2**21  # numbers that are said of the rows by which C is chosen of these
 START, FARTHEST = -3, 6  # of C, in halves of a power of ten
 SAMPLE = 1000  # rows by which C is chosen
 KNOWN = 64  # data sets whose choice is remembered
@@ -47,7 +49,8 @@ def _chosen(data: Dataset) -> tuple[float, bool]:
 
     From `START` on C goes to its neighbours as long as the mean log-likelihood of the labels of three folds of at most `SAMPLE` rows
     rises; then down again, by a power of ten at most, to the strongest penalty that is within a standard error of the best. It
-    matters: weak penalties fit single wrong labels, and what one row changes drowns in that. The folds follow from the ids.
+    matters: weak penalties fit single wrong labels, and what one row changes drowns in that. The folds follow from the ids. Of
+    many classes there are more rows, since each needs some, one fold alone, and C goes by powers of ten.
     """
     return _choice(_Content(data.hash, data.standardised, weakref.ref(data)))
 
@@ -70,38 +73,46 @@ def _choice(content: _Content) -> tuple[float, bool]:
 
 def _choose(data: Dataset) -> tuple[float, bool]:
     best: tuple[ndarray, float, bool] | None = None
-    rows = np.argsort(designs.places(data.ids.tolist()))[:SAMPLE]
+    classes, rough = len(data.classes), len(data.classes) > linear.MANY
+    rows = np.argsort(designs.places(data.ids.tolist()))[: max(SAMPLE, SAID // classes) if rough else SAMPLE]
     y, fold = data.codes[rows], np.arange(len(rows)) % 3
-    inside = (fold != np.arange(3)[:, None]).astype(np.uint8)
+    if rough:  # one fold is enough, and its models take long
+        judged = np.flatnonzero(fold == 0)
+        fold, y_judged = fold[judged], y[judged]
+    else:
+        judged, y_judged = np.arange(len(y)), y
+    inside = (np.arange(len(rows)) % 3 != np.arange(1 if rough else 3)[:, None]).astype(np.uint8)
     for together in (False, True)[: 1 if data.standardised else 2]:
         X = scaled(data, together=together)[0][rows]
-        models = linear.Logistic(X, y, len(data.classes), few=True)
-        nothing = np.zeros((X.shape[1] + 1, len(data.classes)))  # a start that has not seen the rows of the fold
+        models = linear.Logistic(X, y, classes, few=True, rough=rough)
         found: dict[int, ndarray] = {}
+        start = np.zeros((len(inside), X.shape[1] + 1, classes))  # it has not seen the rows of the fold
 
         def likelihood(
             at: int,
             X: ndarray = X,
             models: linear.Logistic = models,
-            start: ndarray = nothing,
+            start: ndarray = start,
             found: dict[int, ndarray] = found,
         ) -> float:
             if at not in found:
-                W = models.penalised(10.0 ** (at / 2))(inside, tol=CHOICE, start=start)
-                said = linear.log_probabilities(X, W)[fold, np.arange(len(y)), y]
+                W = models.penalised(10.0 ** (at / 2))(inside, tol=ROUGHLY if rough else CHOICE, start=start)
+                if rough:
+                    start[:] = np.where(np.isfinite(W), W, 0.0)
+                said = linear.log_probabilities(X[judged], W)[fold, np.arange(len(judged)), y_judged]
                 found[at] = np.maximum(said, UNLIKELY)
             return float(found[at].mean())
 
-        top = START
-        for step in (1, -1):
+        top, apart = START, 2 if rough else 1
+        for step in (apart, -apart):
             while abs(top + step) <= FARTHEST and likelihood(top + step) > likelihood(top):
                 top += step
-        at, enough = top, likelihood(top) - found[top].std() / np.sqrt(len(y))
-        while at > max(-FARTHEST, top - 2) and likelihood(at - 1) >= enough:
-            at -= 1
+        at, enough = top, likelihood(top) - found[top].std() / np.sqrt(len(judged))
+        while at - apart >= max(-FARTHEST, top - 2) and likelihood(at - apart) >= enough:
+            at -= apart
         if best is not None:  # one scale for all columns has to be better, and not by chance
             gain = found[top] - best[0]
-        if best is None or gain.mean() > gain.std() / np.sqrt(len(y)):
+        if best is None or gain.mean() > gain.std() / np.sqrt(len(judged)):
             best = found[top], 10.0 ** (at / 2), together
     assert best is not None
     return best[1:]

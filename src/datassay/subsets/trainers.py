@@ -10,22 +10,27 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy import ndarray
 from sklearn import __version__ as sklearn_version
 from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset
+from datassay.data.encoding import plain
 from datassay.engines import linear
 from datassay.engines.submodels import Said, Trainer
 from datassay.subsets.default_model import _chosen, _dense, scaled
 from datassay.subsets.identity import _named
 from datassay.subsets.utilities import LOWEST
+
+NAMED = 5  # classes and ids of a subset that are told
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,9 @@ def trainable(
             RidgeTrainer(X, data.codes, Q, alpha),
             f"ridge regression, alpha={alpha:.6g}, {'columns of a frame' if data.standardised else 'scaled columns'}",
         )
-    if isinstance(model, type):
+    if isinstance(model, type) and not _makes_network(model):
         raise DataError(f"{method}: model must be an instance, {model.__name__}() say, not the class.")
-    if hasattr(model, "fit") and hasattr(model, "predict"):
+    if hasattr(model, "fit") and hasattr(model, "predict") and not isinstance(model, type):
         if training is not None:
             raise DataError(f"{method}: training says how a network is trained, and the model is a {type(model).__name__}.")
         if not hasattr(model, "get_params"):
@@ -87,7 +92,7 @@ def trainable(
         y, classes = data.y, tuple(data.classes)
         if y.dtype == object and not all(isinstance(label, str) for label in classes):  # scikit-learn can't sort them
             y, classes = data.codes, tuple(range(len(classes)))
-        return Trainable(EstimatorTrainer(model, data.X, y, data.X_val, classes), text)
+        return Trainable(EstimatorTrainer(model, _tables(data, model), y, classes, data.ids), text)
     if not callable(model):
         raise DataError(
             f"{method}: model must be a scikit-learn estimator, a torch nn.Module, or a function from a seed to one, "
@@ -97,6 +102,38 @@ def trainable(
 
     trainer, text = network(data, model, method, training=training, device=device)
     return Trainable(trainer, text)
+
+
+def _makes_network(model: type) -> bool:
+    return any(base.__module__.startswith("torch.nn.") for base in model.__mro__)
+
+
+class Rows(NamedTuple):
+    """The training rows and the validation rows in one form."""
+
+    X: Any
+    Q: Any  #: or None
+
+    def take(self, rows: ndarray) -> Any:
+        """Training rows by position."""
+        return self.X.iloc[rows] if hasattr(self.X, "iloc") else self.X[rows]
+
+
+def _tables(data: Dataset, model: Any) -> tuple[Rows, ...]:
+    """The forms in which an estimator may take the rows, the likely one first: numbers, and the frame from which they were made."""
+    numbers = Rows(data.X, data.X_val)
+    whole = isinstance(data.shown, pd.DataFrame) and [str(c) for c in data.shown.columns] == list(data.encoding)
+    if not whole or not len(data.encoding):  # there is none, or other numbers are valued than its own
+        return (numbers,)
+    frame = Rows(data.shown, data.shown_val)
+    return (frame, numbers) if _names_columns(model) else (numbers, frame)
+
+
+def _names_columns(model: Any) -> bool:
+    """Whether a part of it chooses columns by their names, or by what is in them."""
+    parts = [model, *model.get_params(deep=True).values()]
+    chosen = [columns for part in parts if isinstance(part, ColumnTransformer) for *_, columns in part.transformers]
+    return any(callable(c) or isinstance(c, str) or (np.ndim(c) == 1 and any(isinstance(x, str) for x in c)) for c in chosen)
 
 
 def _logistic_C(model: Any) -> float | None:
@@ -161,13 +198,17 @@ def _split(each: list[ndarray | None], b: int) -> list[Said]:
 
 @dataclass(frozen=True)
 class EstimatorTrainer:
-    """A scikit-learn estimator, cloned and fitted for each subset."""
+    """A scikit-learn estimator, cloned and fitted for each subset.
+
+    It is given its rows and labels as they are; where it can't be fitted on that, codes 0 to k - 1 of the subset's classes, and the
+    frame. What it says is an error of its own then, with the subset that caused it.
+    """
 
     model: Any
-    X: Any
+    tables: tuple[Rows, ...]  #: the form that is tried first, and the others
     y: ndarray
-    Q: Any
     classes: tuple[Any, ...]
+    ids: ndarray
     block: int = 1
 
     @property
@@ -175,65 +216,100 @@ class EstimatorTrainer:
         return any(k.split("__")[-1] == "random_state" and v is None for k, v in self.model.get_params(deep=True).items())
 
     def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
-        asked = [Z for Z, wanted in ((self.Q, val), (self.X, rows)) if wanted]
         said = []
         for c, seed in zip(counts, seeds, strict=True):
-            found = iter(self._ask(np.repeat(np.arange(len(c)), c), seed, asked))
+            found = iter(self._ask(np.repeat(np.arange(len(c)), c), seed, val=val, rows=rows))
             said.append(Said(next(found) if val else None, next(found) if rows else None))
         return said
 
-    def _ask(self, rows: ndarray, seed: int, asked: list[Any]) -> list[ndarray]:
+    def _ask(self, inside: ndarray, seed: int, *, val: bool, rows: bool) -> list[ndarray]:
         """What the model says of each matrix, trained on these rows."""
-        labels = self.y[rows]
+        sizes = [Z.shape[0] for Z, wanted in ((self.tables[0].Q, val), (self.tables[0].X, rows)) if wanted]
         if not self.classes:
-            if len(rows) == 0:
-                return [np.full((Z.shape[0], 1), self.y.astype(float).mean()) for Z in asked]
-            model = self._fitted(rows, labels, seed)
-            return [self._says(model.predict, Z, len(rows)).astype(np.float64).reshape(-1, 1) for Z in asked]
+            if len(inside) == 0:
+                return [np.full((size, 1), self.y.astype(float).mean()) for size in sizes]
+            model, table, _ = self._fitted(inside, [self.y[inside]], seed)
+            said = [self._says(model.predict, Z, inside) for Z, wanted in ((table.Q, val), (table.X, rows)) if wanted]
+            return [answer.astype(np.float64).reshape(-1, 1) for answer in said]
         code = {label: i for i, label in enumerate(self.classes)}
-        present = sorted({code[label] for label in labels.tolist()})
+        labels = self.y[inside]
+        of = np.array([code[label] for label in labels.tolist()], np.int64)
+        present = np.unique(of)
         if len(present) < 2:  # no estimator can do anything with that
-            p = np.full(len(self.classes), 1 / len(self.classes) if not present else 0.0)
+            p = np.full(len(self.classes), 1 / len(self.classes) if not len(present) else 0.0)
             p[present] = 1.0
-            return [np.tile(_log(p), (Z.shape[0], 1)) for Z in asked]
-        model = self._fitted(rows, labels, seed)
-        columns = [code[label] for label in model.classes_.tolist()]
-        answers = []
-        for Z in asked:
+            return [np.tile(_log(p), (size, 1)) for size in sizes]
+        model, table, by_number = self._fitted(inside, [labels, np.searchsorted(present, of)], seed)
+        code = {i: int(c) for i, c in enumerate(present)} if by_number else code
+        code = {str(label): c for label, c in code.items()} | code  # some models say all labels as text
+
+        def codes(said: Any) -> list[int]:
+            return [code[label] for label in np.asarray(said).ravel().tolist()]
+
+        columns, answers = codes(model.classes_) if hasattr(model, "classes_") else present.tolist(), []
+        for Z, wanted in ((table.Q, val), (table.X, rows)):
+            if not wanted:
+                continue
             p = np.zeros((Z.shape[0], len(self.classes)))
             if hasattr(model, "predict_proba"):
-                p[:, columns] = self._says(model.predict_proba, Z, len(rows))
+                p[:, columns] = self._says(model.predict_proba, Z, inside)
             else:
-                p[np.arange(len(p)), [code[label] for label in self._says(model.predict, Z, len(rows)).tolist()]] = 1
+                p[np.arange(len(p)), codes(self._says(model.predict, Z, inside))] = 1
             answers.append(_log(p))
         return answers
 
-    def _says(self, ask: Callable[[Any], Any], Z: Any, rows: int) -> ndarray:
+    def _says(self, ask: Callable[[Any], Any], Z: Any, inside: ndarray) -> ndarray:
         name = type(self.model).__name__
         try:
             answer = np.asarray(ask(Z))
-        except ValueError as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever somebody's model does
             raise DataError(
-                f"{name} could not say anything after a subset of {rows} rows ({str(error).splitlines()[0]}): pass a model that can, "
+                f"{name} could not say anything after a subset of {self._subset(inside, error)}: pass a model that can, "
                 "or draw larger subsets."
             ) from error
         if answer.dtype.kind == "f" and not np.isfinite(answer).all():
-            raise DataError(f"{name} said NaN or infinity after a subset of {rows} rows: pass a model that does not.")
+            raise DataError(f"{name} said NaN or infinity after a subset of {len(inside)} rows: pass a model that does not.")
         return answer
 
-    def _fitted(self, rows: ndarray, labels: ndarray, seed: int) -> Any:
-        model = clone(self.model)
-        free = {k: seed for k, v in model.get_params(deep=True).items() if k.split("__")[-1] == "random_state" and v is None}
-        model.set_params(**free)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            try:
-                return model.fit(self.X[rows], labels)
-            except ValueError as error:
-                raise DataError(
-                    f"{type(model).__name__} could not be fitted on a subset of {len(rows)} rows ({str(error).splitlines()[0]}): "
-                    "pass a model that can, or draw larger subsets."
-                ) from error
+    def _fitted(self, inside: ndarray, forms: list[ndarray], seed: int) -> tuple[Any, Rows, bool]:
+        """The model, trained; the form of the rows that it took; and whether it took numbers in place of labels."""
+        first: Exception | None = None
+        for table in self.tables:
+            for place, labels in enumerate(forms):
+                model = clone(self.model)
+                free = {
+                    k: seed
+                    for k, v in model.get_params(deep=True).items()
+                    if k.split("__")[-1] == "random_state" and v is None
+                }
+                model.set_params(**free)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                    try:
+                        return model.fit(table.take(inside), labels), table, place > 0
+                    except MemoryError:
+                        raise
+                    except Exception as error:  # whatever somebody's model does
+                        first = first or error
+        assert first is not None
+        raise DataError(
+            f"{type(self.model).__name__} could not be fitted on a subset of {self._subset(inside, first)}: pass a model "
+            "that can, or draw larger subsets."
+        ) from first
+
+    def _subset(self, inside: ndarray, error: Exception) -> str:
+        """Which rows these are, in a few words, and the model's own exception."""
+        some = ", ".join(repr(plain(i)) for i in self.ids[inside[:NAMED]]) + (", ..." if len(inside) > NAMED else "")
+        told = f"ids {some}; {type(error).__name__}: {(str(error).strip().splitlines() or ['no more is said'])[0]}"
+        if self.classes:
+            count: dict[Any, int] = {}
+            for label in self.y[inside].tolist():
+                count[label] = count.get(label, 0) + 1
+            each = [f"{plain(c)!r} {count[c]}" for c in self.classes if c in count]
+            told = f"{', '.join(each[:NAMED])}{', ...' if len(each) > NAMED else ''}; {told}"
+        return f"{len(inside)} rows ({told})"
 
 
 def _log(p: ndarray) -> ndarray:
