@@ -962,3 +962,27 @@ def test_the_text_behind_numbers_is_shown(tmp_path):
         data.showing(said[:3])
     with pytest.raises(DataError, match="no validation rows"):
         data.without_validation().showing(said, said[:4])
+
+
+def test_wrong_labels_are_found_beside_odd_columns_and_cells():
+    rng = np.random.default_rng(0)
+    F = rng.normal(size=(400, 4))
+    true = (F[:, 0] + F[:, 1] > 0).astype(int)
+    order = np.argsort(true, kind="stable")  # a file sorted by class
+    F, true = F[order], true[order]
+    bad = rng.random(400) < 0.05
+    frame, y = pd.DataFrame(F, columns=list("abcd")), np.where(bad, 1 - true, true)
+
+    def flagged(data):
+        values = da.value(data, "cg-score")
+        return values.flagged.sum(), (values.flagged & bad).sum()
+
+    plain, found = flagged(da.Dataset(frame, y))
+    assert found >= 0.8 * bad.sum()
+    for odd in (1e12, -999999):
+        cell = frame.copy()
+        cell.loc[5, "a"] = odd
+        assert flagged(da.Dataset(cell, y)) == pytest.approx((plain, found), abs=8)
+    assert flagged(da.Dataset(frame.assign(**{"Unnamed: 0": range(400)}), y)) == (plain, found)
+    none = frame[["c"]].assign(t=np.where(true == 1, rng.choice(["p", "q"], 400), None))
+    assert flagged(da.Dataset(none, y, missing="mean")) == pytest.approx((bad.sum(), bad.sum()), abs=2)
