@@ -594,7 +594,8 @@ def _labels(y: Any, name: str) -> np.ndarray:
         y = y[:, 0]
     y = plain_labels(y, name)
     if y.ndim != 1:
-        raise DataError(f"{name} must have one entry a row, (n,); it came with shape {y.shape}.")
+        more = "; several labels a row are not supported: argmax of one-hot labels gives one" if name != "ids" else ""
+        raise DataError(f"{name} must have one entry a row, (n,); it came with shape {y.shape}{more}.")
     return y
 
 
@@ -651,7 +652,9 @@ def _number(labels: np.ndarray) -> tuple[np.ndarray, list[Hashable]]:
     try:
         codes, distinct = pd.factorize(labels)
     except TypeError as error:
-        raise DataError(f"labels must be hashable: {error}.") from None
+        raise DataError(
+            f"labels must be hashable: {error}; several labels a row are not supported: give one, or a data set for each."
+        ) from None
     classes = list(distinct.tolist() if isinstance(distinct, np.ndarray) else distinct)
     try:
         order = sorted(range(len(classes)), key=lambda c: classes[c])
