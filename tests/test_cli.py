@@ -172,3 +172,19 @@ def test_the_readme_s_three_lines_print_what_it_says(tmp_path, monkeypatch, caps
 def test_torch_is_not_imported_for_small_work(iris):
     code = f"import sys, datassay as da; da.value(da.read({str(iris)!r}, label='species', id='plant')); assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_a_messy_file_is_valued_in_one_run(tmp_path):
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=120)
+    frame = pd.DataFrame({"size": size, "fur": np.where(size > 0, "long", ""), "kind": np.where(size > 0, "dog", "cat")})
+    frame.loc[5, "size"], frame.loc[7, "kind"], frame.loc[9, "kind"] = -999999, "dgo", ""
+    frame.to_csv(tmp_path / "t.csv.gz")
+    done = run("value", tmp_path / "t.csv.gz", "--label", "kind", "--missing", "drop", "--drop", "fur", "-m", "cg-score",
+               "-o", tmp_path / "v.parquet")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "Note: column 'size' has -999999 in row 5 (1 such cells), far beyond all others" in said
+    assert "Note: row 9 (id 9) has no label: left out." in said
+    assert "Note: 1 label is of no other row, 'dgo' in row 7 (id 7): suspects by that alone, and left out" in said
+    assert len(Values.load(tmp_path / "v.parquet")) == 118

@@ -152,7 +152,8 @@ def test_missing_cells_of_frames():
         (lambda: da.Dataset([[1, 2], [3]] * 3, Y), "not all of one length"),
         (lambda: da.Dataset([["1", "x"]] * 6, Y), "row 0, column 1 has 'x'"),
         (lambda: da.Dataset(X.astype(complex), Y), "real numbers"),
-        (lambda: da.Dataset(X, [["a"], ["b"]] * 3), "hashable"),
+        (lambda: da.Dataset(X, [["a"], ["b"]] * 3), "hashable.*several labels a row are not supported"),
+        (lambda: da.Dataset(X, np.eye(6)), r"it came with shape \(6, 6\); several labels a row are not supported"),
         (lambda: da.Dataset(X, Y, X), "go together"),
         (lambda: da.Dataset(X, Y, X[:2], ["a"]), "X_val has 2 rows but y_val has 1"),
         (lambda: da.Dataset(X, Y, X[:2, :1], ["a", "b"]), "they must agree"),
@@ -962,3 +963,27 @@ def test_the_text_behind_numbers_is_shown(tmp_path):
         data.showing(said[:3])
     with pytest.raises(DataError, match="no validation rows"):
         data.without_validation().showing(said, said[:4])
+
+
+def test_wrong_labels_are_found_beside_odd_columns_and_cells():
+    rng = np.random.default_rng(0)
+    F = rng.normal(size=(400, 4))
+    true = (F[:, 0] + F[:, 1] > 0).astype(int)
+    order = np.argsort(true, kind="stable")  # a file sorted by class
+    F, true = F[order], true[order]
+    bad = rng.random(400) < 0.05
+    frame, y = pd.DataFrame(F, columns=list("abcd")), np.where(bad, 1 - true, true)
+
+    def flagged(data):
+        values = da.value(data, "cg-score")
+        return values.flagged.sum(), (values.flagged & bad).sum()
+
+    plain, found = flagged(da.Dataset(frame, y))
+    assert found >= 0.8 * bad.sum()
+    for odd in (1e12, -999999):
+        cell = frame.copy()
+        cell.loc[5, "a"] = odd
+        assert flagged(da.Dataset(cell, y)) == pytest.approx((plain, found), abs=8)
+    assert flagged(da.Dataset(frame.assign(**{"Unnamed: 0": range(400)}), y)) == (plain, found)
+    none = frame[["c"]].assign(t=np.where(true == 1, rng.choice(["p", "q"], 400), None))
+    assert flagged(da.Dataset(none, y, missing="mean")) == pytest.approx((bad.sum(), bad.sum()), abs=2)

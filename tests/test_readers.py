@@ -994,3 +994,25 @@ def test_feather_stata_and_what_is_read_elsewhere(tmp_path):
     ]:
         with pytest.raises(DataError, match=says):
             da.read(write(tmp_path, text, name), label="kind")
+
+
+def test_counters_in_large_tables_are_left_out(tmp_path, monkeypatch):
+    frame = numeric().drop(columns="name").assign(row=np.arange(90), reverse=np.arange(90)[::-1])
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=20)
+    small = da.read(tmp_path / "t.parquet", label="kind", missing="mean")
+    monkeypatch.setattr("datassay.data.out_of_core.LARGE", 0)
+    large = da.read(tmp_path / "t.parquet", label="kind", val=tmp_path / "t.parquet", missing="mean")
+    assert large.columns == small.columns == [c for c in frame if c not in ("row", "kind")]
+    assert (
+        large.notes[0]
+        == small.notes[0]
+        == "column 'row' counts the rows (0, 1, ... 89): left out; to value it, turn it into decimals"
+    )
+
+
+def test_parts_without_a_suffix_are_read(tmp_path):
+    for i in range(2):
+        pd.DataFrame({"a": [1.0 * i, 2], "y": [0, 1]}).to_parquet(tmp_path / "t.parquet")
+        (tmp_path / "t").mkdir(exist_ok=True)
+        (tmp_path / "t.parquet").rename(tmp_path / "t" / f"00000{i}_0")
+    assert da.read(tmp_path / "t", label="y").shown["a"].tolist() == [0, 2, 1, 2]

@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from datassay.checks import DataError
 from datassay.data.encoding import Encoder, Missing, plain
 from datassay.data.kinds import plain_frame, plain_labels
-from datassay.data.out_of_core import Table, blocks, taken
+from datassay.data.out_of_core import Table, blocks, counts_rows, taken
 
 Task = Literal["classification", "regression"]
 
@@ -139,6 +139,7 @@ class Dataset:
         if shown_val is not None and shown_val.shape[0] == 0:
             raise DataError("X_val has no rows: leave the validation rows out, or give some.")
         shown, noticed = _without_counters(shown)
+        noticed += X.notes if isinstance(X, Table) else ()
         left: list[str] = []
         all_names, stays = names, np.ones(n, bool)
         if missing == "drop":
@@ -498,12 +499,15 @@ def _without_counters(frame: Any) -> tuple[Any, list[str]]:
         if not (nameless or counts) or (column := frame[c]).hasnans:
             continue
         if counts and (np.diff(column.to_numpy(np.int64)) == 1).all():
-            counters[c] = f"counts the rows ({first}, {first + 1}, ... {first + n - 1})"
+            counters[c] = counts_rows(str(c), int(first), n)
         elif nameless and column.is_unique:
-            counters[c] = "has no name and another whole number in each row, as an index that was written along"
+            counters[c] = (
+                f"column {str(c)!r} has no name and another whole number in each row, as an index that was written along: left "
+                "out; to value it, turn it into decimals"
+            )
     if len(counters) == frame.shape[1]:
         return frame, []
-    notes = [f"column {str(c)!r} {what}: left out; to value it, turn it into decimals" for c, what in counters.items()]
+    notes = list(counters.values())
     return (frame.drop(columns=list(counters)) if counters else frame), notes
 
 
@@ -590,7 +594,8 @@ def _labels(y: Any, name: str) -> np.ndarray:
         y = y[:, 0]
     y = plain_labels(y, name)
     if y.ndim != 1:
-        raise DataError(f"{name} must have one entry a row, (n,); it came with shape {y.shape}.")
+        more = "; several labels a row are not supported: argmax of one-hot labels gives one" if name != "ids" else ""
+        raise DataError(f"{name} must have one entry a row, (n,); it came with shape {y.shape}{more}.")
     return y
 
 
@@ -647,7 +652,9 @@ def _number(labels: np.ndarray) -> tuple[np.ndarray, list[Hashable]]:
     try:
         codes, distinct = pd.factorize(labels)
     except TypeError as error:
-        raise DataError(f"labels must be hashable: {error}.") from None
+        raise DataError(
+            f"labels must be hashable: {error}; several labels a row are not supported: give one, or a data set for each."
+        ) from None
     classes = list(distinct.tolist() if isinstance(distinct, np.ndarray) else distinct)
     try:
         order = sorted(range(len(classes)), key=lambda c: classes[c])

@@ -29,6 +29,15 @@ class Table:
 
     values: np.ndarray  #: (n, d), NaN where a cell is missing
     columns: list[str]
+    notes: tuple[str, ...] = ()  #: on columns that were left out
+
+
+def counts_rows(column: str, first: int, n: int) -> str:
+    """The sentence on a column that numbers the rows."""
+    return (
+        f"column {column!r} counts the rows ({first}, {first + 1}, ... {first + n - 1}): left out; to value it, turn it into "
+        "decimals"
+    )
 
 
 def is_large(shape: tuple[int, ...]) -> bool:

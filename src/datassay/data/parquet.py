@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +19,7 @@ from pyarrow import dataset, feather
 from pyarrow.fs import LocalFileSystem
 
 from datassay.checks import DataError
-from datassay.data.out_of_core import SMALL, Table, is_large, room
+from datassay.data.out_of_core import SMALL, Table, counts_rows, is_large, room
 
 SUFFIXES = (".parquet", ".pq")
 _ENTRIES = 2**22  # of the rows read at a time: 32 MB in float64
@@ -113,9 +114,21 @@ class _Folder:
 
 
 def parts_in(folder: Path) -> list[Path]:
-    """The Parquet files in a folder and below, in the order of their paths; what begins with _ or . is none."""
+    """The Parquet files in a folder and below, in the order of their paths; what begins with _ or . is none.
+
+    Where none is called so, as Hive has it (000000_0), files without a suffix count by how they begin.
+    """
     inside = [f.relative_to(folder).parts for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file()]
+    if not inside:
+        inside = [f.relative_to(folder).parts for f in folder.rglob("*") if not f.suffix and _begins(f)]
     return [folder.joinpath(*parts) for parts in sorted(inside) if not any(p.startswith((".", "_")) for p in parts)]
+
+
+def _begins(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
 
 
 def read_all(path: Path, but: Sequence[str] = ()) -> pd.DataFrame:
@@ -174,8 +187,33 @@ def read_numbers(path: Path, leave: Sequence[str | None], like: Any = None) -> T
             return _table(file, like.columns, [kinds[c] for c in like.columns])
         types = [kinds[c] for c in columns]
         if like is None and is_large((n, len(columns))) and all(map(_is_number, types)):
-            return _table(file, columns, types)
+            notes = _counters(file, columns, types) if len(columns) > 1 else {}
+            if notes and len(notes) < len(columns):
+                columns = [c for c in columns if c not in notes]
+                types = [kinds[c] for c in columns]
+            return replace(_table(file, columns, types), notes=tuple(notes.values()))
         return None
+
+
+def _counters(file: _File | _Folder, columns: Sequence[str], types: Sequence[pa.DataType]) -> dict[str, str]:
+    """The columns that count the rows from 0 or 1, and a sentence for each, as `Dataset` has it for frames."""
+    found = {}
+    for c in (c for c, kind in zip(columns, types, strict=True) if pa.types.is_integer(kind)):
+        first, n = None, 0
+        for _, batch in _batches(file, [c], _ENTRIES // 8):
+            if batch.num_rows == 0:
+                continue
+            cells = batch.column(0)
+            first = cells[0].as_py() if first is None else first
+            if first not in (0, 1) or cells.null_count or cells[-1].as_py() != first + n + batch.num_rows - 1:
+                break
+            if (np.diff(_plain(cells).astype(np.int64)) != 1).any():
+                break
+            n += batch.num_rows
+        else:
+            if n >= 50 and first is not None:
+                found[c] = counts_rows(c, first, n)
+    return found
 
 
 def _opened(path: Path) -> _File | _Folder:
