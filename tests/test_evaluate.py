@@ -120,7 +120,7 @@ def test_labels_of_people():
             "gaussian",
             0.1,
             {},
-            "kind must be one of uniform, pair-flip, near, confused, human, features, mixed, got 'gaussian'",
+            "kind must be one of uniform, pair-flip, balanced, near, confused, human, features, mixed, got 'gaussian'",
         ),
         ("uniform", 0, {}, "rate must be between 0 and 1, got 0"),
         ("uniform", 1.0, {}, "rate must be between"),

@@ -629,7 +629,7 @@ BAD = [
     ({"probabilities": np.ones((30, 3))}, ["confident-learning"], r"sum to 1; those of row 0 are \[1.0, 1.0, 1.0\]"),
     ({"probabilities": np.tile([np.nan, 0.5, 0.5], (30, 1))}, ["confident-learning"], r"those of row 0 are \[nan"),
     ({"probabilities": np.tile([-0.5, 1, 0.5], (30, 1))}, ["confident-learning"], r"those of row 0 are \[-0.5"),
-    ({"probabilities": "high"}, ["confident-learning"], "probabilities must be numbers, got str"),
+    ({"probabilities": "high"}, ["confident-learning"], "there is no file 'high' of probabilities"),
     ({"probabilities": np.eye(3), "model": GaussianNB()}, ["confident-learning"], "leave one of them out"),
     ({"n_models": 19}, METHODS[2:], "n_models must be a whole number from 20 on, got 19"),
     ({"utility": "f1"}, METHODS[2:], "utility must be None or 'accuracy' or 'probability' or 'margin'"),

@@ -72,13 +72,13 @@ def losses(out, y):
 
 def trained(data, make, recipe, r, seed=0):
     """The network of run r, for those who look at it after the training."""
-    X, y = torch.from_numpy(data.X.astype(np.float32)), torch.tensor(data.codes)
+    X, y = torch.tensor(data.X.astype(np.float32)), torch.tensor(data.codes)
     return Run(make(spawned(seed, r)), losses, X, y, recipe, seed=spawned(seed, r)).through().eval(), X, y
 
 
 def by_hand(data, make, recipe, r, y, seed=0):
     """Logits (epochs, n, outputs) of each row when its batch comes, in a loop of torch's own optimiser."""
-    X, n = torch.from_numpy(data.X.astype(np.float32)), len(data)
+    X, n = torch.tensor(data.X.astype(np.float32)), len(data)
     net = make(spawned(seed, r))
     sgd = torch.optim.SGD(net.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
     said = []
@@ -422,7 +422,7 @@ def test_killed_and_gone_on(planted, tmp_path, monkeypatch):
 
 def test_a_run_tells_of_its_epochs(tmp_path):
     data, told = rows(), []
-    X, y = torch.from_numpy(data.X.astype(np.float32)), torch.tensor(data.codes)
+    X, y = torch.tensor(data.X.astype(np.float32)), torch.tensor(data.codes)
     for _ in range(2):
         Run(plain()(0), losses, X, y, SHORT, checkpoint=tmp_path / "run.pt").through(told.append)
     assert told == [0, 1, 1, 1, 3]

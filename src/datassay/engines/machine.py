@@ -9,6 +9,8 @@ import socket
 import tempfile
 import threading
 import time
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -22,6 +24,8 @@ import psutil
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_info, threadpool_limits
+
+from datassay.checks import DataError
 
 
 def available_memory() -> int:
@@ -60,16 +64,25 @@ def blas_threads() -> int:
     return max([pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"], default=1)
 
 
-def spread(n_jobs: int | None, tasks: Iterable[Any]) -> Iterator[Any]:
+def spread(n_jobs: int | None, tasks: Iterable[Any], name: Callable[[int], str] | None = None) -> Iterator[Any]:
     """joblib's delayed tasks, results in their order; the tasks are made as workers become free.
 
     With ``n_jobs`` None and no `joblib.parallel_config` around: a thread for each that BLAS has. BLAS itself has one thread
     meanwhile, here and, by `one_thread` in the task, in other processes: so a task's bits don't depend on where it runs.
+
+    ``name`` says in words what the task of a number, from 0 on, is about, where a cluster gives it up.
+
+    Raises
+    ------
+    DataError
+        Dask has given a task up.
     """
     jobs = workers(n_jobs)
     with one_thread():
         if n_jobs is None and effective_n_jobs(None) == 1:  # its own default is -1
             yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)
+        elif type(get_active_backend()[0]).__name__ == "DaskDistributedBackend":
+            yield from _by_client(get_active_backend()[0].client, tasks, 2 * jobs, name or (lambda k: f"task {k + 1}"))
         elif get_active_backend()[0].supports_return_generator:
             with by_default(n_jobs):
                 found = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
@@ -80,6 +93,40 @@ def spread(n_jobs: int | None, tasks: Iterable[Any]) -> Iterator[Any]:
             )  # Ray's backend hands out lists alone: a few tasks a worker at a time, so that memory has a bound
             while group := list(islice(rest, 4 * jobs)):
                 yield from Parallel(n_jobs=n_jobs)(group)
+
+
+def _by_client(client: Any, tasks: Iterable[Any], ahead: int, name: Callable[[int], str]) -> Iterator[Any]:
+    """Results in their order, so many tasks ahead. joblib's own way waits for ever when the scheduler gives a task up: its futures
+    end with an error, of which the caller is not told."""
+    from concurrent.futures import CancelledError
+
+    from distributed import KilledWorker
+
+    rest, waiting, number = iter(tasks), deque[Any](), 0
+
+    def more() -> None:
+        for work, arguments, options in islice(rest, ahead - len(waiting)):
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Sending large graph")
+                waiting.append(client.submit(work, *arguments, pure=False, **options))
+
+    more()
+    try:
+        while waiting:
+            try:
+                result = waiting[0].result()
+            except (KilledWorker, CancelledError) as error:
+                why = "each worker that had it ended" if isinstance(error, KilledWorker) else "the scheduler has lost it"
+                raise DataError(
+                    f"Dask gave up {name(number)}: {why}. Look at the workers' memory first (dask's dashboard, or their logs): give "
+                    "them more, or start fewer on a machine; what was done before is kept in a store."
+                ) from error
+            waiting.popleft()
+            number += 1
+            more()
+            yield result
+    finally:
+        client.cancel(list(waiting))
 
 
 def task(work: Callable[..., Any], *arguments: Any) -> Any:

@@ -458,6 +458,13 @@ def train(
         each = [(subsets.counts[b.start : b.stop], seeds[b.start : b.stop]) for b in group]
         return machine.task(_train, trainer, each, val, rows)
 
+    def named(number: int) -> str:
+        group = groups[number]
+        first, last = group[0].start, group[-1].stop
+        which = f"subset {first + 1}" if last - first == 1 else f"subsets {first + 1} to {last}"
+        inside = np.count_nonzero(subsets.counts[first:last], axis=1)
+        return f"{which} of {m} ({inside.min()} to {inside.max()} rows in each)"
+
     yield Trained(missing[0].start if missing else m, 0)
     in_threads, jobs = getattr(get_active_backend()[0], "uses_threads", False), effective_n_jobs(None)
     here = (n_jobs is None and (jobs == 1 or in_threads)) or (n_jobs is not None and effective_n_jobs(n_jobs) == 1)
@@ -481,7 +488,7 @@ def train(
     groups = [missing[a : a + many] for a in range(0, len(missing), many)]
     processes = in_threads or (n_jobs is None and jobs == 1)  # threads would wait for one another
     with machine.loky(n_jobs or min(cpu_count(), len(groups))) if processes else nullcontext():
-        results = machine.spread(None if processes else n_jobs, map(task, groups))
+        results = machine.spread(None if processes else n_jobs, map(task, groups), named)
         with closing(results):  # type: ignore[type-var]
             for g, found in enumerate(results):
                 new = sum(keep(block, said, seconds) for block, (said, seconds) in zip(groups[g], found, strict=True))

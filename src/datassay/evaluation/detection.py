@@ -16,7 +16,7 @@ from datassay.data.dataset import Dataset
 from datassay.engines.two_means import lower_group
 
 NEIGHBOURS = 10  # of a row, whose classes say what it could be taken for
-LABELS = ("uniform", "pair-flip", "near", "confused", "human")
+LABELS = ("uniform", "pair-flip", "balanced", "near", "confused", "human")
 KINDS = (*LABELS, "features", "mixed")
 
 
@@ -31,7 +31,9 @@ def plant(
         The rows; validation rows are left as they are.
     kind
         "uniform": a label drawn uniformly from the other classes. "pair-flip": the label of the next class, the last class's rows
-        that of the first. Of amounts both are the label of another row. "near", as people err: rows with many neighbours of other
+        that of the first. Of amounts both are the label of another row. "balanced": labels are swapped
+        among rows of different classes, so that every class stays as large as it was: ``rate`` of each class's rows, of the largest
+        no more than of all others. "near", as people err: rows with many neighbours of other
         classes first, and the label of such a neighbour. "confused": any row, and the label of a class that is often among the
         neighbours of its class. "features": normal noise of ``sigma`` standard deviations of
         all numbers of X is added to every column of numbers; a cell of a text column becomes that of a row drawn at random with
@@ -76,6 +78,8 @@ def plant(
     k = round(rate * n)
     if k == 0:
         raise DataError(f"a share of {rate:g} of {n} rows is no row: take a higher rate.")
+    if kind == "balanced" and data.task == "classification":
+        return _swapped(data, rate, rng)
     half = {"features": 0, "mixed": (k + 1) // 2}.get(kind, k)
     near = _neighbours(data) if kind in ("near", "confused") else None
     first = rng.permutation(n) if kind != "near" or near is None else _hard_first(near, rng)
@@ -121,6 +125,24 @@ def _other_labels(data: Dataset, wrong: ndarray, rng: np.random.Generator, kind:
     codes = data.codes.copy()
     codes[wrong] = (codes[wrong] + (1 if kind == "pair-flip" else rng.integers(1, k, wrong.sum()))) % k
     return data.labels_of(codes)
+
+
+def _swapped(data: Dataset, rate: float, rng: np.random.Generator) -> tuple[Dataset, ndarray]:
+    """Of each class a share of the rows, and the labels of all these dealt out again so that none gets its own class."""
+    sizes = np.bincount(data.codes, minlength=len(data.classes))
+    take = np.minimum(np.maximum(np.round(rate * sizes).astype(np.int64), 1), np.maximum(sizes - 2, 0))
+    largest = int(take.argmax())
+    take[largest] = min(take[largest], take.sum() - take[largest])  # else some would get their own back
+    if not take.any():
+        raise DataError(
+            "labels can't be swapped so that every class keeps two of its rows: two classes need three rows or more."
+        )
+    parts = [rng.permutation(np.flatnonzero(data.codes == c))[: take[c]] for c in rng.permutation(len(take))]
+    rows = np.concatenate(parts)
+    codes = data.codes.copy()
+    codes[rows] = np.roll(data.codes[rows], take.max())
+    wrong = np.isin(np.arange(len(data)), rows)
+    return data.with_labels(data.labels_of(codes)), wrong
 
 
 def _neighbours(data: Dataset) -> ndarray:
