@@ -15,7 +15,8 @@ What overlaps can be read in two ways, and the predictions don't say which is ri
                             class:  R_i = 1 - (1 - r_i) p_{i y_i}
 
 The number of wrong labels lies between sum r and sum R if errors lie anywhere between these two, as random errors and people's do. Both
-bounds are widened by their sampling error: of e by the likelihood (profile, 95 %), of sum R by its variance. ``probability`` mixes the two,
+bounds are widened by their sampling error: of e by the likelihood (profile, 95 %; with a matrix the lower of its bound and that of one
+rate), of sum R by its variance. ``probability`` mixes the two,
 
     a r_i + (1 - a) R_i,    a = min(1, mean r / share of rows of which another class is predicted),
 
@@ -30,15 +31,17 @@ Sources: Natarajan et al. (2013) and Patrini et al. (2017) for T; Guo et al. (20
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
-from scipy.optimize import brentq, minimize
+from scipy.optimize import brentq, minimize, minimize_scalar
 from scipy.stats import t as student
 
 MOST = 0.9  #: of e
+LEAST = 2e-4  #: a rate that can't be told from none
 DROP = 1.92  #: of the log likelihood at the ends of a 95 % interval: half the quantile of chi-squared with one degree of freedom
 SAMPLE = 20_000  #: rows on which the model is fitted, of more
 PRIOR = 10.0  #: labels' worth, for each class, of the prior towards one rate
@@ -111,12 +114,16 @@ def fit(L: Matrix, codes: Codes, *, seed: int = 0) -> NoiseModel:
         )
     pick = np.arange(n) if n <= SAMPLE else np.sort(np.random.default_rng(seed).permutation(n)[:SAMPLE])
     X, y = L[pick], codes[pick]
-    s, e, T = *one_rate(X, y), None
-    uniform = _uniform(e, K)
+    s, e = one_rate(X, y)
+    fitted, T, uniform = s, None, _uniform(e, K)
     if 2 < K <= FEW and uneven(X, y, s, uniform) and won(X, y) > GAIN:
-        s, T = class_rates(X, y, s, e)
-    low, _ = interval(X, y, s, uniform if T is None else T)
-    p = softmax(L, s)
+        fitted, T = class_rates(X, y, s, e)
+    low, _ = interval(X, y, s, uniform)
+    if (
+        T is not None
+    ):  # which may take classes that look alike for classes that are confused: the lower of the two bounds counts
+        low = min(low, interval(X, y, fitted, T)[0])
+    p = softmax(L, fitted)
     r, R = readings(p, uniform if T is None else T, codes)
     spread = 1.96 * np.sqrt(np.sum(R * (1 - R)))
     bottom, top = low * n, min(float(n), R.sum() + spread)
@@ -125,7 +132,7 @@ def fit(L: Matrix, codes: Codes, *, seed: int = 0) -> NoiseModel:
     probability = a * r + (1 - a) * R
     flagged = (probability > LIKELY) & (odds(p, codes) > min(FACTOR, 1 / max(1 - other, 1e-9) ** 2))
     told = top - bottom <= 0.03 * n or (top - r.sum() <= 0.5 * r.sum() and r.sum() - bottom <= 0.5 * r.sum())
-    return NoiseModel(probability, r, R, p, s, float(r.mean()), T, min(bottom, r.sum()), top, flagged, bool(told))
+    return NoiseModel(probability, r, R, p, fitted, float(r.mean()), T, min(bottom, r.sum()), top, flagged, bool(told))
 
 
 def of_probabilities(p: Matrix, codes: Codes, *, votes: int | None = None) -> NoiseModel:
@@ -158,7 +165,7 @@ def odds(p: Matrix, codes: Codes) -> Float[ndarray, " n"]:
 
 
 def one_rate(L: Matrix, codes: Codes) -> tuple[float, float]:
-    """s and e of the greatest likelihood: from two starts, since there may be two tops."""
+    """s and e of the greatest likelihood: from the best point of a lattice."""
     K = L.shape[1]
     own = (np.arange(len(L)), codes)
 
@@ -171,13 +178,21 @@ def one_rate(L: Matrix, codes: Codes) -> tuple[float, float]:
         by_e = ((1 - mine) / (K - 1) - mine) * e * (1 - e / MOST)
         return -float(np.log(q).sum()), -np.array([(by_s / q).sum(), (by_e / q).sum()])
 
-    starts = [(2.0, 0.03), (4.0, 0.25)]
-    tops = [
-        minimize(minus, [np.log(s), np.log(e / (MOST - e))], jac=True, method="L-BFGS-B", bounds=[(-4, 6), (-9, 7)])
-        for s, e in starts
-    ]
-    best = min(tops, key=lambda top: top.fun)
-    return float(np.exp(best.x[0])), float(MOST / (1 + np.exp(-best.x[1])))
+    s, e = max(_lattice(L, own), key=lambda top: top[2])[
+        :2
+    ]  # there may be two tops, and far from both the slope leads nowhere
+    near = [(np.log(s) - 0.5, np.log(s) + 0.5), (-9, 7)]
+    found = minimize(minus, [np.log(s), np.log(e / (MOST - e))], jac=True, method="L-BFGS-B", bounds=near)
+    return float(np.exp(found.x[0])), float(MOST / (1 + np.exp(-found.x[1])))
+
+
+def _lattice(L: Matrix, own: tuple[ndarray, ndarray]) -> Iterator[tuple[float, float, float]]:
+    """s, e and the log likelihood, all over."""
+    K = L.shape[1]
+    for s in np.exp(np.arange(-3, 5, 0.5)):
+        mine = softmax(L, float(s))[own]
+        for e in (LEAST, 0.01, 0.03, 0.1, 0.2, 0.4, 0.6):
+            yield float(s), e, float(np.log(np.maximum((1 - e) * mine + e * (1 - mine) / (K - 1), 1e-300)).sum())
 
 
 def class_rates(L: Matrix, codes: Codes, s: float, e: float, *, most: int = 60) -> tuple[float, ndarray]:
@@ -190,7 +205,7 @@ def class_rates(L: Matrix, codes: Codes, s: float, e: float, *, most: int = 60) 
     hot[np.arange(n), codes] = 1
     T, last = _uniform(max(e, 0.01), K), -np.inf
     for _ in range(most):
-        s, top = _temperature(L, codes, T, s, steps=4)
+        s, top = _temperature(L, codes, T, s)
         p = softmax(L, s)
         for _ in range(4):  # p stays, which is what costs
             right = p * T[:, codes].T
@@ -251,19 +266,22 @@ def interval(L: Matrix, codes: Codes, s: float, T: ndarray) -> tuple[float, floa
     return low * rate, high * rate
 
 
-def _temperature(L: Matrix, codes: Codes, T: ndarray, s: float, *, steps: int = 30) -> tuple[float, float]:
-    """The s of the greatest likelihood with this T, and that log likelihood."""
+def _temperature(L: Matrix, codes: Codes, T: ndarray, s: float) -> tuple[float, float]:
+    """The s near this one of the greatest likelihood with this T, and that log likelihood: by Brent's method, going on from an end."""
     weights = T[:, codes].T
 
-    def minus(x: ndarray) -> tuple[float, ndarray]:
-        t = np.exp(x[0])
-        p = softmax(L, t)
-        q = np.maximum(np.einsum("ij,ij->i", p, weights), 1e-300)
-        by_s = np.einsum("ij,ij,ij->i", p, weights, L) / q - np.einsum("ij,ij->i", p, L)
-        return -float(np.log(q).sum()), np.array([-by_s.sum() * t])
+    def minus(x: float) -> float:
+        q = np.einsum("ij,ij->i", softmax(L, float(np.exp(x))), weights)
+        return -float(np.log(np.maximum(q, 1e-300)).sum())
 
-    found = minimize(minus, [np.log(s)], jac=True, method="L-BFGS-B", bounds=[(-4, 6)], options={"maxiter": steps})
-    return float(np.exp(found.x[0])), -float(found.fun)
+    x, reach = float(np.log(s)), 0.4
+    for _ in range(8):
+        low, high = max(x - reach, -4.0), min(x + reach, 6.0)
+        found = minimize_scalar(minus, bounds=(low, high), method="bounded", options={"xatol": 1e-3})
+        x = float(found.x)
+        if low + 0.01 < x < high - 0.01 or x < -3.98 or x > 5.98:
+            break
+    return float(np.exp(x)), -float(found.fun)
 
 
 def _given(p: Matrix, T: ndarray, codes: Codes) -> ndarray:
