@@ -1,6 +1,6 @@
 """What is said of wrong labels, against the truth: bounds, flags and probabilities of the CG-score, over data sets, kinds and rates.
 
-    python benchmarks/promises.py --path folder --seeds 5 --output promises.parquet     720 cells, about 40 min on two cores
+    python benchmarks/promises.py --path folder --seeds 2 --train 500 --output promises.parquet     216 cells, about 10 min
     python benchmarks/promises.py --people --path folder                                CIFAR-10N: labels that people gave
 
 The folder has adult.parquet and mnist_train.parquet; for --people cifar10_train.parquet and cifar10n_labels.parquet. Cells that the output
@@ -91,7 +91,14 @@ def planted(args: argparse.Namespace) -> pd.DataFrame:
 def people(args: argparse.Namespace) -> pd.DataFrame:
     rows = []
     for name, seed in itertools.product(["cifar10n-aggregate", "cifar10n-random1"], range(args.seeds)):
-        split = drawn(name, train=args.train, val=50, test=50, seed=seed, paths={name: args.path})
+        split = drawn(
+            name,
+            train=args.train,
+            val=50,
+            test=50,
+            seed=seed,
+            paths={"cifar10": args.path / "cifar10_train.parquet", "cifar10n": args.path / "cifar10n_labels.parquet"},
+        )
         data, wrong = plant(split.data, "human", 0, seed=seed, human=split.human)
         rows.append(
             {"data": name, "kind": "human", "rate": float(wrong.mean()), "seed": seed} | cell(data, wrong, seed, others=True)

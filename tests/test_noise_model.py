@@ -192,4 +192,9 @@ def test_wrong_targets_are_counted_and_heavy_tails_are_not():
     r = np.r_[rng.normal(size=300), 20.0]
     found = nm.outliers(r)
     assert found.flagged.nonzero()[0].tolist() == [300]
+    r[5], r[6] = np.inf, np.nan
+    assert np.isfinite(nm.outliers(r).probability).all()
+    r[5:7] = 0.1
+    assert not nm.outliers(r * 1e300).told
+    found = nm.outliers(r)
     assert nm.outliers(3 * r + 5).probability == pytest.approx(found.probability, abs=1e-3)

@@ -50,6 +50,7 @@ LIKELY = 0.6  #: probability above which a row may be flagged
 FACTOR = 4.0  #: of the odds, at most
 RULE = "most likely wrong, by a noise model on predictions without the row"  #: by which rows are flagged
 TINY = 1e-6  #: a probability below this says no more than this
+FARTHEST = 1e6  #: of a residual, in usual ones
 FEW = 50  #: classes, at most, of a matrix
 Matrix = Float[ndarray, "n K"]
 Codes = Int[ndarray, " n"]
@@ -336,12 +337,13 @@ def outliers(residuals: Float[ndarray, " n"]) -> Outliers:
     (True, True)
     """
     n = len(residuals)
-    r = np.asarray(residuals, np.float64) - (np.median(residuals) if n else 0.0)
-    usual = 1.4826 * np.median(np.abs(r)) if n else 0.0
-    if usual <= 0:  # half of the rows are predicted exactly
+    there = np.isfinite(residuals)
+    r = np.asarray(residuals, np.float64) - (np.median(residuals[there]) if there.any() else 0.0)
+    usual = 1.4826 * np.median(np.abs(r[there])) if there.any() else 0.0
+    if not 1e-150 < usual < 1e150:  # half of the rows are predicted exactly, or nothing is
         none = np.zeros(n)
         return Outliers(none, 0.0, 0.0, float(n), np.zeros(n, bool), False)
-    x = r / usual
+    x = np.clip(np.nan_to_num(r, nan=0.0, posinf=1e300, neginf=-1e300) / usual, -FARTHEST, FARTHEST)
 
     def fitted(e: float | None) -> tuple[float, float, float, float]:
         """e, s, S and the log likelihood; with e held where it is given."""
