@@ -17,6 +17,7 @@ from datassay import DataError
 from datassay.evaluation import page as module
 from datassay.evaluation.page import page, to_html
 from datassay.evaluation.statistics import means
+from datassay.files import GENERATOR
 
 EVIL = """</script><script>alert(1)</script>"><img src=x onerror="alert(2)">'{{ 7*7 }}&amp;"""
 KEYS = ["task", "data", "kind", "rate", "seed", "method"]
@@ -428,7 +429,7 @@ def test_a_large_comparison_is_a_small_page(tmp_path) -> None:
 
 def test_it_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
     out = tmp_path / "out.html"
-    out.write_text("the page of yesterday")
+    out.write_text(f"{GENERATOR} the page of yesterday")
 
     def fail(*args, **kwargs) -> None:
         raise RuntimeError("no")
@@ -438,7 +439,7 @@ def test_it_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
         with pytest.raises(RuntimeError, match="no"):
             page(results_of(), NO_CURVES, out, title="t")
     assert [p.name for p in tmp_path.iterdir()] == ["out.html"]
-    assert out.read_text() == "the page of yesterday"
+    assert out.read_text() == f"{GENERATOR} the page of yesterday"
     assert page(results_of(), NO_CURVES, out, title="t") == out
     assert [p.name for p in tmp_path.iterdir()] == ["out.html"]
     assert out.read_text(encoding="utf-8") == to_html(results_of(), NO_CURVES, title="t")

@@ -84,7 +84,15 @@ def test_a_study_can_not_be_edited(irises):
         s.seed = 1
 
 
-KINDS = {"seconds": float, "flag_rule": str, "device": str, "warning": str, "stderr": np.ndarray, "trainings": int, "wrong_labels": dict}
+KINDS = {
+    "seconds": float,
+    "flag_rule": str,
+    "device": str,
+    "warning": str,
+    "stderr": np.ndarray,
+    "trainings": int,
+    "wrong_labels": dict,
+}
 QUICK = {"ame": {"n_models": 40}, "data-oob": {"n_models": 40}, "banzhaf": {"n_models": 40}, "cg-score": {}, "random": {}}
 
 

@@ -714,7 +714,7 @@ def check(
     from datassay.values import Values
 
     written = output or Path("sample.csv" if answers is None else "checked.parquet")
-    _paths([values, answers], [written], force)
+    _paths([values, answers], [] if answers is None else [written], force)  # a sheet takes the place of nothing
     found = Values.load(values)
     if answers is None:
         write_sheet(found, number, written, seed)
