@@ -95,6 +95,7 @@ def annealed(
 
     Examples
     --------
+    >>> import numpy as np
     >>> x, y = np.array([[0.0], [1.0]]), np.array([[0.0], [3.0]])
     >>> Cs = [transport.half_squared_distances(*two) for two in ((x, y), (x, x), (y, y))]
     >>> round(float(annealed(*Cs, np.full(2, 0.5), np.full(2, 0.5), diameter=3.0).value), 3)
