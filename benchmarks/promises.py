@@ -121,7 +121,12 @@ def tables(found: pd.DataFrame) -> None:
     some = found[found["rate"].isin([0.05, 0.1]) | (found["kind"] == "human")]
     if len(some):
         print("\nF1 of flags:")
-        print(some.groupby(["kind", "rate", "data"])[rules].mean().round(2).to_string())
+        mean = some.groupby(["kind", "rate", "data"])[rules].mean()
+        print(mean.round(2).to_string())
+        print("\nMean over the sets:")
+        print(mean.groupby(["kind", "rate"]).mean().round(2).to_string())
+        print("\nSets in which the default flag is better, or the same to two digits:")
+        print(mean.round(2).apply(lambda rule: mean["f1"].round(2) >= rule).groupby(["kind", "rate"]).sum().to_string())
     print("\nPromised against found, mean distance over tenths, weighted by rows:")
     for (kind, can_tell), group in found.groupby(["kind", "told"]):
         rows, promised, right = (np.sum(np.stack(group[c].map(np.asarray)), 0) for c in ("rows", "promised", "found"))

@@ -73,7 +73,6 @@ class _Out:
 stdout = _Out()
 out = Console(file=cast(IO[str], stdout), soft_wrap=True, highlight=False, emoji=False)
 
-INTERRUPTED = "interrupted"  # in stats["stopped"], after Ctrl-C
 FEWEST = 40  # rows with which methods are compared; with fewer it is the CG-score
 
 DataPath = Annotated[
@@ -206,6 +205,7 @@ def value(
     from datassay.methods import value as value_rows
     from datassay.methods.spec import options_of
     from datassay.reporting import report as write_report
+    from datassay.subsets.study import INTERRUPTED
 
     if scheduler is not None and backend not in ("dask", "ray"):
         raise DataError("--scheduler is the address of a cluster: it goes with --backend dask or --backend ray.")

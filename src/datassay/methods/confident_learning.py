@@ -28,13 +28,12 @@ from numpy import ndarray
 
 from datassay.checks import Count, DataError, Whole
 from datassay.data.dataset import Dataset
-from datassay.data.probabilities import by_class
 from datassay.engines import designs, noise_model
 from datassay.engines.margins import confidences
 from datassay.engines.robust import top
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.held_out import TOL, said_without
-from datassay.subsets.study import Trained, study_of
+from datassay.subsets.held_out import class_probabilities
+from datassay.subsets.study import Trained
 
 NAME = "confident-learning"
 Filter = Literal["prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given"]
@@ -86,21 +85,11 @@ def confident_learning(
     ([4], [[4, 0], [1, 5]])
     """
     codes = data.codes
-    stats: dict[str, Any] = {}
-    options: dict[str, Any] = {}
-    if probabilities is None:
-        s = study_of(NAME, data, model, shared, tol=TOL)
-        p = said_without(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
-        stats |= {"model": s.text, "trainings": folds * repeats}
-    else:
-        if model is not None:
-            raise DataError(f"{NAME}: probabilities say what a model would: leave one of them out.")
-        p, classes = by_class(data, probabilities, NAME)
-        if len(classes) > len(data.classes):
-            raise DataError(
-                f"{NAME} counts the labels of each class, and no row has {classes[-1]!r}: leave its column out, or take noise-model."
-            )
-        options["probabilities"] = f"given, {p.shape[0]} x {p.shape[1]}"
+    p, classes, stats, options = class_probabilities(NAME, data, model, probabilities, folds, repeats, shared)
+    if len(classes) > len(data.classes):
+        raise DataError(
+            f"{NAME} counts the labels of each class, and no row has {classes[-1]!r}: leave its column out, or take noise-model."
+        )
     t = thresholds(p, codes)
     C, guess = confident_joint(p, codes, t)
     joint = calibrated(C, np.bincount(codes))

@@ -13,14 +13,13 @@ from typing import Annotated, Any, Unpack
 
 import numpy as np
 
-from datassay.checks import Count, DataError, Whole
+from datassay.checks import Count, Whole
 from datassay.data.dataset import Dataset
-from datassay.data.probabilities import by_class
 from datassay.engines import noise_model as model_of_noise
 from datassay.engines.margins import confidences
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.held_out import TOL, said_without
-from datassay.subsets.study import Trained, study_of
+from datassay.subsets.held_out import class_probabilities
+from datassay.subsets.study import Trained
 
 NAME = "noise-model"
 TOO_GOOD = 0.003  # share of rows of which another class is predicted, below which predictions are said to be in-sample
@@ -68,24 +67,13 @@ def noise_model(
     >>> values.flagged.nonzero()[0].tolist(), values.stats["wrong_labels"]["likely"]
     ([49], 1)
     """
-    stats: dict[str, Any] = {}
-    options: dict[str, Any] = {}
-    classes = list(data.classes)
-    if probabilities is None:
-        s = study_of(NAME, data, model, shared, tol=TOL)
-        p = said_without(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
-        stats |= {"model": s.text, "trainings": folds * repeats}
-    else:
-        if model is not None:
-            raise DataError(f"{NAME}: probabilities say what a model would: leave one of them out.")
-        p, classes = by_class(data, probabilities, NAME)
-        options["probabilities"] = f"given, {p.shape[0]} x {p.shape[1]}"
-        other = float(np.mean(p.argmax(1) != data.codes))
-        if other < TOO_GOOD and len(data) >= 200:
-            stats["warning"] = (
-                f"the probabilities prefer another class than the given label in {other:.1%} of the rows alone, as those of a model do "
-                "that was trained on these rows: take out-of-sample ones (cross_val_predict(..., method='predict_proba'))"
-            )
+    p, classes, stats, options = class_probabilities(NAME, data, model, probabilities, folds, repeats, shared)
+    other = float(np.mean(p.argmax(1) != data.codes))
+    if probabilities is not None and other < TOO_GOOD and len(data) >= 200:
+        stats["warning"] = (
+            f"the probabilities prefer another class than the given label in {other:.1%} of the rows alone, as those of a model do "
+            "that was trained on these rows: take out-of-sample ones (cross_val_predict(..., method='predict_proba'))"
+        )
     found = model_of_noise.of_probabilities(p, data.codes)
     likeliest = np.where(found.flagged | (p.max(1) > p[np.arange(len(p)), data.codes]), p.argmax(1), data.codes)
     suggested = (

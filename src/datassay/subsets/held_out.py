@@ -11,8 +11,9 @@ from numpy import ndarray
 
 from datassay.checks import DataError, one_of
 from datassay.data.dataset import Dataset
+from datassay.data.probabilities import by_class
 from datassay.engines.designs import Draw, Subsets
-from datassay.subsets.study import Stop, Study
+from datassay.subsets.study import Stop, Study, Trained, study_of
 from datassay.subsets.utilities import accuracy, log_odds, of_labels
 
 AT_ONCE = 2**23  # numbers that models say, held at once
@@ -27,6 +28,27 @@ def said_without(s: Study, repeats: int, ask: Callable[[Study], ndarray]) -> nda
         return said
     p = np.exp(said)
     return p / p.sum(2, keepdims=True)
+
+
+def class_probabilities(
+    name: str, data: Dataset, model: Any, given: Any, folds: int, repeats: int, shared: Trained
+) -> tuple[ndarray, list[Any], dict[str, Any], dict[str, Any]]:
+    """(n, K) probabilities without the row, the K classes, and what `Values.stats` and ``options`` say of them: those that were given, or
+    out-of-fold ones.
+
+    Raises
+    ------
+    DataError
+        A model came beside the probabilities, or these don't fit.
+    """
+    if given is None:
+        s = study_of(name, data, model, shared, tol=TOL)
+        p = said_without(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
+        return p, list(data.classes), {"model": s.text, "trainings": folds * repeats}, {}
+    if model is not None:
+        raise DataError(f"{name}: probabilities say what a model would: leave one of them out.")
+    p, classes = by_class(data, given, name)
+    return p, classes, {}, {"probabilities": f"given, {p.shape[0]} x {p.shape[1]}"}
 
 
 Worth = Callable[[ndarray], ndarray]  #: what trainings say of the rows, (k, n, c), to what that is worth for each, (k, n)
