@@ -81,7 +81,13 @@ DataPath = Annotated[
 Label = Annotated[str | None, typer.Option("--label", help="Column of labels; for npy the file of labels.")]
 Id = Annotated[str | None, typer.Option("--id", help="Column of ids; default: the row number.")]
 Val = Annotated[Path | None, typer.Option("--val", help="File of validation rows, of the same form.")]
-Features = Annotated[Path | None, typer.Option("--features", help=".npy or .parquet: value the rows on these numbers.")]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        "--features",
+        help="What to value the rows on: pixels, patches (of images) or auto; or .npy or .parquet with a row of numbers for each row.",
+    ),
+]
 ValFeatures = Annotated[Path | None, typer.Option("--val-features", help="The same for the validation rows.")]
 Drop = Annotated[list[str] | None, typer.Option("--drop", help="Column to leave out; may be repeated.")]
 Missing = Annotated[
@@ -218,12 +224,15 @@ def value(
     if probabilities is not None:
         method, options = method or "noise-model", options | {"probabilities": str(probabilities)}
     _paths(
-        [data, *_beside(data, label, id), val, features, val_features, probabilities],
+        [data, *_beside(data, label, id), val, _file(features), val_features, probabilities],
         [output, report, _json(report)],
         force,
         options,
     )
-    rows = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
+    rows = _read(
+        data, label, id, val, features, val_features, drop, missing, task, image_size, encoding,
+        choose=_on_any_features(method),
+    )  # fmt: skip
     out.print(escape(f"{data}: {rows!r}"))
     if len(rows.dropped):
         out.print(f"{len(rows.dropped)} rows with missing cells were left out.")
@@ -318,17 +327,18 @@ def report(
     """
     from datassay.values import Values
 
-    _paths([values, data, val, features, val_features], [output, _json(output)], force)
+    _paths([values, data, val, _file(features), val_features], [output, _json(output)], force)
     found = Values.load(values)
     was = found.stats.get("source", {})
     given = {
         "label": label, "id": id, "val": val, "features": features, "val_features": val_features, "drop": drop,
         "missing": missing, "task": task, "image_size": image_size, "encoding": encoding,
     }  # fmt: skip
-    asked = {name: was.get(name) if came is None else came for name, came in given.items()}
+    asked: dict[str, Any] = {name: was.get(name) if came is None else came for name, came in given.items()}
     asked["missing"], asked["encoding"] = asked["missing"] or "error", asked["encoding"] or "utf-8"
     reads = [values, data, *_beside(data, asked["label"], asked["id"])]
-    reads += [Path(str(asked[name])) for name in ("val", "features", "val_features") if asked[name] is not None]
+    files = (asked["val"], _file(asked["features"]), asked["val_features"])
+    reads += [Path(str(file)) for file in files if file is not None]
     _paths(reads, [output, _json(output)], force)
     rows = _read(data, **asked)
     _report(found, rows, output, top, force)
@@ -357,7 +367,10 @@ def plan(
     """
     from datassay.planning import plan as make
 
-    rows = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
+    rows = _read(
+        data, label, id, val, features, val_features, drop, missing, task, image_size, encoding,
+        choose=_on_any_features(method),
+    )  # fmt: skip
     out.print(escape(f"{data}: {rows!r}"))
     found = make(rows, method, budget=budget, memory=memory)
     _table(found.shown(), title="what each would take on this machine")
@@ -406,8 +419,8 @@ def audit(
     from datassay.methods.spec import method_of
 
     for _, _, options in map(method_of, method or []):
-        _paths([data, *_beside(data, label, id), val, features, val_features], [], options=options)
-    given = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding)
+        _paths([data, *_beside(data, label, id), val, _file(features), val_features], [], options=options)
+    given = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding, choose=True)
     out.print(escape(f"{data}: {given!r}"))
     with _stopping("an audit keeps nothing: a smaller --budget ends sooner"):
         found = look(given, method, budget=budget, kind=kind, rate=rate, repeats=repeats, rows=rows, seed=seed)
@@ -581,19 +594,39 @@ def methods() -> None:
     out.print("Scores are always turned so that higher = more worth keeping; the columns keep the paper's sign.")
 
 
+def _file(features: Any) -> Path | None:
+    """Where features are read from; None for a name."""
+    from datassay.data.features import NAMES
+
+    return None if features is None or features in NAMES else Path(features)
+
+
 def _read(
     path: Path, label: Any, id: Any, val: Any, features: Any, val_features: Any, drop: Any, missing: Any, task: Any,
-    image_size: Any, encoding: Any,
+    image_size: Any, encoding: Any, *, choose: bool = False,
 ) -> Dataset:  # fmt: skip
+    """The rows; with ``choose``, and where no features are asked for, images on patches where their labels ask for these."""
+    from datassay.data.dataset import is_images
     from datassay.data.read import read
 
     data = read(
         path, label=label, id=id, val=val, features=features, val_features=val_features, drop=drop or (),
         missing=missing, task=task, image_size=image_size, encoding=encoding,
     )  # fmt: skip
+    if choose and features is None and is_images(data.shown):
+        source = data.source
+        data = data.with_features("auto")
+        data.source = source | {"features": next(iter(data.features["features"]))}
     for note in data.notes:
         out.print(escape(f"Note: {note}."))
     return data
+
+
+def _on_any_features(method: str | None) -> bool:
+    """Whether it is no method that trains a network, which makes its own features of pixels."""
+    from datassay.methods import METHODS
+
+    return method is None or method not in METHODS or METHODS[method].model != "network"
 
 
 def _paths(

@@ -11,7 +11,8 @@ import copy
 import functools
 import hashlib
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -96,6 +97,11 @@ class Dataset:
     kept_val: np.ndarray | None  #: the same for the validation rows
     notes: tuple[str, ...] = ()  #: what was odd, and what was done about it: a sentence each; no errors
     source: dict[str, Any]  #: how `read` was called, so that a report can find the rows again
+    features: Mapping[
+        str, Any
+    ]  #: for `Values.stats`: what `with_features` took, by name and weight; empty: the rows as they came
+    base: Dataset | None = None  #: the rows as they came, where they are valued on other features
+    recipe: str = ""  #: of features that follow from the rows: these, and not the numbers, then make the hash
 
     def __init__(
         self,
@@ -164,7 +170,7 @@ class Dataset:
         self.shown = self.X if encoder.shows(matrix) else _chosen(shown, keep)
         if not keep.all():
             labels, names = labels[keep], names[keep]
-        self.ids, self.source = _read_only(names), {}
+        self.ids, self.source, self.features = _read_only(names), {}, {}
         self.X_val = self.shown_val = self.y_val = self.codes_val = None
         self._set_labels(labels, task)
         if shown_val is not None and labels_val is not None:
@@ -269,9 +275,18 @@ class Dataset:
         new = copy.copy(self)
         new.X, new.ids = _read_only(self.X[rows]), _read_only(self.ids[rows])
         new.shown = new.X if self.shown is self.X else _at(self.shown, rows)
+        new.base = self.base and self.base._taken(rows)
         new._set_labels(self.y[rows], self.task)
         if self.y_val is not None:
             new.codes_val = new._codes_of(self.y_val)
+        return new
+
+    def _taken(self, rows: np.ndarray) -> Dataset:
+        """`take` for rows whose labels don't matter: a class may keep one row."""
+        new = copy.copy(self)
+        new.X, new.ids, new.y = _read_only(self.X[rows]), _read_only(self.ids[rows]), _read_only(self.y[rows])
+        new.codes = _read_only(self.codes[rows])
+        new.shown = new.X if self.shown is self.X else _at(self.shown, rows)
         return new
 
     def with_labels(self, y: Any) -> Dataset:
@@ -285,11 +300,58 @@ class Dataset:
             new.codes_val = new._codes_of(self.y_val)
         return new
 
-    def with_features(self, F: Any, F_val: Any = None) -> Dataset:
-        """Value the rows on the features F (n, p), an embedding say, and go on showing the originals.
+    def with_features(
+        self,
+        F: Any,
+        F_val: Any = None,
+        *,
+        seed: int = 0,
+        k: int | None = None,
+        cache: str | Path | None = None,
+        device: str = "auto",
+        progress: bool = True,
+    ) -> Dataset:
+        """Value the rows on the features F, and go on showing the originals.
 
-        Where there are validation rows, F_val (m, p) must come with F.
+        Parameters
+        ----------
+        F
+            (n, p) numbers, an embedding say. Or a name: "patches", what images show in terms of random whitened patches of them
+            (engines/patches.py), no network is needed; "pixels" or "table", the rows as they came; "auto", for images patches or
+            pixels, by the leave-one-out likelihood of the labels. Or a function from a list of rows (pictures as arrays, texts, dicts) to
+            one row of numbers each; a torch module, which gets pictures as (n, c, h, w) in 0 ... 1, or a pair of it and a transform of
+            one row. Or a dict of a name to any of these: blocks side by side, weighed by the same likelihood.
+        F_val
+            (m, p), with an array, where there are validation rows; with a dict, a dict of the arrays.
+        seed
+            Of the patches, and of the sample by which features are chosen and weighed.
+        k
+            Patches in the dictionary; each makes 8 columns. Default: 512, and 1024 for more than 2,000 rows.
+        cache
+            A folder for the patches' features: the same images find them there again.
+        device, progress
+            "auto", "cpu", "cuda", of torch modules and patches; bars on stderr.
+
+        Raises
+        ------
+        DataError
+            The features are of other rows, or not numbers; there is no such name; patches of what is no image.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> digits = load_digits()
+        >>> data = Dataset(digits.images[:200], digits.target[:200])
+        >>> data.with_features("patches", k=64).X.shape
+        (200, 512)
+        >>> both = data.with_features({"pixels": "pixels", "rows": lambda rows: [row.mean(axis=1) for row in rows]})
+        >>> sorted(both.features["features"])
+        ['pixels', 'rows']
         """
+        from datassay.data.features import featured, is_named  # which needs this module
+
+        if is_named(F):
+            return featured(self, F, F_val, seed=seed, k=k, cache=cache, device=device, progress=progress)
         if (self.X_val is None) != (F_val is None):
             need = "F_val" if F_val is None else "no F_val"
             have = "has validation rows" if F_val is None else "has none"
@@ -303,6 +365,7 @@ class Dataset:
         new = copy.copy(self)
         new.X, new.X_val, new.columns, new.encoding = features.X, features.X_val, features.columns, features.encoding
         new.one_hot, new.standardised = features.one_hot, features.standardised
+        new.base, new.recipe, new.features = self.base or self, "", {"features": {"array": 1.0}}
         return new
 
     def showing(self, rows: Any, rows_val: Any = None) -> Dataset:
@@ -335,7 +398,7 @@ class Dataset:
                 raise DataError(f"with_matrix needs finite numbers, and row {rows.start + row} has {X[rows][row, column]}.")
         new = copy.copy(self)
         new.X = new.shown = _read_only(X)
-        new.shown_val = self.X_val
+        new.shown_val, new.base, new.recipe = self.X_val, None, ""
         return new
 
     def take_validation(self, rows: Any) -> Dataset:
@@ -349,19 +412,23 @@ class Dataset:
         new.X_val, new.shown_val = _read_only(self.X_val[rows]), _at(self.shown_val, rows)
         new.y_val, new.kept_val = _read_only(self.y_val[rows]), _read_only(np.ones(len(rows), bool))
         new.codes_val = self._codes_of(new.y_val)
+        new.base = self.base and self.base.take_validation(rows)
         return new
 
     def without_validation(self) -> Dataset:
         """The same training rows alone."""
         new = copy.copy(self)
         new.X_val = new.y_val = new.codes_val = new.shown_val = None
+        new.base = self.base and self.base.without_validation()
         return new
 
     @functools.cached_property
     def hash(self) -> str:
         """16 bytes in hex over features, labels and ids: the same data, the same hash."""
         digest = hashlib.blake2b(digest_size=16)
-        for part in (self.X, self.X_val):
+        rows_of = self.base if self.recipe and self.base is not None else self
+        digest.update(self.recipe.encode())
+        for part in (rows_of.X, rows_of.X_val):
             arrays = [part.data, part.indices, part.indptr] if sp.issparse(part) else [part]
             for array in arrays:
                 if array is not None:

@@ -24,6 +24,7 @@ from datassay.checks import DataError
 from datassay.data import in_memory, json_lines, parquet
 from datassay.data.dataset import Dataset, Task
 from datassay.data.encoding import Missing, plain, refused
+from datassay.data.features import NAMES, is_named
 from datassay.data.kinds import numbers_of
 from datassay.data.out_of_core import LARGE, Table
 
@@ -51,7 +52,7 @@ def read(
     label: str | None = None,
     id: str | None = None,
     val: str | Path | Any = None,
-    features: str | Path | None = None,
+    features: str | Path | Any = None,
     val_features: str | Path | None = None,
     drop: Sequence[str] = (),
     missing: Missing = "error",
@@ -80,7 +81,8 @@ def read(
     val
         A file or data set of the same form with the validation rows; not for npy.
     features, val_features
-        .npy or .parquet with one row of numbers for each row: value the rows on these, show the originals.
+        .npy or .parquet with one row of numbers for each row: value the rows on these, show the originals. Or a name, a function, a torch
+        module or a dict of such, as in `Dataset.with_features`: "patches" of images, say, or "auto".
     drop
         Columns to leave out.
     missing
@@ -114,6 +116,11 @@ def read(
             raise DataError(f"column {column!r} is the label: it can't be the id or be left out as well.")
     if id in drop and id is not None:
         raise DataError(f"column {id!r} is the id: it can't be left out as well.")
+    asked = features is not None and is_named(features) and not (isinstance(features, str) and features not in NAMES)
+    if val_features is not None and asked:
+        raise DataError(
+            "val_features (--val-features) goes with a file of features: a name or a model makes those of the validation rows."
+        )
     if val_features is not None and features is None:
         raise DataError("val_features (--val-features) goes with features (--features), which was not given.")
     held = not _is_path(path)
@@ -173,12 +180,14 @@ def read(
             each = [f"row {r}" + ("" if known is None else f" (id {plain(known[r])!r})") for r in rows[:5]]
             some = ", ".join(each) + (", ..." if len(rows) > 5 else "")
             data.notes += (f"{len(rows)} {of}rows have no readable image ({some}): left out",)
-    if features is not None:
+    if unused:
+        data = data.showing(shown[data.kept], None if data.kept_val is None else shown_val[data.kept_val])
+    if asked:
+        data = data.with_features(features)
+    elif features is not None:
         F = _features(Path(features), data.kept)
         F_val = None if val_features is None else _features(Path(val_features), data.kept_val)
         data = data.with_features(F, F_val)
-        if unused:
-            data = data.showing(shown[data.kept], None if data.kept_val is None else shown_val[data.kept_val])
     if held:  # there is no file in which a report could find the rows again
         return data
     data.source = {
@@ -186,7 +195,7 @@ def read(
         "label": label,
         "id": id,
         "val": None if val is None else str(Path(val).resolve()),
-        "features": None if features is None else str(Path(features).resolve()),
+        "features": _source_of(features, asked),
         "val_features": None if val_features is None else str(Path(val_features).resolve()),
         "drop": list(drop),
         "missing": missing,
@@ -195,6 +204,13 @@ def read(
         "encoding": encoding,
     }
     return data
+
+
+def _source_of(features: Any, asked: bool) -> str | None:
+    """For `Dataset.source`: a name, or a file; of a model there is nothing that could be read again."""
+    if asked:
+        return features if isinstance(features, str) else None
+    return None if features is None else str(Path(features).resolve())
 
 
 def _parts(

@@ -196,8 +196,8 @@ def spelled_out(f: Callable[..., Any], drop: bool = False) -> inspect.Signature:
 
 
 def sources(data: Dataset) -> dict[str, Any]:
-    """For `Values.stats`: how the rows were read, so that a report finds them again."""
-    return {"source": data.source} if data.source else {}
+    """For `Values.stats`: how the rows were read, so that a report finds them again, and on which features they were valued."""
+    return ({"source": data.source} if data.source else {}) | dict(data.features)
 
 
 def require(name: str, entry: Method, data: Dataset, options: Mapping[str, Any]) -> None:

@@ -1,0 +1,388 @@
+"""What rows are valued on, by name or by a model: pixels, whitened patches, an encoder's output, or several of these, weighed."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from datassay.checks import DataError, refuse, whole
+from datassay.data.dataset import Dataset, is_images
+from datassay.data.out_of_core import blocks, room
+from datassay.engines import feature_blocks, patches
+from datassay.engines.gp_loo import choose
+from datassay.engines.gram import zero_rows
+from datassay.engines.machine import pick_device
+from datassay.engines.progress import progress_bar
+from datassay.files import replacing
+
+NAMES = ("pixels", "patches", "table", "auto")
+SAMPLE = 1000  # rows by which features are chosen and weighed, as the CG-score chooses its ridge
+FEWEST = 100  # rows, and ...
+SMALLEST = 12  # ... pixels of a side, from which on patches are tried
+AT_ONCE = 256  # rows that an encoder is given
+_EDITION = "1"  #: of the numbers that a name stands for
+
+
+class Block(NamedTuple):
+    """Features of one kind."""
+
+    X: Any  #: (n, p)
+    X_val: Any  #: (m, p) or None
+    key: str  #: from what they were made, by content; empty where only the numbers themselves can tell
+    how: str  #: in words
+
+
+def is_named(F: Any) -> bool:
+    """Whether features are asked for, and not given: a name, a model, or several."""
+    return isinstance(F, str | Mapping) or _is_module(F) or _is_pair(F) or (callable(F) and not hasattr(F, "__array__"))
+
+
+def featured(
+    data: Dataset, F: Any, F_val: Any, *, seed: int, k: int | None, cache: str | Path | None, device: str, progress: bool
+) -> Dataset:
+    """The rows on the features that a name, a model, or a dict of such asks for."""
+    whole("with_features", 0, seed=seed)
+    if k is not None:
+        whole("with_features", 1, k=k)
+    if not isinstance(F, Mapping) and F_val is not None:
+        raise DataError("with_features needs F_val only with arrays: a name or a model makes those of the validation rows.")
+    base = data.base or data
+    make = _Maker(base, data, seed, k, None if cache is None else Path(cache), device, progress)
+    if isinstance(F, Mapping):
+        return make.several(F, {} if F_val is None else F_val)
+    if isinstance(F, str) and F == "auto":
+        return make.chosen()
+    name = F if isinstance(F, str) else _name(F)
+    return make.one(name, make.block(name, F, None))
+
+
+class _Maker:
+    """The rows, and how to make features of them."""
+
+    def __init__(
+        self, base: Dataset, data: Dataset, seed: int, k: int | None, cache: Path | None, device: str, progress: bool
+    ) -> None:
+        self.base, self.data, self.seed = base, data, seed
+        self.k = k or (1024 if len(base) > 2000 else 512)
+        self.cache, self.device, self.progress = cache, device, progress
+
+    def block(self, name: str, F: Any, F_val: Any) -> Block:
+        """What is asked for by a name, a model or an array."""
+        if isinstance(F, str):
+            if F == "patches":
+                return self._patches()
+            if F == "pixels" and not is_images(self.base.shown):
+                raise DataError(
+                    "features 'pixels' need images, and these rows are none: 'table' is what they are valued on."
+                )
+            if F in ("pixels", "table"):
+                return Block(self.base.X, self.base.X_val, F, ", ".join(sorted(set(self.base.encoding.values()))) or F)
+            known = ", ".join(map(repr, NAMES))
+            raise DataError(
+                f"there are no features {F!r}: give {known}, an array, a function of a list of rows, or a torch module."
+            )
+        if _is_module(F) or _is_pair(F):
+            return self._by_module(name, F)
+        if callable(F) and not hasattr(F, "__array__"):
+            return self._by_function(name, F)
+        try:
+            given = self.base.with_features(F, F_val)
+        except DataError as error:
+            raise DataError(f"features {name!r}: {error}") from None
+        return Block(given.X, given.X_val, _digest([given.X, given.X_val]), f"array of {given.X.shape[1]} columns")
+
+    def one(self, name: str, block: Block, stats: Mapping[str, Any] | None = None, notes: tuple[str, ...] = ()) -> Dataset:
+        """The rows on one block."""
+        new = copy.copy(self.data)
+        new.base = self.base
+        new.features = {"features": {name: 1.0}} | dict(stats or {})
+        if block.X is self.base.X:
+            new.recipe = ""
+            new.X, new.X_val, new.columns = self.base.X, self.base.X_val, self.base.columns
+            new.encoding, new.one_hot, new.standardised = self.base.encoding, self.base.one_hot, self.base.standardised
+        else:
+            self._put(
+                new, block.X, block.X_val, [f"{name}{j}" for j in range(block.X.shape[1])], {name: block.how}, block.key
+            )
+        new.notes = (*new.notes, *notes)
+        return new
+
+    def chosen(self) -> Dataset:
+        """Patches, where the rows are images and the labels ask for them; else the rows as they came."""
+        images = is_images(self.base.shown)
+        plain = self.block("pixels", "pixels", None) if images else self.block("table", "table", None)
+        if not images:
+            return self.one("table", plain)
+        if len(self.base) < FEWEST or min(self.base.shown.shape[1:3]) < SMALLEST:
+            return self.one("pixels", plain)
+        pick = self._sample()
+        it = self._dictionary()
+        with self._bar(f"patches of {len(pick)} images", len(pick)) as bar:
+            few = patches.features(self.base.shown[pick], it, report=bar.update)
+        few = (few - few.mean(axis=0)) / _spread(few.std(axis=0))
+        ways = {"pixels": np.asarray(self.base.X[pick], np.float64), "patches": few.astype(np.float64)}
+        there = np.ones(len(pick), bool)
+        for X in ways.values():
+            there[zero_rows(X)] = False
+        Y = self._targets()[pick][there]
+        found = (
+            {name: choose(X[there], Y, None, None, None, False, ()).log_likelihood for name, X in ways.items()}
+            if there.sum() > 1
+            else {"pixels": 0.0, "patches": 0.0}
+        )
+        better = "patches" if found["patches"] > found["pixels"] else "pixels"
+        note = (
+            f"valued on {better}: of {there.sum()} rows the leave-one-out log likelihood of the labels is {found['patches']:.3f} on "
+            f"patches and {found['pixels']:.3f} on pixels (--features says which to take)"
+        )
+        stats = {"feature_likelihoods": found, "feature_choice": note}
+        return self.one(better, self._patches(it) if better == "patches" else plain, stats, (note,))
+
+    def several(self, F: Mapping[Any, Any], F_val: Any) -> Dataset:
+        """Blocks side by side, weighed by the leave-one-out likelihood."""
+        refuse(
+            "with_features",
+            (len(F) == 0, "a dict of features needs at least one entry"),
+            (not all(isinstance(name, str) and name for name in F), "the names in a dict of features are texts"),
+            (not isinstance(F_val, Mapping), "where F is a dict, F_val is one, too, with an array for each array in F"),
+            (bool(set(F_val) - set(F)), f"F_val has {sorted(set(F_val) - set(F))[:1]}, and F has no such entry"),
+            (any(isinstance(one, Mapping) or one == "auto" for one in F.values() if isinstance(one, str | Mapping)),
+             "in a dict of features each is a name, a model or an array"),
+        )  # fmt: skip
+        made = {name: self.block(name, one, F_val.get(name)) for name, one in F.items()}
+        pick = self._sample()
+        with self._bar(f"weights of {len(made)} features", None) as bar:
+            weights, reached, alone = feature_blocks.weigh(
+                [block.X[pick] for block in made.values()], self._targets()[pick], bar.update
+            )
+        of = dict(zip(made, weights, strict=True))
+        matrices = [block.X for block in made.values()]
+        X = feature_blocks.side_by_side(matrices, weights)
+        X_val = None
+        if self.base.X_val is not None:
+            X_val = feature_blocks.side_by_side([block.X_val for block in made.values()], weights)
+        columns = [f"{name}{j}" for name, block in made.items() if of[name] > 0 for j in range(block.X.shape[1])]
+        encoding = {name: f"{block.how}; weight {of[name]:g}" for name, block in made.items()}
+        new = copy.copy(self.data)
+        new.base = self.base
+        likelihoods = dict(zip(made, alone, strict=True)) | {"together": reached}
+        new.features = {"features": of, "feature_likelihoods": likelihoods}
+        key = " + ".join(f"{name}={block.key or _digest([block.X, block.X_val])}" for name, block in made.items())
+        self._put(new, X, X_val, columns, encoding, f"weighed by {self.seed}: {key}")
+        said = ", ".join(f"{name} {w:.2f}" for name, w in of.items())
+        new.notes = (*new.notes, f"features weighed by the leave-one-out likelihood of the labels: {said}")
+        return new
+
+    def _put(self, new: Dataset, X: Any, X_val: Any, columns: list[str], encoding: dict[str, str], key: str) -> None:
+        for matrix, of in ((X, ""), (X_val, " of the validation rows")):
+            stored = matrix.data if sp.issparse(matrix) else matrix
+            if stored is not None and not np.isfinite(stored).all():
+                raise DataError(f"the features{of} hold numbers that are not finite.")
+            if isinstance(matrix, np.ndarray):
+                matrix.flags.writeable = False
+        new.X, new.X_val, new.columns, new.encoding = X, X_val, columns, encoding
+        new.one_hot, new.standardised, new.recipe = [], False, key
+
+    def _targets(self) -> np.ndarray:
+        """(n, k): +1 for a class, -1 for the rest, or the standardised amount."""
+        codes = self.data.codes
+        if self.data.task == "regression":
+            return ((codes - codes.mean()) / codes.std())[:, None]
+        return np.where(codes[:, None] == np.arange(len(self.data.classes)), 1.0, -1.0)
+
+    def _sample(self) -> np.ndarray:
+        return np.sort(np.random.default_rng(self.seed).permutation(len(self.base))[:SAMPLE])
+
+    def _bar(self, title: str, total: int | None) -> Any:
+        return progress_bar(title, total or 1, progress=self.progress and total is not None, smoothing=0)
+
+    def _dictionary(self) -> patches.Dictionary:
+        return patches.learn(self.base.shown, k=self.k, seed=self.seed)
+
+    def _patches(self, it: patches.Dictionary | None = None) -> Block:
+        if not is_images(self.base.shown):
+            raise DataError(
+                "features 'patches' need images, (n, height, width) or (n, height, width, channels), and these rows are none."
+            )
+        shown, shown_val = self.base.shown, self.base.shown_val
+        key = f"patches {_EDITION}, k={self.k}, seed={self.seed}, {_digest([shown])}"
+        size = patches.working_size(shown.shape[1], shown.shape[2])
+        how = f"{self.k} random patches of {patches.patch_side(*size)} pixels, whitened, in 2 x 2 cells" + (
+            f", of images brought to {size[0]} x {size[1]}" if size != shown.shape[1:3] else ""
+        )
+        kept = self._kept(f"{key}, {_digest([shown_val])}")
+        if kept and all(path.is_file() for path in kept) and (found := _loaded(kept, shown, shown_val)):
+            return Block(*found, key, how)
+        it = it or self._dictionary()
+        try:
+            device = pick_device(self.device, worthwhile=len(shown) >= 500)
+        except ValueError as error:
+            raise DataError(f"with_features: {error}") from None
+        images = [shown] + ([] if shown_val is None else [shown_val])
+        n = sum(map(len, images))
+        with self._bar(f"patches of {n} images", n) as bar:
+            X, *rest = (patches.features(some, it, device=device, report=bar.update) for some in images)
+        mean, scale = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+        for rows in blocks(X):
+            mean += X[rows].sum(axis=0, dtype=np.float64) / len(X)
+        for rows in blocks(X):
+            scale += ((X[rows] - mean) ** 2).sum(axis=0) / len(X)
+        scale = _spread(np.sqrt(scale))
+        for matrix in (X, *rest):
+            for rows in blocks(matrix):
+                matrix[rows] = (matrix[rows] - mean) / scale
+        X_val = rest[0] if rest else None
+        for path, matrix in zip(kept, (X, *rest), strict=False):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as beside, beside.open("wb") as file:
+                np.save(file, matrix)
+        return Block(X, X_val, key, how)
+
+    def _kept(self, key: str) -> list[Path]:
+        """The files of these features and of the validation rows', where they are to be kept."""
+        if self.cache is None:
+            return []
+        if self.cache.exists() and not self.cache.is_dir():
+            raise DataError(f"cache: {str(self.cache)!r} is a file: give the name of a folder.")
+        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+        whole = [self.cache / f"features-{name}.npy", self.cache / f"features-{name}-val.npy"]
+        return whole[: 1 + (self.base.shown_val is not None)]
+
+    def _by_function(self, name: str, f: Callable[[list[Any]], Any]) -> Block:
+        return self._encoded(name, f, list, f"made by {name}")
+
+    def _by_module(self, name: str, F: Any) -> Block:
+        import torch
+
+        module, transform = F if _is_pair(F) else (F, None)
+        try:
+            device = pick_device(self.device)
+        except ValueError as error:
+            raise DataError(f"with_features: {error}") from None
+        images = is_images(self.base.shown)
+
+        def tensor(rows: Any) -> Any:
+            if transform is not None:
+                return torch.stack([torch.as_tensor(transform(row)) for row in rows])
+            batch: Any = np.asarray(rows, np.float32)
+            if images:
+                batch = batch[..., None] if batch.ndim == 3 else batch
+                batch = np.moveaxis(batch / 255 if self.base.shown.dtype == np.uint8 else batch, -1, 1)
+            return torch.from_numpy(np.ascontiguousarray(batch))
+
+        was = module.training
+        module.to(device).eval()
+        try:
+            with torch.no_grad():
+                return self._encoded(
+                    name, lambda rows: module(tensor(rows).to(device)).float().cpu().numpy(), list, f"output of {name}"
+                )
+        finally:
+            module.train(was)
+
+    def _encoded(self, name: str, f: Callable[[list[Any]], Any], rows: Any, how: str) -> Block:
+        images = is_images(self.base.shown)
+        whole_rows: list[Any] = [self.base.shown if images or isinstance(self.base.shown, pd.DataFrame) else self.base.X]
+        if self.base.X_val is not None:
+            whole_rows.append(
+                self.base.shown_val if images or isinstance(self.base.shown, pd.DataFrame) else self.base.X_val
+            )
+        n = sum(len(some) if not sp.issparse(some) else some.shape[0] for some in whole_rows)
+        found = []
+        with self._bar(f"features by {name}, {n} rows", n) as bar:
+            for some in whole_rows:
+                parts: list[np.ndarray] = []
+                for batch in _batches(some):
+                    parts.append(_checked(f(rows(batch)), len(batch), name, parts))
+                    bar.update(len(batch))
+                out = room((sum(map(len, parts)), parts[0].shape[1]), parts[0].dtype)
+                np.concatenate(parts, out=out)
+                found.append(out)
+        X, X_val = found[0], found[1] if len(found) > 1 else None
+        return Block(X, X_val, "", f"{how}, {X.shape[1]} columns")
+
+
+def _batches(rows: Any) -> Iterator[list[Any]]:
+    """Lists of pictures, of rows of numbers, of the cells of a frame with one column, or of dicts of a frame with more."""
+    n = rows.shape[0]
+    for start in range(0, n, AT_ONCE):
+        part: Any = rows.iloc[start : start + AT_ONCE] if isinstance(rows, pd.DataFrame) else rows[start : start + AT_ONCE]
+        if isinstance(part, pd.DataFrame):
+            yield part.iloc[:, 0].tolist() if part.shape[1] == 1 else part.to_dict("records")
+        else:
+            yield list(part.toarray() if sp.issparse(part) else part)
+
+
+def _checked(came: Any, n: int, name: str, before: list[np.ndarray]) -> np.ndarray:
+    """(n, p) numbers, as wide as those of the batches before."""
+    if hasattr(came, "detach"):
+        came = came.detach().cpu().numpy()
+    try:
+        F = np.asarray(came.toarray() if sp.issparse(came) else came)
+        F = F if F.dtype in (np.float32, np.float64) else F.astype(np.float64)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"features by {name}: numbers are needed, one row for each row, got {type(came).__name__}."
+        ) from None
+    if F.ndim < 2 or len(F) != n or math.prod(F.shape[1:]) == 0:
+        raise DataError(f"features by {name}: for {n} rows an array of {n} rows of numbers is needed, got shape {F.shape}.")
+    F = F.reshape(n, -1)
+    if before and F.shape[1] != before[0].shape[1]:
+        raise DataError(f"features by {name}: rows have {before[0].shape[1]} numbers first and {F.shape[1]} later.")
+    return F
+
+
+def _loaded(kept: list[Path], shown: Any, shown_val: Any) -> tuple[Any, Any] | None:
+    """What an earlier call kept; None where it can't be read."""
+    found: list[Any] = []
+    for path, rows in zip(kept, (shown, shown_val), strict=False):
+        try:
+            matrix = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        if matrix.ndim != 2 or len(matrix) != len(rows) or matrix.dtype != np.float32:
+            return None
+        found.append(matrix)
+    return found[0], (found[1] if len(found) > 1 else None)
+
+
+def _spread(scale: np.ndarray) -> np.ndarray:
+    """Standard deviations, 1 where a column holds one number."""
+    return np.where(scale > 1e-7, scale, 1.0)
+
+
+def _digest(arrays: list[Any]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for whole_array in arrays:
+        parts = [whole_array.data, whole_array.indices, whole_array.indptr] if sp.issparse(whole_array) else [whole_array]
+        for array in parts:
+            if array is None:
+                digest.update(b"none")
+                continue
+            digest.update(f"{array.shape}{array.dtype}".encode())
+            for rows in blocks(array):
+                digest.update(np.ascontiguousarray(array[rows]).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _is_module(F: Any) -> bool:
+    """Whether it is a torch module, without importing torch."""
+    return hasattr(F, "forward") and hasattr(F, "state_dict") and callable(F)
+
+
+def _is_pair(F: Any) -> bool:
+    """A torch module and its transform, a function of one row."""
+    return isinstance(F, tuple) and len(F) == 2 and _is_module(F[0]) and callable(F[1])
+
+
+def _name(F: Any) -> str:
+    F = F[0] if _is_pair(F) else F
+    return getattr(F, "__name__", type(F).__name__).strip("<>") or "function"
