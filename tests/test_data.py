@@ -23,13 +23,14 @@ from datassay.evaluation.detection import plant
 from datassay.reporting.nearest import similarities
 from datassay.reporting.typical import Typical
 from datassay.subsets.default_model import scaled
+from datassay.values import _from_column, _to_column
 
 X = np.arange(12.0).reshape(6, 2)
 Y = ["b", "a", "b", "a", "a", "b"]
 
 
 def test_labels_of_any_kind_come_back():
-    mixed = [(1, "x"), "two", (1, "x"), "two", None.__class__, None.__class__]
+    mixed = [(1, "x"), "two", (1, "x"), "two", dt.date(2020, 1, 2), dt.date(2020, 1, 2)]
     for labels, classes in [
         (Y, ["a", "b"]),
         (np.array([5, 3, 5, 3, 3, 5], np.int8), [3, 5]),
@@ -38,7 +39,7 @@ def test_labels_of_any_kind_come_back():
         (pl.Series(Y), ["a", "b"]),
         (np.array(Y)[:, None], ["a", "b"]),
         ([2.0, 1.0, 2.0, 1.0, 1.0, 2.0], [1.0, 2.0]),
-        (mixed, [(1, "x"), "two", type(None)]),
+        (mixed, [(1, "x"), "two", dt.date(2020, 1, 2)]),
     ]:
         data = da.Dataset(X, labels)
         assert data.classes == classes
@@ -152,7 +153,7 @@ def test_missing_cells_of_frames():
         (lambda: da.Dataset([[1, 2], [3]] * 3, Y), "not all of one length"),
         (lambda: da.Dataset([["1", "x"]] * 6, Y), "row 0, column 1 has 'x'"),
         (lambda: da.Dataset(X.astype(complex), Y), "real numbers"),
-        (lambda: da.Dataset(X, [["a"], ["b"]] * 3), "hashable.*several labels a row are not supported"),
+        (lambda: da.Dataset(X, [["a"], ["b"]] * 3), r"y holds \['a'\] in row 0.*several labels a row are not supported"),
         (lambda: da.Dataset(X, np.eye(6)), r"it came with shape \(6, 6\); several labels a row are not supported"),
         (lambda: da.Dataset(X, Y, X), "go together"),
         (lambda: da.Dataset(X, Y, X[:2], ["a"]), "X_val has 2 rows but y_val has 1"),
@@ -947,6 +948,56 @@ def test_labels_and_ids_are_of_kinds_that_can_be_saved():
         da.Dataset(X, Y, ids=[1e17, 1e17 + 1, 2.0, 3, 4, 5])
     with pytest.raises(DataError, match="y holds bytes that are no text in UTF-8"):
         da.Dataset(X, [b"\xff", b"a"] * 3)
+
+
+class Odd:
+    def __repr__(self):
+        return "odd" * 100
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [frozenset("ab"), frozenset("c")] * 3,
+        [1j, 2j] * 3,
+        np.array([1, 2] * 3, np.complex64),
+        [("a", frozenset("b")), ("c", frozenset("d"))] * 3,
+        [range(2), range(3)] * 3,
+        [Odd(), Odd()] * 3,
+        [["a"], ["b", "c"]] * 3,
+        [{"a"}, {"b"}] * 3,
+        ["a", "b", "a", "b", "b", dt.time(3)],
+    ],
+)
+def test_what_can_not_be_saved_is_refused_at_the_door(labels):
+    with pytest.raises(
+        DataError, match=r"^y holds .* in row \d, and labels are numbers, text, dates or tuples of these"
+    ) as caught:
+        da.Dataset(X, labels)
+    assert ("several labels a row" in str(caught.value)) == isinstance(labels[0], (frozenset, set, list))
+    assert len(str(caught.value)) < 240
+    with pytest.raises(DataError, match="can't be saved"):
+        _to_column(np.array([*labels, None], dtype=object)[:-1], "given_label")
+    if isinstance(labels, list) and not isinstance(labels[0], str):
+        with pytest.raises(DataError, match=r"^ids holds .* in row 0, and ids are"):
+            da.Dataset(X, Y, ids=[(label, i, {}) for i, label in enumerate(labels)])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [("a", 1), ("b", dt.date(2020, 1, 2))] * 3,
+        [dt.datetime(2020, 1, 1, 3), dt.date(2021, 1, 1)] * 3,
+        [2**70, "a"] * 3,
+        [True, "a"] * 3,
+        [np.float32(1.5), np.int8(2)] * 3,
+        [np.datetime64("2020"), "a"] * 3,
+    ],
+)
+def test_what_passes_the_door_can_be_saved(labels):
+    data = da.Dataset(X, labels, task="classification")
+    column, kind = _to_column(data.y, "given_label")
+    assert _from_column(pa.chunked_array([column]), kind).tolist() == data.y.tolist()
 
 
 def test_the_text_behind_numbers_is_shown(tmp_path):

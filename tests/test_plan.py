@@ -1,5 +1,6 @@
 """A plan tells what a run would take, and picks what fits."""
 
+import shlex
 import subprocess
 import sys
 
@@ -148,3 +149,20 @@ def test_on_the_command_line(tmp_path):
     assert lost.returncode == 2
     assert "backend must be 'loky', 'threading', 'dask' or 'ray', got 'pigeons'" in lost.stderr
     assert "Traceback" not in lost.stderr
+
+
+def test_the_command_that_a_plan_proposes_can_be_run(tmp_path):
+    data = rows(300, d=3)
+    frame = pd.DataFrame(data.X, columns=list("abc")).assign(name=[f"row {i}" for i in range(300)], note="", label=data.y)
+    frame.loc[5, "a"] = np.nan
+    path, held = tmp_path / "my rows.csv", tmp_path / "held.csv"
+    frame.to_csv(path, index=False)
+    frame[5:100].to_csv(held, index=False)
+    asked = ("--label", "label", "--id", "name", "--drop", "note", "--missing", "drop", "--val", held, "-m", "knn-shapley")
+    told = run("plan", path, *asked)
+    assert told.returncode == 0, told.stderr
+    (proposed,) = (line for line in told.stdout.splitlines() if line.startswith("Next: datassay "))
+    words = shlex.split(proposed.removeprefix("Next: datassay "))
+    done = run(*words, "-o", tmp_path / "v.parquet")
+    assert done.returncode == 0, done.stderr
+    assert da.Values.load(tmp_path / "v.parquet").ids[0] == "row 0"

@@ -376,8 +376,8 @@ def plan(
     _table(found.shown(), title="what each would take on this machine")
     if found.method is None:
         _fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
-    options = "".join(f" --set {name}={chosen}" for name, chosen in found.options.items())
-    out.print(escape(f"Next: datassay value {data}{f' --label {label}' if label else ''} -m {found.method}{options}"))
+    told = _told(label, id, val, features, val_features, drop, missing, task, image_size, encoding)
+    out.print(escape(f"Next: {_shown(shlex.join(_to_value(data, told, found.method, found.options)))}"))
 
 
 @app.command()
@@ -425,19 +425,8 @@ def audit(
     with _stopping("an audit keeps nothing: a smaller --budget ends sooner"):
         found = look(given, method, budget=budget, kind=kind, rate=rate, repeats=repeats, rows=rows, seed=seed)
     _audited(found, len(given))
-    told = {
-        "--label": label, "--id": id, "--val": val, "--features": features, "--val-features": val_features, "--task": task,
-        "--image-size": image_size, "--missing": None if missing == "error" else missing,
-        "--encoding": None if encoding == "utf-8" else encoding,
-    }  # fmt: skip
-    words = ["datassay", "value", str(data)]
-    for name, what in told.items():
-        words += [name, str(what)] if what is not None else []
-    for name in drop or []:
-        words += ["--drop", name]
-    words += ["-m", found.name]
-    for name, chosen in found.options.items():
-        words += ["--set", f"{name}={chosen}"]
+    told = _told(label, id, val, features, val_features, drop, missing, task, image_size, encoding)
+    words = _to_value(data, told, found.name, found.options)
     out.print(escape(f"Next: {_shown(shlex.join(words))}"))
 
 
@@ -662,6 +651,34 @@ def _beside(data: Path, label: Any, id: Any) -> list[Path]:
         return []
     found = [Path(name) if Path(name).is_file() else data.parent / name for name in (label, id) if isinstance(name, str)]
     return [path for path in found if path.is_file()]
+
+
+def _told(
+    label: Any,
+    id: Any,
+    val: Any,
+    features: Any,
+    val_features: Any,
+    drop: Any,
+    missing: str,
+    task: Any,
+    size: Any,
+    encoding: str,
+) -> list[str]:
+    """How the rows are read, as words of a command; what is as by default is left out."""
+    chosen = {
+        "--label": label, "--id": id, "--val": val, "--features": features, "--val-features": val_features, "--task": task,
+        "--image-size": size, "--missing": None if missing == "error" else missing,
+        "--encoding": None if encoding == "utf-8" else encoding,
+    }  # fmt: skip
+    words = [word for name, what in chosen.items() if what is not None for word in (name, str(what))]
+    return words + [word for name in drop or [] for word in ("--drop", name)]
+
+
+def _to_value(data: Path, told: list[str], method: str, options: Mapping[str, Any]) -> list[str]:
+    """The command that values the rows."""
+    chosen = [word for name, what in options.items() for word in ("--set", f"{name}={what}")]
+    return ["datassay", "value", str(data), *told, "-m", method, *chosen]
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import scipy.sparse as sp
 
 from datassay.checks import DataError
 from datassay.data.encoding import Encoder, Missing, plain
-from datassay.data.kinds import plain_frame, plain_labels
+from datassay.data.kinds import check_savable, plain_frame, plain_labels
 from datassay.data.out_of_core import Table, blocks, counts_rows, taken
 
 Task = Literal["classification", "regression"]
@@ -46,8 +46,8 @@ class Dataset:
         maps any, and both are used where they lie: don't change them afterwards. All else becomes float64; only uint8
         images become float32, divided by 255.
     y
-        (n,) labels of any hashable kind, or numbers for regression; by position, as in scikit-learn: a Series whose index
-        has the labels of X's in another order is refused.
+        (n,) labels, text, numbers, truth values, dates or tuples of these, or numbers for regression; by position, as in
+        scikit-learn: a Series whose index has the labels of X's in another order is refused.
     X_val, y_val
         (m, d) and (m,), the validation rows, encoded as the training rows were.
     ids
@@ -599,10 +599,7 @@ def _of_use(labels: np.ndarray, task: Task | None, ids: np.ndarray) -> tuple[np.
         notes.append(f"{_have_none(blank, ids)}: left out")
     if (task or infer_task(_without_blanks(labels, stays))) == "regression":
         return stays, notes
-    try:
-        counts = pd.Series(labels[stays]).value_counts()
-    except TypeError:  # not hashable, which `_number` says
-        return stays, notes
+    counts = pd.Series(labels[stays]).value_counts()
     lone = counts.index[counts == 1]
     if 0 < len(lone) <= stays.sum() / 5 and len(counts) - len(lone) >= 2:
         single = np.flatnonzero(stays)[~pd.Series(labels[stays]).duplicated(keep=False).to_numpy()]
@@ -663,6 +660,7 @@ def _labels(y: Any, name: str) -> np.ndarray:
     if y.ndim != 1:
         more = "; several labels a row are not supported: argmax of one-hot labels gives one" if name != "ids" else ""
         raise DataError(f"{name} must have one entry a row, (n,); it came with shape {y.shape}{more}.")
+    check_savable(y, name)
     return y
 
 
@@ -716,12 +714,7 @@ def _unique(ids: np.ndarray) -> None:
 
 def _number(labels: np.ndarray) -> tuple[np.ndarray, list[Hashable]]:
     """Codes 0 ... k-1 and the original labels, sorted where Python can sort them."""
-    try:
-        codes, distinct = pd.factorize(labels)
-    except TypeError as error:
-        raise DataError(
-            f"labels must be hashable: {error}; several labels a row are not supported: give one, or a data set for each."
-        ) from None
+    codes, distinct = pd.factorize(labels)
     classes = list(distinct.tolist() if isinstance(distinct, np.ndarray) else distinct)
     try:
         order = sorted(range(len(classes)), key=lambda c: classes[c])

@@ -42,6 +42,49 @@ def plain_labels(labels: np.ndarray, name: str) -> np.ndarray:
     return labels
 
 
+def check_savable(labels: np.ndarray, name: str) -> None:
+    """Refuse labels or ids that a file of values could not hold, before anything is calculated.
+
+    >>> check_savable(np.array([1, 2]), "y")
+    >>> check_savable(np.array([1j, 2j]), "y")
+    Traceback (most recent call last):
+    ...
+    datassay.checks.DataError: y holds 1j in row 0, and labels are numbers, text, dates or tuples of these: turn them into text.
+    """
+    if labels.dtype.kind in "biufUM":
+        return
+    if labels.dtype == object and {type(label) for label in labels} <= {str, int, float, bool, type(None)}:
+        return
+    row = next((row for row, label in enumerate(labels) if not has_place(label)), None)
+    if row is not None:
+        label, what = labels[row], "ids" if name == "ids" else "labels"
+        several = isinstance(label, list | set | frozenset | dict | np.ndarray) and name != "ids"
+        way = (
+            "several labels a row are not supported: give one, or a data set for each" if several else "turn them into text"
+        )
+        raise DataError(
+            f"{name} holds {_short(label)} in row {row}, and {what} are numbers, text, dates or tuples of these: {way}."
+        )
+
+
+def has_place(label: Any) -> bool:
+    """Whether a file of values can hold it: a number, text, a truth value, a date, nothing, or a tuple of these.
+
+    >>> has_place(("a", 1)), has_place(frozenset("a"))
+    (True, False)
+    """
+    if isinstance(label, tuple):
+        return all(map(has_place, label))
+    if isinstance(label, np.generic):
+        label = label.item()
+    return label is None or label is pd.NA or isinstance(label, str | int | float | dt.date)
+
+
+def _short(label: Any) -> str:
+    shown = repr(label.item() if isinstance(label, np.generic) else label)
+    return shown if len(shown) <= 60 else f"{shown[:60]}..."
+
+
 def plain_frame(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """A frame whose columns are numbers, dates, truth values or text: Arrow's types as pandas has them, bytes as text, lists of
     numbers as a column for each."""
