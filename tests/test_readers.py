@@ -986,9 +986,8 @@ def test_feather_stata_and_what_is_read_elsewhere(tmp_path):
     np.testing.assert_array_equal(stata.X, expected.X)
     assert stata.classes == ["x", "y"]
     for name, text, says in [
-        ("t.txt", "1 1:0.5 3:2\n-1 2:0.1\n", "is a file of SVMlight: X, y = sklearn.datasets.load_svmlight_file"),
-        ("t.svm", "1 1:0.5 3:2\n", "load_svmlight_file"),
-        ("t.xlsx", "PK", "pandas.read_excel"),
+        ("t.txt", "1 1:0.5 3:2\n-1 2:0.1\n", "is a file of SVMlight, whose columns have no names"),
+        ("t.ods", "PK", "save it as .xlsx or CSV"),
         ("b.dta", "x", "can't be read as a file of Stata"),
         ("b.feather", "x", "can't be read as Feather"),
     ]:

@@ -1,6 +1,7 @@
 """`read`: a file, a folder or a data set in memory becomes a Dataset.
 
-CSV, Parquet, npy, npz, a folder of images with a sub-folder a class; data sets of torch and Hugging Face.
+CSV, Parquet, npy, npz, JSON lines, files of other programs, a folder of images with a sub-folder a class; data sets of torch and
+Hugging Face.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import scipy.sparse as sp
 from pyarrow import compute as pc
 from pyarrow import csv
 
 from datassay.checks import DataError
-from datassay.data import in_memory, json_lines, parquet
+from datassay.data import formats, in_memory, json_lines, parquet
 from datassay.data.dataset import Dataset, Task
 from datassay.data.encoding import Missing, plain, refused
 from datassay.data.features import NAMES, is_named
@@ -29,21 +31,27 @@ from datassay.data.kinds import numbers_of
 from datassay.data.out_of_core import LARGE, Table
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-_SVMLIGHT = "X, y = sklearn.datasets.load_svmlight_file(path), and da.Dataset(X, y) takes them"
-_ELSEWHERE = {
-    **dict.fromkeys(("svm", "svmlight", "libsvm"), _SVMLIGHT),
-    **dict.fromkeys(
-        ("xlsx", "xls", "ods"), "save it as CSV, or frame = pandas.read_excel(path), and da.Dataset(X, y) takes it"
-    ),
-    "arff": "frame = sklearn.datasets.fetch_openml(..., parser='pandas').frame or scipy.io.arff.loadarff(path) read it for "
-    "da.Dataset(X, y)",
-}
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 _NONE = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?", "n/a", "#N/A", "<NA>"]  # cells that say that there is nothing
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 _DECIMAL = re.compile(_NUMBER)
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "holdout"}
-_TABLES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".npy", ".npz", ".jsonl", ".json", ".feather", ".dta"}
+_TABLES = {
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".parquet",
+    ".pq",
+    ".npy",
+    ".npz",
+    ".jsonl",
+    ".json",
+    ".feather",
+    ".dta",
+    ".svm",
+    ".arff",
+    ".xlsx",
+}
 
 
 def read(
@@ -69,8 +77,9 @@ def read(
     Parameters
     ----------
     path
-        CSV (also .tsv, .csv.gz; the separator is found), JSON lines, Feather, Stata (.dta), Parquet (also with a column of encoded
-        images, or of lists of numbers), a folder of Parquet parts, npz with arrays X and y (and optionally X_val, y_val, ids),
+        CSV (also .tsv, .csv.gz; the separator is found), JSON lines, Feather, Stata (.dta), ARFF, Excel (.xlsx), SVMlight (rows and
+        validation rows with columns of one base), Parquet (also with a column of encoded images, or of lists of numbers), a folder
+        of Parquet parts, npz with arrays X and y (and optionally X_val, y_val, ids),
         npy with X alone, or a folder with a sub-folder of images for each class. Parts are taken in the order of their paths,
         and folders called ``c=value`` make a column c. Or a torch Dataset or DataLoader, anything else with ``len`` and ``[i]``
         that gives pairs (x, label), or a Hugging Face Dataset.
@@ -146,12 +155,18 @@ def read(
     name, name_val = (in_memory.named(path), f"{in_memory.named(val)} (val)") if held else (path, val)
     if val is not None:
         X_val, y_val, _, _ = _parts(val, label, id, tuple(drop), image_size, encoding, like=X, broken=broken_val)
+        if sp.issparse(X) != sp.issparse(X_val) and not held:
+            raise DataError(
+                f"{path if sp.issparse(X) else val} is a file of SVMlight, and the other is none: give two of a kind."
+            )
         if isinstance(X, Table) and isinstance(X_val, pd.DataFrame):
             X_val = _as_table(X_val, X.columns, val)
     if isinstance(X, np.ndarray) and isinstance(X_val, np.ndarray) and X.shape[1:] != X_val.shape[1:] and val is not None:
         raise DataError(
             f"a row of {name_val} has shape {X_val.shape[1:]}, a row of {name} has {X.shape[1:]}: they must agree."
         )
+    if sp.issparse(X) and not held:
+        X, X_val = formats.of_one_base(X, X_val)
     shown, shown_val, unused = X, X_val, []
     if features is not None and isinstance(X, pd.DataFrame) and (unused := refused(X)):
         # the features are valued, and these columns, sentences say, only shown
@@ -262,6 +277,12 @@ def _parts(
         frame = parquet.read_all(path, drop)
         if id is not None and id not in frame and id in frame.index.names:
             frame = frame.reset_index(level=id)
+    elif _is_svmlight(path, kind):
+        if (odd := label or id or (drop[0] if drop else None)) is not None:
+            raise DataError(
+                f"{path} is a file of SVMlight, whose columns have no names, and labels stand in front: leave {odd!r} out."
+            )
+        return *formats.svmlight(path, _content(path)), None, (None, None)
     elif kind in ("csv", "tsv", "txt"):
         frame = _csv(path, label, id, encoding).to_pandas()
     elif kind in ("jsonl", "ndjson", "json"):
@@ -269,9 +290,13 @@ def _parts(
     elif kind in ("feather", "arrow"):
         frame = parquet.read_feather(path)
     elif kind == "dta":
-        frame = _stata(path)
-    elif kind in _ELSEWHERE:
-        raise DataError(f"{path} is not read here: {_ELSEWHERE[kind]}.")
+        frame = formats.stata(path)
+    elif kind == "arff":
+        frame = formats.arff(path, _content(path), encoding)
+    elif kind in formats.EXCEL:
+        frame = formats.excel(path, _content(path), (label, id), _NONE)
+    elif kind in ("xls", "xlsb", "ods"):
+        raise DataError(f"{path} is no kind that is read here: save it as .xlsx or CSV.")
     else:
         raise DataError(
             f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))}, a folder of Parquet parts or one of images."
@@ -420,8 +445,6 @@ def _csv(path: Path, label: str | None, id: str | None, encoding: str) -> pa.Tab
             text = text[said.end() :]
         content = text.encode()
         first = text.split("\n", 1)[0]
-        if re.fullmatch(r"\S+(\s+qid:\d+)?(\s+\d+:\S+)+\s*(#.*)?", first):
-            raise DataError(f"{path} is a file of SVMlight: {_ELSEWHERE['svmlight']}.")
         separator = said[1] if said else max([",", ";", "\t", "|"], key=first.count)
         table = parsed([], null_values=_NONE)
         _check_header(path, table.column_names)
@@ -455,20 +478,20 @@ def _csv(path: Path, label: str | None, id: str | None, encoding: str) -> pa.Tab
     return _tidied(table, [label, id])
 
 
-def _stata(path: Path) -> pd.DataFrame:
-    """Numbers that have names (value labels) by these."""
-    try:
-        frame: pd.DataFrame = pd.read_stata(path)
-    except Exception as error:  # pandas raises many kinds
-        raise DataError(f"{path} can't be read as a file of Stata: {str(error).splitlines()[0]}.") from None
-    return frame
+def _is_svmlight(path: Path, kind: str) -> bool:
+    """By the name; or by the first line, where the name says nothing else."""
+    known = {suffix[1:] for suffix in _TABLES} - {"csv", "tsv", "txt"} | {"pq", "arrow", "ndjson", *formats.EXCEL}
+    return kind in formats.SVMLIGHT or (kind not in known and formats.looks_like_svmlight(_content(path, 100_000)))
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of a file; of one that is compressed, what was in it."""
+def _content(path: Path, most: int | None = None) -> bytes:
+    """The bytes of a file, or its first ones; of one that is compressed, what was in it."""
     kind = _COMPRESSED.get(path.suffix.lower())
-    with pa.input_stream(str(path), compression=kind) as stream:
-        content: bytes = stream.read()
+    try:
+        with pa.input_stream(str(path), compression=kind) as stream:
+            content: bytes = stream.read() if most is None else stream.read(most)
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error}.") from None
     return content
 
 

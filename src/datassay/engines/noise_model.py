@@ -48,6 +48,7 @@ PRIOR = 10.0  #: labels' worth, for each class, of the prior towards one rate
 GAIN = 3.0  #: log likelihood out of sample that a matrix must win
 LIKELY = 0.6  #: probability above which a row may be flagged
 FACTOR = 4.0  #: of the odds, at most
+RARE = 2.0  #: a label so much likelier than all others, were the classes as frequent, is not flagged
 RULE = "most likely wrong, by a noise model on predictions without the row"  #: by which rows are flagged
 TINY = 1e-6  #: a probability below this says no more than this
 FARTHEST = 1e6  #: of a residual, in usual ones
@@ -132,6 +133,7 @@ def fit(L: Matrix, codes: Codes, *, seed: int = 0) -> NoiseModel:
     a = min(1.0, r.mean() / other) if other else 1.0
     probability = a * r + (1 - a) * R
     flagged = (probability > LIKELY) & (odds(p, codes) > min(FACTOR, 1 / max(1 - other, 1e-9) ** 2))
+    flagged &= odds(p, codes, shares=np.maximum(np.bincount(codes, minlength=K), 1) / n) > 1 / RARE
     told = top - bottom <= 0.03 * n or (top - r.sum() <= 0.5 * r.sum() and r.sum() - bottom <= 0.5 * r.sum())
     return NoiseModel(probability, r, R, p, fitted, float(r.mean()), T, min(bottom, r.sum()), top, flagged, bool(told))
 
@@ -158,10 +160,16 @@ def readings(p: Matrix, T: ndarray, codes: Codes) -> tuple[ndarray, ndarray]:
     return r, 1 - (1 - r) * own
 
 
-def odds(p: Matrix, codes: Codes) -> Float[ndarray, " n"]:
-    """(n,) How many times likelier the best other class is than the given one."""
-    own, others = p[np.arange(len(p)), codes], p.copy()
-    others[np.arange(len(p)), codes] = 0.0
+def odds(p: Matrix, codes: Codes, shares: Float[ndarray, " K"] | None = None) -> Float[ndarray, " n"]:
+    """(n,) How many times likelier the best other class is than the given one; with the classes' ``shares``, were all as frequent.
+
+    >>> odds(np.array([[0.8, 0.2]]), np.array([1])), odds(np.array([[0.8, 0.2]]), np.array([1]), np.array([0.9, 0.1])).round(3)
+    (array([4.]), array([0.444]))
+    """
+    rows = np.arange(len(p))
+    weights = np.ones(p.shape[1]) if shares is None else 1 / shares
+    own, others = p[rows, codes] * weights[codes], p * weights
+    others[rows, codes] = 0.0
     return others.max(1) / np.maximum(own, 1e-300)
 
 

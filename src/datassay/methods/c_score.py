@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
+import numpy as np
+
 from datassay.checks import Count
 from datassay.data.dataset import Dataset
 from datassay.engines import noise_model
@@ -80,6 +82,7 @@ def c_score(
     found, stats = outside(s, lambda a, b: law.draw(len(data), s.seed, a, b), stop, worth, "in every subset", law.parameters)
     most = top(found.votes.round(9), data.codes)
     noise = noise_model.of_probabilities(found.votes, data.codes, votes=int(found.trainings.sum(0).min()))
+    noise = noise._replace(flagged=noise.flagged & ~_unlearned(noise.flagged, data.codes))
     stats |= {
         "wrong_labels": noise.wrong_labels(),
         "in_every_subset": {f"{p:g}": int((one == 0).sum()) for p, one in zip(law.parameters, found.trainings, strict=True)},
@@ -89,3 +92,18 @@ def c_score(
     if flag == "likely":
         flagged, stats["flag_rule"] = noise.flagged, noise_model.RULE
     return Finding(found.value.copy(), flagged, {"c_score": found.value} | noise.columns(), data.labels_of(most), stats)
+
+
+def _unlearned(flagged: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """(n,) the rows of rare classes for which hardly a model votes, so that votes can't tell their right rows from wrong ones.
+
+    That is where most of a class would be flagged, and it has less than a fifth of an even share.
+
+    >>> _unlearned(np.array([True, True, False] + 27 * [False]), np.array(3 * [1] + 27 * [0])).sum()
+    np.int64(0)
+    >>> _unlearned(np.array([True, True, False] + 57 * [False]), np.array(3 * [1] + 57 * [0])).sum()
+    np.int64(3)
+    """
+    rows = np.bincount(codes)
+    most = np.bincount(codes, flagged) > rows / 2
+    return np.asarray((most & (rows < len(codes) / (5 * len(rows))))[codes])
