@@ -422,6 +422,25 @@ class Dataset:
         new.base = self.base and self.base.without_validation()
         return new
 
+    def joined(self) -> Dataset:
+        """The training rows, behind them the validation rows as training rows, too, and no validation rows, whose ids become
+        ("validation", 0) and so on."""
+        if self.X_val is None or self.y_val is None:
+            raise DataError("joined needs validation rows, and there are none: make the Dataset with X_val and y_val.")
+        new = self.without_validation()
+        stack = sp.vstack if sp.issparse(self.X) else np.concatenate
+        new.X = _read_only(sp.csr_array(stack([self.X, self.X_val])) if sp.issparse(self.X) else stack([self.X, self.X_val]))
+        new.shown = new.X
+        if is_images(self.shown) and is_images(self.shown_val):  # a network for images looks at their shape
+            new.shown = _read_only(np.concatenate([self.shown, self.shown_val]))
+        elif isinstance(self.shown, pd.DataFrame) and isinstance(self.shown_val, pd.DataFrame):  # which a pipeline may be given
+            new.shown = pd.concat([self.shown, self.shown_val], ignore_index=True)
+        ids = np.empty(new.X.shape[0], object)
+        ids[:] = [*self.ids.tolist(), *(("validation", row) for row in range(len(self.y_val)))]
+        new.ids = _read_only(ids)
+        new._set_labels(np.concatenate([self.y, self.y_val]), self.task)
+        return new
+
     @functools.cached_property
     def hash(self) -> str:
         """16 bytes in hex over features, labels and ids: the same data, the same hash."""

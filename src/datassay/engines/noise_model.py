@@ -44,6 +44,7 @@ MOST = 0.9  #: of e
 LEAST = 2e-4  #: a rate that can't be told from none
 DROP = 1.92  #: of the log likelihood at the ends of a 95 % interval: half the quantile of chi-squared with one degree of freedom
 SAMPLE = 20_000  #: rows on which the model is fitted, of more
+LATTICE = 1000  #: rows, at least, on which a fit begins
 PRIOR = 10.0  #: labels' worth, for each class, of the prior towards one rate
 GAIN = 3.0  #: log likelihood out of sample that a matrix must win
 LIKELY = 0.6  #: probability above which a row may be flagged
@@ -108,14 +109,16 @@ def fit(L: Matrix, codes: Codes, *, seed: int = 0) -> NoiseModel:
         For the rows on which it is fitted, where there are more than 20,000.
     """
     n, K = L.shape
-    L = _finite(L)
+    L = np.asfortranarray(_finite(L))  # sums over few classes go column by column
     if K < 2 or n == 0:
         nothing = np.zeros(n)
         return NoiseModel(
             nothing, nothing, nothing, np.ones((n, K)), 1.0, 0.0, None, 0.0, float(n), np.zeros(n, bool), False
         )
-    pick = np.arange(n) if n <= SAMPLE else np.sort(np.random.default_rng(seed).permutation(n)[:SAMPLE])
-    X, y = L[pick], codes[pick]
+    X, y = L, codes
+    if n > SAMPLE:
+        pick = np.sort(np.random.default_rng(seed).permutation(n)[:SAMPLE])
+        X, y = np.asfortranarray(L[pick]), codes[pick]
     s, e = one_rate(X, y)
     fitted, T, uniform = s, None, _uniform(e, K)
     if 2 < K <= FEW and uneven(X, y, s, uniform) and won(X, y) > GAIN:
@@ -147,7 +150,9 @@ def of_probabilities(p: Matrix, codes: Codes, *, votes: int | None = None) -> No
 
 def softmax(L: Matrix, s: float) -> Matrix:
     """(n, K) softmax(s L), row by row."""
-    p = np.exp(s * (L - L.max(1, keepdims=True)))
+    p = L - L.max(1, keepdims=True)
+    p *= s
+    np.exp(p, out=p)
     p /= p.sum(1, keepdims=True)
     return p
 
@@ -187,9 +192,9 @@ def one_rate(L: Matrix, codes: Codes) -> tuple[float, float]:
         by_e = ((1 - mine) / (K - 1) - mine) * e * (1 - e / MOST)
         return -float(np.log(q).sum()), -np.array([(by_s / q).sum(), (by_e / q).sum()])
 
-    s, e = max(_lattice(L, own), key=lambda top: top[2])[
-        :2
-    ]  # there may be two tops, and far from both the slope leads nowhere
+    some = slice(None, None, max(1, len(L) // LATTICE))
+    points = _lattice(L[some], (np.arange(len(codes[some])), codes[some]))
+    s, e, _ = max(points, key=lambda top: top[2])  # there may be two tops, and far from both the slope leads nowhere
     near = [(np.log(s) - 0.5, np.log(s) + 0.5), (-9, 7)]
     found = minimize(minus, [np.log(s), np.log(e / (MOST - e))], jac=True, method="L-BFGS-B", bounds=near)
     return float(np.exp(found.x[0])), float(MOST / (1 + np.exp(-found.x[1])))
@@ -248,11 +253,15 @@ def won(L: Matrix, codes: Codes, *, folds: int = 3) -> float:
     which, gain = np.random.default_rng(0).permutation(len(L)) % folds, 0.0
     for fold in range(folds):
         rest, here = which != fold, which == fold
-        s, e = one_rate(L[rest], codes[rest])
-        plain = _given(softmax(L[here], s), _uniform(e, L.shape[1]), codes[here])
-        s, T = class_rates(L[rest], codes[rest], s, e, most=30)
-        by_class = _given(softmax(L[here], s), T, codes[here])
-        gain += float(np.sum(np.log(np.maximum(by_class, 1e-300)) - np.log(np.maximum(plain, 1e-300))))
+        X, X_here = np.asfortranarray(L[rest]), np.asfortranarray(L[here])
+        s, e = one_rate(X, codes[rest])
+        plain = _given(softmax(X_here, s), _uniform(e, L.shape[1]), codes[here])
+        s, T = class_rates(X, codes[rest], s, e, most=30)
+        by_class = _given(softmax(X_here, s), T, codes[here])
+        more = float(np.sum(np.log(np.maximum(by_class, 1e-300)) - np.log(np.maximum(plain, 1e-300))))
+        gain += more
+        if more < -GAIN:  # the other folds would have to win it back
+            break
     return gain
 
 
@@ -260,33 +269,36 @@ def interval(L: Matrix, codes: Codes, s: float, T: ndarray) -> tuple[float, floa
     """95 % interval of the rate, by the profile likelihood of T(x) = I + x (T - I): s is fitted anew for each x."""
     eye = np.eye(len(T))
     rate = float(np.mean(1 - np.diag(T)[codes]))
-    top = _temperature(L, codes, T, s)[1]
+    best, top = _temperature(L, codes, T, s)
 
     def drop(x: float) -> float:
-        return top - _temperature(L, codes, eye + x * (T - eye), s)[1] - DROP
+        return top - _temperature(L, codes, eye + x * (T - eye), best, reach=0.15)[1] - DROP
 
     least = 1e-4 / max(rate, 1e-4)  # a rate that can't be told from none
     most = 0.98 / max(float(1 - np.diag(T).min()), 1e-12)
-    low = 0.0 if rate < 2e-4 or drop(least) <= 0 else brentq(drop, least, 1.0, xtol=2e-3)
+    low = 0.0 if rate < 2e-4 or drop(least) <= 0 else brentq(drop, least, 1.0, xtol=5e-3)
     step, high = 1.0, 1.0
     while high < most and drop(high) < 0:
         step, high = 1.6 * step, min(most, high + 0.1 * step + 1e-3 / max(rate, 1e-3))
-    high = high if drop(high) <= 0 or high == 1.0 else brentq(drop, 1.0, high, xtol=2e-3)
+    high = high if drop(high) <= 0 or high == 1.0 else brentq(drop, 1.0, high, xtol=5e-3)
     return low * rate, high * rate
 
 
-def _temperature(L: Matrix, codes: Codes, T: ndarray, s: float) -> tuple[float, float]:
+def _temperature(L: Matrix, codes: Codes, T: ndarray, s: float, reach: float = 0.4) -> tuple[float, float]:
     """The s near this one of the greatest likelihood with this T, and that log likelihood: by Brent's method, going on from an end."""
-    weights = T[:, codes].T
+    off = T[~np.eye(len(T), dtype=bool)]
+    one, rows = np.ptp(off) == 0 == np.ptp(np.diag(T)), np.arange(len(L))  # of one rate only the given class counts
+    weights = None if one else T[:, codes].T
 
     def minus(x: float) -> float:
-        q = np.einsum("ij,ij->i", softmax(L, float(np.exp(x))), weights)
+        p = softmax(L, float(np.exp(x)))
+        q = off[0] + (T[0, 0] - off[0]) * p[rows, codes] if weights is None else (p * weights).sum(1)
         return -float(np.log(np.maximum(q, 1e-300)).sum())
 
-    x, reach = float(np.log(s)), 0.4
-    for _ in range(8):
+    x = float(np.log(s))
+    for _ in range(12):
         low, high = max(x - reach, -4.0), min(x + reach, 6.0)
-        found = minimize_scalar(minus, bounds=(low, high), method="bounded", options={"xatol": 1e-3})
+        found = minimize_scalar(minus, bounds=(low, high), method="bounded", options={"xatol": 4e-3})
         x = float(found.x)
         if low + 0.01 < x < high - 0.01 or x < -3.98 or x > 5.98:
             break
@@ -295,7 +307,8 @@ def _temperature(L: Matrix, codes: Codes, T: ndarray, s: float) -> tuple[float, 
 
 def _given(p: Matrix, T: ndarray, codes: Codes) -> ndarray:
     """(n,) the probability of the given label."""
-    return np.einsum("ij,ij->i", p, T[:, codes].T)
+    q: ndarray = (p * T[:, codes].T).sum(1)
+    return q
 
 
 def _uniform(e: float, K: int) -> ndarray:

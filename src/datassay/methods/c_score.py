@@ -16,7 +16,7 @@ from typing import Any, Literal, Unpack
 
 import numpy as np
 
-from datassay.checks import Count
+from datassay.checks import Count, Share
 from datassay.data.dataset import Dataset
 from datassay.engines import noise_model
 from datassay.engines.robust import top
@@ -36,7 +36,8 @@ def c_score(
     n_models: Count = 450,
     inclusion: float | Sequence[float] = GRID,
     utility: Literal["accuracy", "probability", "margin"] | None = None,
-    flag: Literal["likely", "other"] = "likely",
+    flag: Literal["likely", "other", "fdr"] = "likely",
+    q: Share = 0.1,
     **shared: Unpack[Stopped],
 ) -> Finding:
     """Consistency of every row: how often models of random subsets of the other rows predict its label.
@@ -55,6 +56,7 @@ def c_score(
     flag
         "likely": most likely wrong, by a noise model on the votes (engines.noise_model). "other": more models without the row vote for
         another class than for the given one.
+        "fdr": of the flagged rows at most the share ``q`` is expected to be right, by validation rows.
 
     Returns
     -------

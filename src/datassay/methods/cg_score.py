@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datassay.checks import Count, DataError, FromZero, Jobs, Positive, Seed, refuse
+from datassay.checks import Count, DataError, FromZero, Jobs, Positive, refuse, Seed, Share
 from datassay.costs import cg_score as cg_score_costs
 from datassay.costs.cg_score import Way, factor_bytes, on_card, scheme_memory, way
 from datassay.data.dataset import Dataset
@@ -53,7 +53,8 @@ def cg_score(
     repeats: Count = 10,
     inverse: bool = True,
     trusted: bool | Literal["auto"] = "auto",
-    flag: Literal["likely", "loo", "sign"] = "likely",
+    flag: Literal["likely", "loo", "sign", "fdr"] = "likely",
+    q: Share = 0.1,
     approx: Literal["auto", "exact", "landmarks", "neighbours"] | None = "auto",
     landmarks: Count = 4096,
     choice: Literal["uniform", "kmeans", "leverage"] = "uniform",
@@ -95,7 +96,8 @@ def cg_score(
     flag
         "likely": most likely wrong, by a noise model on what the other rows predict (engines.noise_model); regression: by the residual.
         "loo": the class predicted from all other rows is another one. "sign": the paper's rule, partial CG-score > 0.
-        Regression knows "loo" only: the residual is beyond 3 robust standard deviations.
+        In regression "loo" means that the residual is beyond 3 robust standard deviations.
+        "fdr": of the flagged rows at most the share ``q`` is expected to be right, by validation rows.
     approx
         "exact" (or None): one factorisation. "landmarks": low rank between blocks of ``block`` rows, exact within them; "neighbours":
         each row against its ``k`` nearest; both in time and memory linear in n, and both need a ridge. "auto": exact up to
@@ -309,7 +311,10 @@ def _check(
     few = negatives is not None and not regression and round(negatives * np.bincount(data.codes).min()) < 1
     refuse(
         "cg-score",
-        (trusted is True and data.X_val is None, "trusted=True needs validation rows: give X_val and y_val"),
+        (
+            trusted is True and data.X_val is None,
+            "trusted=True needs validation rows: give X_val and y_val (flag='fdr' compares with them, and leaves none)",
+        ),
         (
             regression and (not whole or flag == "sign"),
             "negatives, inverse=False and flag='sign' are about classes, and this is regression",

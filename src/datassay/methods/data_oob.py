@@ -16,7 +16,7 @@ from typing import Any, Literal, Unpack
 
 from sklearn.tree import ExtraTreeClassifier, ExtraTreeRegressor
 
-from datassay.checks import Count
+from datassay.checks import Count, Share
 from datassay.data.dataset import Dataset
 from datassay.engines import designs, noise_model
 from datassay.engines.robust import FAR, off, top
@@ -35,7 +35,8 @@ def data_oob(
     *,
     n_models: Count = 500,
     utility: Literal["accuracy", "probability", "margin", "squared-error"] | None = None,
-    flag: Literal["likely", "other"] = "likely",
+    flag: Literal["likely", "other", "fdr"] = "likely",
+    q: Share = 0.1,
     **shared: Unpack[Stopped],
 ) -> Finding:
     """Out-of-bag value of every row: how well models that did not draw it do on it.
@@ -55,6 +56,7 @@ def data_oob(
     flag
         "likely": most likely wrong, by a noise model on the votes (engines.noise_model). "other": more of these models vote for another
         class than for the given one; regression: label less mean prediction is three standard deviations from the median.
+        "fdr": of the flagged rows at most the share ``q`` is expected to be right, by validation rows.
 
     Returns
     -------

@@ -28,6 +28,7 @@ from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines.submodels import Store
 from datassay.files import check_paths
+from datassay.methods.controlled import controlled
 from datassay.values import Finding as Finding
 from datassay.values import Values
 
@@ -54,6 +55,9 @@ ALL = {
     "seed": "All randomness follows from it.",
     "n_jobs": "Workers; any number gives the same bits. None: one, or what ``joblib.parallel_config`` says.",
     "progress": "A bar on stderr, where that is a terminal.",
+    "q": 'For ``flag="fdr"``: at most this share of the flagged rows is expected to be right. The validation rows are valued along with the '
+    "training rows, and must be right and come from where these come from; columns ``conformal_p`` and ``false_share_most``, the share of "
+    "right rows among the suspects down to this one, at most (95 %, wherever one cuts); `stats['wrong_labels']` is tightened.",
     "device": '"auto", "cpu", "cuda": where a network is trained.',
 }
 SUBSETS = ALL | {
@@ -154,7 +158,10 @@ def _door(
         work = functools.partial(f, Call(name, given, renamed)) if takes_call else f
         own_files(given, data.source)
         with numbers_that_fit(name), no_empty_store(given.get("store")):
-            found = work(*bound.args, **bound.kwargs)
+            if given.get("flag") == "fdr":
+                found = controlled(name, data, given["q"], lambda rows: f(**given | {"data": rows, "flag": "likely"}))
+            else:
+                found = work(*bound.args, **bound.kwargs)
         stats = found.stats | told(name, data, found.scores, found.stats)
         stats |= {"seconds": time.perf_counter() - start} | sources(data)
         return Values(

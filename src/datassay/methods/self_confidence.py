@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Unpack
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import Count, DataError, Whole
+from datassay.checks import Count, DataError, Share, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines import noise_model
 from datassay.engines.designs import Subsets
@@ -38,7 +38,8 @@ def self_confidence(
     repeats: Count = 1,
     rank_by: Literal["self_confidence", "normalized_margin"] = "self_confidence",
     judge: Literal["folds", "validation"] = "folds",
-    flag: Literal["likely", "other"] = "likely",
+    flag: Literal["likely", "other", "fdr"] = "likely",
+    q: Share = 0.1,
     **shared: Unpack[Trained],
 ) -> Finding:
     """Probability of every row's label by models that were trained without it: on the other folds, or on the validation rows.
@@ -54,6 +55,7 @@ def self_confidence(
     flag
         "likely": most likely wrong, by a noise model on these probabilities (engines.noise_model). "other": another class is likelier
         than the given one; regression: three standard deviations from the median.
+        "fdr": of the flagged rows at most the share ``q`` is expected to be right, by validation rows.
     folds, repeats
         Folds of a partition; partitions, whose probabilities are averaged. By validation rows: trainings of a model that is random.
 
@@ -111,7 +113,8 @@ def self_confidence(
 def _judged(data: Dataset) -> Dataset:
     """The validation rows as training rows, and the training rows as those about which the model is asked."""
     if data.X_val is None or data.y_val is None or data.codes_val is None:
-        raise DataError(f"{NAME} with judge='validation' needs validation rows, X_val and y_val (file: --val), to train on.")
+        raise DataError(f"{NAME} with judge='validation' needs validation rows, X_val and y_val (file: --val), to train on (flag='fdr' "
+            "compares with them, and leaves none).")
     if data.classes:
         counts = np.bincount(data.codes_val, minlength=len(data.classes))
         if counts.min() < 2:
