@@ -182,6 +182,37 @@ def test_the_budget_chooses_and_what_is_left_out_is_said():
     assert set(found.table["method"]) & set(found.left_out) == set()
 
 
+def test_the_first_method_is_taken_without_others_where_it_does_well():
+    clean = drawn("digits", train=400, seed=2).data
+    found = da.audit(clean, repeats=8, progress=False)
+    assert found.early
+    assert found.method == "cg-score"
+    assert found.table["method"].tolist() == ["cg-score"]
+    assert found.repeats * round(found.rate * found.rows) >= 100  # planted rows
+    assert found.repeats < 8
+    assert "none was tried" in repr(found)
+    everything = da.audit(clean, "all", budget="2 s", repeats=1, progress=False)
+    assert not everything.early
+    assert {"cg-score", "data-oob"} <= {*everything.table["method"], *everything.left_out}  # as far as there was time
+
+
+def test_where_the_first_method_does_badly_the_others_are_tried():
+    rng = np.random.default_rng(0)
+    data = da.Dataset(rng.normal(size=(300, 4)), np.arange(300) % 2)  # columns that say nothing
+    found = da.audit(data, budget="2 s", repeats=1, progress=False)
+    assert not found.early
+    assert {"data-oob", "c-score"} <= {*found.table["method"], *found.left_out}
+
+
+def test_the_kind_of_error_follows_the_data():
+    clean = drawn("digits", train=500, seed=2).data
+    random, _ = plant(clean, "uniform", 0.1, seed=3)
+    near, _ = plant(clean, "near", 0.1, seed=3)
+    assert da.audit(random, "cg-score", repeats=1, progress=False).kind == "uniform"
+    assert da.audit(near, "cg-score", repeats=1, progress=False).kind == "near"
+    assert da.audit(near, "cg-score", repeats=1, kind="uniform", progress=False).kind == "uniform"
+
+
 def test_more_rows_than_asked_for_are_sampled_with_every_class():
     rng = np.random.default_rng(0)
     y = np.r_[np.zeros(3000, int), np.ones(3, int)]

@@ -552,6 +552,10 @@ def _audited(found: Any, n: int) -> None:
     copies = "a copy" if found.repeats == 1 else f"{found.repeats} copies"
     shown = found.table.drop(columns="error") if (found.table["error"] == "").all() else found.table
     _table(shown.round(4), title=f"errors planted in {copies} of {found.rows} rows: {found.kind}, {found.rate:.0%}")
+    if found.early:
+        out.print(
+            escape(f"{found.name} finds them well, and others are seldom better by much: none was tried (-m all tries all).")
+        )
     reasons: dict[str, list[str]] = {}
     for name, why in found.left_out.items():
         reasons.setdefault(why, []).append(name)

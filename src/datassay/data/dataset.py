@@ -433,7 +433,9 @@ class Dataset:
         new.shown = new.X
         if is_images(self.shown) and is_images(self.shown_val):  # a network for images looks at their shape
             new.shown = _read_only(np.concatenate([self.shown, self.shown_val]))
-        elif isinstance(self.shown, pd.DataFrame) and isinstance(self.shown_val, pd.DataFrame):  # which a pipeline may be given
+        elif isinstance(self.shown, pd.DataFrame) and isinstance(
+            self.shown_val, pd.DataFrame
+        ):  # which a pipeline may be given
             new.shown = pd.concat([self.shown, self.shown_val], ignore_index=True)
         ids = np.empty(new.X.shape[0], object)
         ids[:] = [*self.ids.tolist(), *(("validation", row) for row in range(len(self.y_val)))]

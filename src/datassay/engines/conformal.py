@@ -4,16 +4,16 @@ n rows have scores s_i, m others that are right have scores r_j; low is suspicio
 
     p_i = (1 + #{j: r_j <= s_i}) / (m + 1)
 
-is at most u with probability at most u for a right row i, and what Benjamini and Hochberg's rule takes at level q, the rows of the k least
-p-values for the largest k with p_(k) <= q k / n, has an expected share of right rows of at most q.
+is at most u with probability at most u for a right row i, and what Benjamini and Hochberg's rule takes at level q, the rows of the k
+least p-values for the largest k with p_(k) <= q k / n, has an expected share of right rows of at most q.
 
-For all cut-offs at once: A_j, the number of right rows of which at most j of the m score no more, is the number of n_0 points that fall below
-the (j + 1)-th of m uniform ones, whatever the scores are. B_j with P(A_j <= B_j for all j) >= 1 - a comes from a simulation of that; then of the
-R_j rows that reach as far, at least R_j - B_j are wrong, wherever one cuts and whatever one looked at before. n_0 is n at first, then n less the
-wrong rows that are certain.
+For all cut-offs at once: A_j, the number of right rows of which at most j of the m score no more, is the number of n_0 points that fall
+below the (j + 1)-th of m uniform ones, whatever the scores are. B_j with P(A_j <= B_j for all j) >= 1 - a comes from a simulation of that;
+then of the R_j rows that reach as far, at least R_j - B_j are wrong, wherever one cuts and whatever one looked at before. n_0 is n at
+first, then n less the wrong rows that are certain.
 
-Sources: Bates, Candes, Lei, Romano & Sesia, "Testing for outliers with conformal p-values", Annals of Statistics 51 (2023), for p and the rule;
-the bound for all cut-offs has the idea of Song, Jin & Candes (arXiv 2605.20726, 2026).
+Sources: Bates, Candes, Lei, Romano & Sesia, "Testing for outliers with conformal p-values", Annals of Statistics 51 (2023), for p and the
+rule; the bound for all cut-offs has the idea of Song, Jin & Candes (arXiv 2605.20726, 2026).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datassay.checks import Count, DataError, FromZero, Jobs, Positive, refuse, Seed, Share
+from datassay.checks import Count, DataError, FromZero, Jobs, Positive, Seed, Share, refuse
 from datassay.costs import cg_score as cg_score_costs
 from datassay.costs.cg_score import Way, factor_bytes, on_card, scheme_memory, way
 from datassay.data.dataset import Dataset

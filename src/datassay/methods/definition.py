@@ -55,9 +55,9 @@ ALL = {
     "seed": "All randomness follows from it.",
     "n_jobs": "Workers; any number gives the same bits. None: one, or what ``joblib.parallel_config`` says.",
     "progress": "A bar on stderr, where that is a terminal.",
-    "q": 'For ``flag="fdr"``: at most this share of the flagged rows is expected to be right. The validation rows are valued along with the '
-    "training rows, and must be right and come from where these come from; columns ``conformal_p`` and ``false_share_most``, the share of "
-    "right rows among the suspects down to this one, at most (95 %, wherever one cuts); `stats['wrong_labels']` is tightened.",
+    "q": 'For ``flag="fdr"``: at most this share of the flagged rows is expected to be right. The validation rows are valued along with '
+    "the training rows, and must be right and come from where these come from; columns ``conformal_p`` and ``false_share_most``, the share "
+    "of right rows among the suspects down to this one, at most (95 %, wherever one cuts); `stats['wrong_labels']` is tightened.",
     "device": '"auto", "cpu", "cuda": where a network is trained.',
 }
 SUBSETS = ALL | {

@@ -113,8 +113,10 @@ def self_confidence(
 def _judged(data: Dataset) -> Dataset:
     """The validation rows as training rows, and the training rows as those about which the model is asked."""
     if data.X_val is None or data.y_val is None or data.codes_val is None:
-        raise DataError(f"{NAME} with judge='validation' needs validation rows, X_val and y_val (file: --val), to train on (flag='fdr' "
-            "compares with them, and leaves none).")
+        raise DataError(
+            f"{NAME} with judge='validation' needs validation rows, X_val and y_val (file: --val), to train on (flag='fdr' "
+            "compares with them, and leaves none)."
+        )
     if data.classes:
         counts = np.bincount(data.codes_val, minlength=len(data.classes))
         if counts.min() < 2:

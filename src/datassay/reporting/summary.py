@@ -46,6 +46,7 @@ def summarize(values: Values, data: Dataset, *, top: int = 100, evidence: int = 
     return {
         "finding": _finding(values, shown, data.task),
         "wrong_labels": values.stats.get("wrong_labels"),
+        "false_finds": _false_finds(values),
         "method": values.method,
         "flag_rule": values.common.get("flag_rule"),
         "flagged": flagged,
@@ -100,6 +101,23 @@ def _finding(values: Values, shown: int, task: str) -> str:
     if flagged == 0:
         return f"No row of {n:,} is flagged; the {shown:,} lowest scores are below"
     return f"{flagged:,} of {n:,} rows {'is' if flagged == 1 else 'are'} flagged; start with {'it' if flagged == 1 else 'these'}"
+
+
+def _false_finds(values: Values) -> dict[str, Any] | None:
+    """Of the first k suspects the share that is right, at most: for 40 k up to where most may be right; and a few k in words."""
+    most = values.columns.get("false_share_most")
+    if most is None:
+        return None
+    by_rank, n = most[np.argsort(values.ranks())], len(values)
+    least = np.round((1 - by_rank) * np.arange(1, n + 1)).astype(int)  # wrong rows among the first k
+    reach = max(int(np.argmax(least >= 0.99 * least[-1])) + 1, min(n, 20))
+    k = np.unique(np.round(np.linspace(1, min(n, 2 * reach), _BINS)).astype(int))
+    some = sorted({min(n, one) for one in (20, 100, 500, reach) if one <= 2 * reach})
+    return {
+        "k": k.tolist(),
+        "most": by_rank[k - 1].tolist(),
+        "words": [{"k": one, "least": int(least[one - 1])} for one in some],
+    }
 
 
 def _suggested_codes(values: Values, data: Dataset) -> np.ndarray:
