@@ -15,7 +15,7 @@ from sklearn.datasets import load_diabetes, load_digits
 
 import datassay as da
 from datassay.checks import DataError
-from datassay.engines import neighbours
+from datassay.engines import neighbours, noise_model
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods.knn_shapley import knn_shapley
 
@@ -468,3 +468,29 @@ def test_wrong_data(digits, amounts):
     X[3] = 1e200
     with pytest.raises(DataError, match="the square of the length of row 3 is beyond float64"):
         knn_shapley(da.Dataset(X, digits.y, digits.X_val, digits.y_val))
+
+
+@pytest.mark.parametrize("options", [{}, {"form": "threshold"}, {"form": "soft"}, {"max_error": 0.1}])
+@pytest.mark.parametrize("k", [3, 500])
+def test_rows_that_judge_one_another_vote_and_the_votes_are_counted(k, options):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 60)
+    data = da.Dataset(3 * np.eye(3)[y] + rng.normal(size=(60, 3)), np.where(np.arange(60) < 6, (y + 1) % 3, y))
+    values = knn_shapley(data, k=k, judge="rows", progress=False, **options)
+    distance = ((data.X[:, None] - data.X[None]) ** 2).sum(2)
+    np.fill_diagonal(distance, np.inf)
+    nearest = np.argsort(distance, axis=1)[:, : min(k, 59)]
+    votes = (data.codes[nearest][:, :, None] == np.arange(3)).mean(1)
+    expected = noise_model.of_probabilities(votes, data.codes, votes=min(k, 59))
+    np.testing.assert_allclose(values.columns["probability_wrong"], expected.probability)
+    assert values.flagged.tolist() == expected.flagged.tolist()
+    assert values.stats["wrong_labels"] == expected.wrong_labels()
+    paper = knn_shapley(data, k=k, judge="rows", flag="sign", progress=False, **options)
+    assert paper.flagged.tolist() == (values.scores < 0).tolist()
+
+
+def test_votes_need_rows_that_judge_one_another():
+    data = da.Dataset(np.eye(4), [0, 1, 0, 1], np.eye(4), [0, 1, 0, 1])
+    with pytest.raises(DataError, match="needs judge='rows'"):
+        knn_shapley(data, flag="likely")
+    assert "wrong_labels" not in knn_shapley(data, k=2).stats

@@ -29,7 +29,7 @@ from numpy import ndarray
 from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed, refuse
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
-from datassay.engines import gram
+from datassay.engines import gram, noise_model
 from datassay.engines.knn_games import Sums, alpha, linear, of_nearest, soft, squares, within
 from datassay.engines.neighbours import each, nearest, ranked
 from datassay.engines.progress import progress_bar
@@ -48,6 +48,7 @@ def knn_shapley(
     radius: Positive | None = None,
     metric: Literal["euclidean", "cosine"] = "euclidean",
     judge: Literal["validation", "rows"] = "validation",
+    flag: Literal["likely", "sign"] | None = None,
     search: Literal["exact", "faiss"] = "exact",
     max_error: Annotated[float, Number(least=0, most=1)] = 0.0,
     dtype: Literal["float64", "float32"] = "float64",
@@ -74,6 +75,9 @@ def knn_shapley(
     judge
         "validation": the validation rows. "rows": every row is judged by all others, itself left out; validation rows are not
         looked at.
+    flag
+        "sign": the value is below 0. "likely": most likely wrong, by a noise model on the votes of the k nearest rows
+        (engines.noise_model), where rows judge one another by classes. None: "likely" there, else "sign".
     search
         With a ``max_error``: "exact", or "faiss" (pip install 'datassay[faiss]'; float32).
     max_error
@@ -89,7 +93,9 @@ def knn_shapley(
         rows), the mean over the judges: "hard" and "soft" in shares of the judges classified right, regression in variances
         of the training labels. Column ``label_margin`` (n,), classification: the value with the given label less that with the
         best other label, which is the suggested one if this is negative. In regression the suggested label is the mean
-        of the judges' labels, weighted with what a row of its rank contributes. Flagged: value below 0.
+        of the judges' labels, weighted with what a row of its rank contributes. Where rows judge one another by classes, columns
+        ``probability_wrong``, between ``probability_wrong_least`` and ``probability_wrong_most``, and ``stats["wrong_labels"]``: see
+        `noise_model`.
 
     Examples
     --------
@@ -104,8 +110,13 @@ def knn_shapley(
     3   3           b               a
     """
     regression, rows_judge = data.task == "regression", judge == "rows"
+    vote = rows_judge and not regression
     refuse(
         "knn-shapley",
+        (
+            flag == "likely" and not vote,
+            "flag='likely' goes by the votes of a row's nearest rows: it needs judge='rows', and classes",
+        ),
         (radius is not None and form != "threshold", "radius belongs to form='threshold'"),
         (regression and form != "hard", f"form={form!r} is about classes, and this is regression: leave it out"),
         (
@@ -131,9 +142,15 @@ def knn_shapley(
     stats: dict[str, Any] = {"k": k, "judges": m, "rows_per_judge": reach, "search": search, "radius": None}
     a, common = soft(k, N, len(data.classes)) if form == "soft" else (alpha(k, N), (0.0, 0.0))
     sums = Sums(n, None if regression else data.codes)
+    votes = np.zeros((n, len(data.classes) if vote else 0))  # of the k nearest other rows
+
+    def count(i: int, near: ndarray) -> None:
+        if vote:
+            votes[i] = np.bincount(data.codes[near[: min(k, N)]], minlength=votes.shape[1])
 
     def in_rank(i: int, d: ndarray) -> tuple[Any, ndarray, ndarray]:
         order, tied = ranked(d)
+        count(i, order)
         if regression:
             s, w = squares(labels[order], t[i], k, tied)
         else:
@@ -149,6 +166,7 @@ def knn_shapley(
 
     def in_radius(i: int, d: ndarray) -> tuple[Any, ndarray, ndarray]:
         rows = np.flatnonzero((np.sqrt(d) if metric == "euclidean" else d) <= stats["radius"])
+        count(i, np.argpartition(d, min(k, N) - 1))
         return rows, *within((labels[rows] == t[i]).astype(float), len(data.classes))
 
     empty = 0
@@ -159,6 +177,8 @@ def knn_shapley(
                 label = t[turn]
                 short = np.where(np.arange(reach) < reach - (reach < N), a[:reach], 0)
                 begins = np.unique(np.r_[np.flatnonzero(np.diff(label, prepend=-1)), np.arange(0, m, BLOCK)])
+                for i, near in zip(turn, rows, strict=True):
+                    count(i, near)
                 for begin, end in zip(begins, np.r_[begins[1:], m], strict=True):
                     some = slice(begin, end)  # of one label
                     sums.add(rows[some], *of_nearest(labels[rows[some]] == label[begin], d[some], short), label[begin])
@@ -180,8 +200,14 @@ def knn_shapley(
         columns["label_margin"], suggestion = margin, data.labels_of(suggested)
     if form == "threshold":
         stats["without_neighbours"] = empty
-    stats["flag_rule"] = "Shapley value below 0: on average the row does harm"
-    return Finding(scores, scores < 0, columns, suggestion, stats)
+    flagged, stats["flag_rule"] = scores < 0, "Shapley value below 0: on average the row does harm"
+    if vote:
+        noise = noise_model.of_probabilities(votes / votes.sum(1, keepdims=True), data.codes, votes=min(k, N))
+        columns |= noise.columns()
+        stats["wrong_labels"] = noise.wrong_labels()
+        if flag != "sign":
+            flagged, stats["flag_rule"] = noise.flagged, noise_model.RULE
+    return Finding(scores, flagged, columns, suggestion, stats)
 
 
 def _radius(Q: Any, X: Any, k: int, seed: int, engine: dict[str, Any]) -> float:
