@@ -13,6 +13,7 @@ help:
 	@echo "make test       install into .venv and run style, types and tests"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make test-oldest  the tests with the oldest promised version of each dependency, in .venv-oldest (no torch)"
+	@echo "make test-3.13  the tests on python3.13, in .venv-3.13; likewise test-3.12; TESTS=tests/test_values.py: some of them"
 	@echo "make docs       build docs/_build/html and run every example in docs"
 	@echo "make clean      remove the environments and what was built"
 
@@ -51,11 +52,22 @@ OLDEST = values semivalues bench_statistics engines knn_shapley progress cg_scor
 test-oldest: .venv-oldest/ready
 	$(ONE_THREAD) .venv-oldest/bin/python -m pytest -n $(WORKERS) --dist loadfile $(OLDEST:%=tests/test_%.py)
 
+# another interpreter, python3.12 or python3.13 of the PATH, in an environment of its own: the pattern stands for the last number
+.venv-3.%/ready: pyproject.toml constraints.txt
+	$(or $(INTERPRETER),python3.$*) -m venv .venv-3.$*
+	.venv-3.$*/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.PRECIOUS: .venv-3.%/ready
+
+test-3.%: .venv-3.%/ready
+	$(ONE_THREAD) .venv-3.$*/bin/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
+
 docs: .venv/ready
 	.venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	.venv/bin/python -m pytest -q docs
 
 clean:
-	rm -rf .venv .venv-demo .venv-oldest .pytest_cache .mypy_cache .ruff_cache docs/_build docs/generated datassay-demo
+	rm -rf .venv .venv-demo .venv-oldest .venv-3.* .pytest_cache .mypy_cache .ruff_cache docs/_build docs/generated datassay-demo
 
 .PHONY: help demo test test-slow test-oldest docs clean

@@ -226,7 +226,7 @@ def by_method(
 def by_coding(case: Case, utility: str, coding: str) -> dict[str, Any]:
     """By a coding that the library does not have, from the same trainings."""
     start, flagged = time.perf_counter(), None
-    U = case.s.worth(case.subsets, utility_of(case.s.data, utility, "benchmark"))
+    U = case.s.utilities_of(case.subsets, utility_of(case.s.data, utility, "benchmark"))
     if coding == "z":
         scores = z_scored(case.subsets, U)
     else:
@@ -363,7 +363,7 @@ class Query(NamedTuple):
     def by_paper(self, rule: str) -> dict[str, Any]:
         """Probability of the label, LASSO, a free column for each p."""
         code = self.s.data.classes.index(TARGET)
-        U = self.s.worth(self.subsets, lambda said: np.exp(said[:, self.query, code].astype(np.float64)))
+        U = self.s.utilities_of(self.subsets, lambda said: np.exp(said[:, self.query, code].astype(np.float64)))
         W = published_knockoffs(self.s, self.subsets, U, rule, "helpful")
         return self.selections(W, -published(self.s, self.subsets, U, rule))
 
@@ -397,7 +397,7 @@ class Attack(NamedTuple):
 def attacked(s: Study, plain: int) -> Attack:
     everything = Subsets(np.ones((1, len(s.data)), np.uint8), np.full(1, np.nan))
     s.train(everything)
-    said, y = s.data.labels_of(s.worth(everything, lambda said: said)[0].argmax(1)), np.asarray(s.data.y_val)
+    said, y = s.data.labels_of(s.utilities_of(everything, lambda said: said)[0].argmax(1)), np.asarray(s.data.y_val)
     there, here = said[plain:] == TARGET, said[:plain][y[:plain] != TARGET] == TARGET
     queries = (plain + np.flatnonzero(there & ~here)).tolist()
     return Attack(float((said == y)[:plain].mean()), float(there.mean()), float(here.mean()), queries)

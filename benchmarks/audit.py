@@ -25,7 +25,7 @@ from peers import machine as machine_name
 import datassay as da
 from datassay.engines.machine import blas_threads
 from datassay.evaluation.cells import Sizes, sources
-from datassay.evaluation.tasks import spoilt
+from datassay.evaluation.tasks import with_errors
 
 KEPT = OUT / "audit"
 NEAR = 0.02
@@ -72,7 +72,7 @@ def one(case: tuple[Any, ...], args: argparse.Namespace) -> tuple[tuple[Any, ...
     warnings.simplefilter("ignore")
     name, kind, rate, seed = case
     source = sources([name], {"": args.path} if args.path else None, False, None, True)[name]
-    given = spoilt(source.split(Sizes(args.train, args.val, args.test), seed), kind, rate, seed)
+    given = with_errors(source.split(Sizes(args.train, args.val, args.test), seed), kind, rate, seed)
     found = da.audit(given.data, budget=args.budget, seed=seed, progress=False)
     values = found.calibrate(da.value(given.data, found.method, seed=seed, **found.options))
     wrong = given.wrong[np.argsort(values.scores, kind="stable")]

@@ -34,7 +34,7 @@ from training_methods import draw
 
 import datassay as da
 from datassay.evaluation import detection
-from datassay.evaluation.detection import found
+from datassay.evaluation.detection import found_curve
 from datassay.networks.defaults import Standardise
 from datassay.networks.features import network_features
 from datassay.networks.problem import problem
@@ -101,7 +101,7 @@ def cg(data: da.Dataset, name: str, seed: int = 0) -> da.Values:
 
 def small(data: da.Dataset) -> Callable[[int], nn.Module]:
     """Three convolutions of stride 2 and a linear layer."""
-    some = problem(data, None, "cpu", "cg_paper").some()
+    some = problem(data, None, "cpu", "cg_paper").sample()
     width = 64 * math.ceil(some.shape[2] / 8) ** 2
 
     def make(seed: int) -> nn.Module:
@@ -218,7 +218,7 @@ def looked_through(args: argparse.Namespace, rates: tuple[float, ...]) -> str:
 def detected(score: Any, data: da.Dataset, name: str, seed: int, wrong: np.ndarray) -> list[Any]:
     scores = score(data, name, seed)
     scored = detection(scores, wrong)
-    return [scored["auc"], scored["average_precision"], found(scores, wrong, POINTS)[1].tolist()]
+    return [scored["auc"], scored["average_precision"], found_curve(scores, wrong, POINTS)[1].tolist()]
 
 
 def value(

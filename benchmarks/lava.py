@@ -25,6 +25,7 @@ from datassay.engines.machine import blas_threads
 from datassay.evaluation import detection, plant_wrong_labels
 from datassay.evaluation.datasets import drawn
 from datassay.methods.lava import EPS, lava
+from datassay.methods.lossval_released import annealed
 
 SETS = ("digits", "breast-cancer", "wine", "iris", "2dplanes", "fried", "adult", "mnist")
 RATES = (0.05, 0.1, 0.2)
@@ -100,7 +101,7 @@ def stopped(C: np.ndarray, scaling: float) -> np.ndarray:
     (n, m), blur = C.shape, np.sqrt(EPS * np.median(C))
     alone = np.zeros((n, n)), np.zeros((m, m))
     a, b = np.full(n, 1 / n), np.full(m, 1 / m)
-    found = transport.annealed(C, *alone, a, b, diameter=np.sqrt(2 * C.max()), blur=blur, scaling=scaling)
+    found = annealed(C, *alone, a, b, diameter=np.sqrt(2 * C.max()), blur=blur, scaling=scaling)
     return found.da  # costs of 0 among themselves leave the potential of the others as it is
 
 

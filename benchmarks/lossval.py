@@ -244,11 +244,8 @@ def spoilt(args: argparse.Namespace, data: str, kind: str, seed: int) -> tuple[d
     columns = [f"x{j}" for j in range(X.shape[1])]
     if data == "mnist":
         return da.Dataset(X.astype(np.float32), y, X_val, y_val), bad
-    # as frames of columns that are ready: no method standardises them again
     frames = pd.DataFrame(X, columns=columns), pd.DataFrame(X_val, columns=columns)
-    data = da.Dataset(frames[0], y, frames[1], y_val, standardise=False)
-    data.standardised = True
-    return data, bad
+    return da.Dataset(frames[0], y, frames[1], y_val, standardise=False).as_standardised(), bad
 
 
 def measured(values: da.Values, bad: np.ndarray) -> dict[str, float]:

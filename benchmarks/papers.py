@@ -38,7 +38,7 @@ import datassay as da
 from datassay.engines.designs import Subsets
 from datassay.engines.training import Recipe
 from datassay.evaluation import detection, plant_wrong_labels
-from datassay.evaluation.detection import found, found_area
+from datassay.evaluation.detection import found_area, found_curve
 from datassay.evaluation.subsets import FRACTIONS, accuracies, by_class, removed
 from datassay.methods import METHODS
 
@@ -149,7 +149,7 @@ def aurocs(data: da.Dataset, masks: dict[str, np.ndarray], seed: int) -> dict[st
     for side, mask in masks.items():
         subsets = Subsets(mask.astype(np.uint8), np.full(len(mask), np.nan))
         s.train(subsets)
-        said = np.nan_to_num(s.worth(subsets, lambda said: said), neginf=-1e9)
+        said = np.nan_to_num(s.utilities_of(subsets, lambda said: said), neginf=-1e9)
         areas[side] = [float(roc_auc_score(data.codes_val, one[:, 1] - one[:, 0])) for one in said]
     return areas
 
@@ -358,7 +358,7 @@ def curve_cell(seed: int, title: str, **cell: Any) -> dict[str, float]:
     right = accuracies(given, *test, removed(by_class(scores, None), STEPS), None, seed=seed)
     high, low = (100 * right[side] for side in ("high", "low"))
     return {
-        "found": 100 * float(found(scores, bad, points=21)[1].mean()),
+        "found": 100 * float(found_curve(scores, bad, points=21)[1].mean()),
         "area": 100 * found_area(scores, bad),
         "remove_high": float(high[:HALF].mean()),
         "remove_low": float(low[:HALF].mean()),

@@ -29,9 +29,9 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 import datassay as da
-from datassay.engines import linear, machine, submodels
+from datassay.engines import linear, machine, train_subsets
 from datassay.engines.designs import Inclusion, Subsets
-from datassay.engines.submodels import Said, Store, Training
+from datassay.engines.training_store import Predictions, Store, Training, training_key
 from datassay.evaluation import plant_wrong_labels
 from datassay.subsets.trainers import trainable
 from datassay.subsets.utilities import utility_of
@@ -225,7 +225,7 @@ def ours_once(rows: int, models: int, model: str) -> dict[str, float]:
     else:
         trainer(counts[whole[0]], seeds[whole[0]], val=True, rows=False)
     line = {"setup": time.perf_counter() - start, "models": models}
-    said: list[Said] = []
+    said: list[Predictions] = []
     start = time.perf_counter()
     for part in whole:
         said += trainer(counts[part], seeds[part], val=True, rows=False)
@@ -470,7 +470,7 @@ def growth(args: argparse.Namespace) -> str:
         "same bits",
     ]
     workers = markdown(header, lines)
-    return f"""Trainings by `engines.submodels.train` into a store in memory, one thread each, what is prepared once apart; best of
+    return f"""Trainings by `engines.train_subsets.train` into a store in memory, one thread each, what is prepared once apart; best of
 {repeats} processes. Logistic regression with C = 0.1 on pixels from 0 to 1, perceptron d-100-100-10 ("means": MNIST's over squares
 of 4 x 4, 49 columns; "mnist": 784 columns).
 
@@ -505,9 +505,9 @@ def grown_once(source: str, rows: int, model: str, models: int, path: str = "", 
     key = kept.study({"about": "benchmark"})
     for name, seed in (("first", 0), ("seconds", 1)) if workers else (("seconds", 0),):
         subsets = GRID.draw(rows, seed, 0, models)
-        line[name] = seconds_of(lambda s=subsets: list(submodels.train(kept, key, s, trainer, n_jobs=max(1, workers))))
+        line[name] = seconds_of(lambda s=subsets: list(train_subsets.train(kept, key, s, trainer, n_jobs=max(1, workers))))
     digest = hashlib.blake2b(digest_size=6)
-    for part in kept.read(key, submodels.keys_of(subsets, trainer, 0), val=True, rows=False):
+    for part in kept.read(key, train_subsets.keys_of(subsets, trainer, 0), val=True, rows=False):
         for said in part:
             digest.update(said.val.tobytes())
     return line | {"digest": int.from_bytes(digest.digest())}
@@ -562,7 +562,7 @@ def kept_once(rows: int, models: int, where: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=OUT) as folder:
         kept = Store(None if where == "memory" else Path(folder, "store.sqlite"))
         key = kept.study({"about": "benchmark"})
-        seconds = seconds_of(lambda: list(submodels.train(kept, key, subsets, trainer, n_jobs=1)))
+        seconds = seconds_of(lambda: list(train_subsets.train(kept, key, subsets, trainer, n_jobs=1)))
         kept.close()
     return {"seconds": seconds}
 
@@ -575,7 +575,7 @@ def written_once(rows: int, val: int, count: int) -> dict[str, float]:
     subsets = Subsets(counts, np.full(count, 0.5))
     said = rng.normal(-3, 1, (64, val, 10)).astype(np.float32)
     codes = rng.integers(10, size=val)
-    keys = [submodels.training_key(c, 0) for c in counts]
+    keys = [training_key(c, 0) for c in counts]
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=OUT) as folder:
         path = Path(folder, "store.sqlite")
@@ -584,7 +584,7 @@ def written_once(rows: int, val: int, count: int) -> dict[str, float]:
         start = time.perf_counter()
         for a in range(0, count, AT_ONCE):
             some = range(a, min(a + AT_ONCE, count))
-            kept.put(key, [Training(keys[i], counts[i], 0.5, Said(said[i % 64], None), 0.0) for i in some])
+            kept.put(key, [Training(keys[i], counts[i], 0.5, Predictions(said[i % 64], None), 0.0) for i in some])
         put = time.perf_counter() - start
         kept.close()
         kept = Store(path)
@@ -592,7 +592,9 @@ def written_once(rows: int, val: int, count: int) -> dict[str, float]:
         read = seconds_of(lambda: [None for part in kept.read(key, keys, val=True, rows=False) for _ in part])
         from datassay.subsets.utilities import log_odds, of_labels
 
-        margin = seconds_of(lambda: submodels.utilities(kept, key, keys, lambda s: log_odds(of_labels(s, codes)).mean(1)))
+        margin = seconds_of(
+            lambda: train_subsets.utilities(kept, key, keys, lambda s: log_odds(of_labels(s, codes)).mean(1))
+        )
         kept.close()
         size = sum(file.stat().st_size for file in Path(folder).iterdir())
     raw = val * 10 * 4 + len(subsets.counts[0]) / 8

@@ -25,8 +25,9 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 
-from datassay.cli import UNEXPECTED, main
+from datassay.cli import main
 from datassay.methods import METHODS, options_of
+from datassay.terminal.exits import UNEXPECTED
 
 PATIENCE = 30  # seconds for a case; a giant that was asked for may take longer, and is stopped
 ODD = [

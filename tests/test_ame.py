@@ -20,9 +20,9 @@ import datassay as da
 from datassay.checks import DataError
 from datassay.engines import designs, marginal_effects
 from datassay.engines.designs import Subsets
-from datassay.engines.submodels import Store
+from datassay.engines.training_store import Store
 from datassay.evaluation import plant_wrong_labels
-from datassay.subsets.study import _looks
+from datassay.subsets.study import _check_points
 from datassay.subsets.trainers import trainable
 from datassay.subsets.utilities import log_odds, utility_of
 
@@ -450,8 +450,8 @@ def test_shapley_mode_has_a_bound(digits):
 
 
 def test_looks_come_at_growing_distances_and_in_whole_blocks():
-    assert _looks(1000, 16) == [208, 304, 464, 688, 1008]
-    assert _looks(100, 1) == [100]
+    assert _check_points(1000, 16) == [208, 304, 464, 688, 1008]
+    assert _check_points(100, 1) == [100]
 
 
 def test_it_stops_when_the_suspects_stay_the_same(digits):

@@ -11,7 +11,7 @@ from scipy.spatial import ConvexHull
 import datassay as da
 from datassay.checks import DataError
 from datassay.evaluation import plant
-from datassay.evaluation.audit import Audit, _chosen, _Tried, error_rate, majorant, place
+from datassay.evaluation.audit import Audit, _best_method, _Trial, concave_majorant, error_rate, place
 from datassay.evaluation.datasets import drawn
 
 
@@ -26,7 +26,7 @@ def test_the_majorant_is_the_upper_hull_of_the_distribution():
     rng = np.random.default_rng(0)
     for shape in (0.3, 1.0, 3.0):
         u = np.round(rng.beta(shape, 2, 40), 2)
-        x, y = majorant(u)
+        x, y = concave_majorant(u)
         slopes = np.diff(y) / np.maximum(np.diff(x), 1e-12)
         assert (np.diff(slopes) < 1e-9).all()  # concave
         at = np.unique(u)
@@ -36,7 +36,7 @@ def test_the_majorant_is_the_upper_hull_of_the_distribution():
         hull = ConvexHull(np.vstack([points, [[1, 0]]]))
         upper = {tuple(np.round(p, 9)) for p in points[[v for v in hull.vertices if v < len(points)]]}
         assert {tuple(np.round(p, 9)) for p in zip(x, y, strict=True)} <= upper | {(0.0, y[0])}  # and no higher than needed
-    x, y = majorant(np.zeros(5))
+    x, y = concave_majorant(np.zeros(5))
     assert np.interp(0.0, x, y) == 1
 
 
@@ -299,7 +299,7 @@ def test_the_best_of_many_has_more_to_prove():
     m = 200
     noise = np.random.default_rng(0).normal(size=m)
     noise = (noise - noise.mean()) / noise.std(ddof=1)
-    tried = {"first": _Tried([1 + noise + 2.5 / np.sqrt(m)], [0.5]), "best": _Tried([np.ones(m)], [0.6])}
-    assert _chosen(tried, list(tried), None) == "best"
-    tried |= {f"other {i}": _Tried([np.full(m, 9.0)], [0.4]) for i in range(18)}
-    assert _chosen(tried, list(tried), None) == "first"
+    tried = {"first": _Trial([1 + noise + 2.5 / np.sqrt(m)], [0.5]), "best": _Trial([np.ones(m)], [0.6])}
+    assert _best_method(tried, list(tried), None) == "best"
+    tried |= {f"other {i}": _Trial([np.full(m, 9.0)], [0.4]) for i in range(18)}
+    assert _best_method(tried, list(tried), None) == "first"

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.tree import DecisionTreeClassifier
 
 import datassay as da
-from datassay.engines import local, low_rank, machine, submodels
+from datassay.engines import local, low_rank, machine, train_subsets, training_store
 from datassay.methods import cg_score as module
 from datassay.methods.cg_score import cg_score
 
@@ -136,7 +136,7 @@ def test_trainings_in_dask_have_the_same_bits_also_when_a_worker_is_killed(judge
     pids = dask_cluster.run(os.getpid)
     assert len(set(pids.values()) | {os.getpid()}) == 3
     killed = []
-    put = submodels.Store.put
+    put = training_store.Store.put
 
     def watched(store, study, lines):
         put(store, study, lines)
@@ -144,8 +144,8 @@ def test_trainings_in_dask_have_the_same_bits_also_when_a_worker_is_killed(judge
             killed.append(next(iter(pids.values())))
             os.kill(killed[0], signal.SIGKILL)
 
-    monkeypatch.setattr(submodels.Store, "put", watched)
-    monkeypatch.setattr(submodels, "TASK", 0.02)  # many small tasks
+    monkeypatch.setattr(training_store.Store, "put", watched)
+    monkeypatch.setattr(train_subsets, "TASK", 0.02)  # many small tasks
     with parallel_config(backend="dask"):
         values = da.value(judged, **TRAININGS)
     assert killed

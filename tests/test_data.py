@@ -19,7 +19,7 @@ import datassay as da
 from datassay.checks import DataError
 from datassay.data.dataset import is_images
 from datassay.data.out_of_core import SMALL, Table, is_mapped, room
-from datassay.evaluation.detection import plant
+from datassay.evaluation.planting import plant
 from datassay.reporting.nearest import similarities
 from datassay.reporting.typical import Typical
 from datassay.subsets.default_model import scaled
@@ -482,6 +482,17 @@ def test_what_was_scaled_is_said_and_not_guessed():
         assert data.with_labels(y).standardised == data.standardised, name
         np.testing.assert_allclose(scaled(data)[0].std(0), 1, err_msg=name)
     assert not da.Dataset(frame, y).with_features(X).standardised
+
+
+def test_columns_of_ones_own_scale_are_taken_as_they_are():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(0, [1000, 1], (40, 2)), np.repeat([0, 1], 20)
+    data = da.Dataset(X, y)
+    ready = data.as_standardised()
+    np.testing.assert_array_equal(scaled(ready)[0], X)
+    np.testing.assert_allclose(scaled(data)[0].std(0), 1)  # the first is as it was
+    assert ready.hash == data.hash
+    assert ready.take(np.arange(30)).standardised
 
 
 def test_planted_noise_leaves_the_scaling_as_it_was():

@@ -262,7 +262,7 @@ def test_the_selector_and_its_steps(faithful, activation, decay, monkeypatch):
 )
 def test_how_many_iterations_there_are(options, expected, monkeypatch):
     """So many that each of the 24 rows is in 100 batches on average, and at least 1000."""
-    monkeypatch.setattr(module, "do", lambda work, call, p, used, options, **k: pytest.fail(str(options["iterations"])))
+    monkeypatch.setattr(module, "run_all", lambda work, call, p, used, options, **k: pytest.fail(str(options["iterations"])))
     with pytest.raises(pytest.fail.Exception, match=f"^{expected}$"):
         dvrl(blobs(), small, **options)
 
@@ -273,13 +273,13 @@ sys.path.insert(0, {tests!r})
 import test_dvrl as t
 from datassay.engines import training
 training.SAVE_EVERY = 0.0
-saves, save = [0], t.module.keep
+saves, save = [0], t.module.save_state
 def counted(*what):
     save(*what)
     saves[0] += 1
     if saves[0] == {kill}:
         os.kill(os.getpid(), signal.SIGKILL)
-t.module.keep = counted
+t.module.save_state = counted
 t.resumable({folder!r}).save({folder!r} + "/values.parquet")
 """
 

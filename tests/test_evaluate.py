@@ -20,11 +20,22 @@ from datassay.checks import DataError
 from datassay.engines.training import Recipe
 from datassay.evaluation import TASKS, by_tenths, plant
 from datassay.evaluation.bench import NAMES, _agreement, bench_file
-from datassay.evaluation.cells import Cell, Found, Sizes, Source, kept, key
+from datassay.evaluation.cells import Cell, CellResult, Sizes, Source, key, load_cell
 from datassay.evaluation.datasets import drawn
-from datassay.evaluation.detection import detection, found, found_area, two_groups
+from datassay.evaluation.detection import detection, found_area, found_curve, two_groups
 from datassay.evaluation.subsets import accuracies, by_class, removed, windows
-from datassay.evaluation.tasks import Case, Learner, detected, grown, poisoned, pruned, spoilt, stream, takes, windowed
+from datassay.evaluation.tasks import (
+    Case,
+    Learner,
+    addition_outcome,
+    detection_outcome,
+    removal_outcome,
+    stream,
+    takes,
+    window_outcome,
+    with_errors,
+    with_poison,
+)
 from datassay.methods.spec import method_of
 
 
@@ -145,7 +156,7 @@ def test_measures_are_their_definitions():
         wrong = rng.random(200) < 0.2
         scores = np.round(rng.normal(size=200) - wrong, 1)  # with ties
         assert detection(scores, wrong)["auc"] == pytest.approx(roc_auc_score(wrong, -scores))
-        x, y = found(scores, wrong, points=201)
+        x, y = found_curve(scores, wrong, points=201)
         order = np.argsort(scores, kind="stable")
         slow = [wrong[order[:k]].sum() / wrong.sum() for k in range(201)]
         np.testing.assert_allclose(y, slow, atol=1e-12)
@@ -175,7 +186,7 @@ def test_what_is_measured_of_flags_and_of_the_first_tenth():
     flagged = np.isin(np.arange(n), [1, 2, 3, 20])
     values = da.Values(np.arange(n), scores, flagged, {}, "random")
     case = Case(da.Dataset(np.eye(n), np.arange(n) % 2), wrong, None, 0)
-    got = detected(case, values, Learner())
+    got = detection_outcome(case, values, Learner())
     assert got.metrics["recall_10"] == 3 / 8  # of the first four
     assert got.metrics["flag_recall"] == 3 / 8
     assert got.metrics["flag_precision"] == 3 / 4
@@ -184,7 +195,7 @@ def test_what_is_measured_of_flags_and_of_the_first_tenth():
     x, y = got.curves["found"]
     assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
     with pytest.raises(DataError, match="no wrong row to find"):
-        detected(case._replace(wrong=np.zeros(n, bool)), values, Learner())
+        detection_outcome(case._replace(wrong=np.zeros(n, bool)), values, Learner())
 
 
 # ---------------------------------------------------------------------------------------------------------------- subsets
@@ -228,7 +239,7 @@ def test_leaving_wrong_rows_out_helps_and_right_ones_hurts():
     split = drawn("2dplanes", train=300, val=50, test=1000)
     spoilt, wrong = plant(split.data, "pair-flip", 0.4)
     values = da.Values(spoilt.ids, 1.0 - wrong, wrong, {}, "random")
-    got = pruned(Case(spoilt, wrong, split, 0), values, Learner())
+    got = removal_outcome(Case(spoilt, wrong, split, 0), values, Learner())
     assert got.metrics["remove_low_area"] > got.metrics["remove_high_area"] + 0.05
     assert got.metrics["gap"] > 0.02
     assert got.metrics["best_gain"] > 0
@@ -246,18 +257,18 @@ def test_half_windows_and_growing_sets_are_trained_as_said():
         model = LogisticRegression(C=0.5).fit(np.asarray(split.data.X)[mask], split.data.codes[mask])
         return model.score(np.asarray(split.X_test), split.codes_test)
 
-    got = windowed(case, values, learner)
+    got = window_outcome(case, values, learner)
     x, y = got.curves["window"]
     assert y[0] == pytest.approx(fitted(place > 0.5 - 1e-9 - 1 / 200), abs=0.04)
     assert y[-1] == pytest.approx(fitted(place < 0.5), abs=0.04)
     assert got.metrics["best"] == y.max()
     assert got.metrics["best_offset"] == x[y.argmax()]
-    got = grown(case, values, learner)
+    got = addition_outcome(case, values, learner)
     x, y = got.curves["add-low"]
     assert y[list(x).index(0.5)] == pytest.approx(fitted(place < 0.5))
     assert y[-1] == pytest.approx(fitted(np.ones(len(place), bool)))
     assert got.metrics["gap"] == pytest.approx(got.curves["add-high"][1].mean() - y.mean())
-    pruning = pruned(case, values, learner)
+    pruning = removal_outcome(case, values, learner)
     x, y = pruning.curves["remove-low-by-class"]
     assert y[list(x).index(0.3)] == pytest.approx(fitted(place >= 0.3 - 1e-9))
     assert pruning.metrics["best_gain"] == pytest.approx(y.max() - y[0])
@@ -338,7 +349,7 @@ def test_a_killed_study_goes_on_to_the_same_results(tmp_path):
         assert all(np.array_equal(a.scores[k], b.scores[k]) for k in b.scores)
     broken = next(iter(before))
     broken.write_bytes(broken.read_bytes()[:100])
-    assert kept(broken, Cell("noisy-labels", "iris", "uniform", 0.1, 0, "random", "random", ())) is None
+    assert load_cell(broken, Cell("noisy-labels", "iris", "uniform", 0.1, 0, "random", "random", ())) is None
     again = da.evaluate(**asked, folder=tmp_path)  # half a file counts as none
     assert len(again.results) == len(anew.results)
 
@@ -391,7 +402,7 @@ def test_sizes_have_seconds_and_other_tasks_ask_networks():
 
 def test_poison_is_marked_rows_of_other_classes_with_the_first_label():
     split = drawn("digits", train=200, val=50, test=50)
-    case = poisoned(split, "mark", 0.05, 1)
+    case = with_poison(split, "mark", 0.05, 1)
     bad = np.flatnonzero(case.wrong)
     assert len(bad) == 10
     assert (split.data.codes[bad] != 0).all()
@@ -466,7 +477,7 @@ def test_a_networks_first_batches_are_not_the_wrong_rows():
     from datassay.engines.training import spawned
 
     for seed, run in ((s, r) for s in range(6) for r in range(5)):
-        case = spoilt(drawn("digits", train=300, val=50, test=50), "uniform", 0.1, seed)
+        case = with_errors(drawn("digits", train=300, val=50, test=50), "uniform", 0.1, seed)
         order = np.random.default_rng([spawned(seed, run), 0]).permutation(300)
         assert case.wrong[order[:30]].sum() <= 12
         assert case.wrong[np.random.default_rng(seed).permutation(300)[:30]].sum() <= 12
@@ -490,16 +501,16 @@ def test_a_file_with_a_wrong_byte_counts_as_none(tmp_path):
     da.evaluate("iris", ["random"], rates=0.1, seeds=1, folder=tmp_path)
     (file,) = (tmp_path / "cells").glob("*.cell")
     cell, content = Cell("noisy-labels", "iris", "uniform", 0.1, 0, "random", "random", ()), file.read_bytes()
-    assert kept(file, cell) is not None
-    assert kept(file, cell._replace(seed=1)) is None
+    assert load_cell(file, cell) is not None
+    assert load_cell(file, cell._replace(seed=1)) is None
     for at in range(0, len(content), 7):
         file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-        assert kept(file, cell) is None
+        assert load_cell(file, cell) is None
 
 
 def test_ties_are_ties_in_the_agreement():
     found = [
-        Found(Cell("noisy-labels", "x", "uniform", 0.1, 0, name, name, ()), {}, {}, scores, "")
+        CellResult(Cell("noisy-labels", "x", "uniform", 0.1, 0, name, name, ()), {}, {}, scores, "")
         for name, scores in (("a", np.r_[np.ones(10), np.zeros(90)]), ("b", np.tile(np.r_[1.0, np.zeros(9)], 10)))
     ]
     (line,) = _agreement(found).to_dict("records")

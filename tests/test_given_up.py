@@ -10,7 +10,8 @@ from joblib import delayed, parallel_config
 from datassay.checks import DataError
 from datassay.engines import machine
 from datassay.engines.designs import Subsets
-from datassay.engines.submodels import Said, Store, train
+from datassay.engines.train_subsets import train
+from datassay.engines.training_store import Predictions, Store
 
 distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of dask and distributed
@@ -58,7 +59,7 @@ class Slow:
     def __call__(self, counts, seeds, *, val, rows):
         if counts[0].sum() != 8:
             GO.wait(20)
-        return [Said(np.zeros((1, 2), np.float32), None) for _ in counts]
+        return [Predictions(np.zeros((1, 2), np.float32), None) for _ in counts]
 
     def __reduce__(self):
         return Slow, ()

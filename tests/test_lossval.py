@@ -45,7 +45,7 @@ def small(seed, d=3, out=3):
 
 
 def how(**changes):
-    plain = module._How(0.0, math.inf, True, "raw", "free", "gradient", 0.1, None, lambda out, y: out, False)
+    plain = module.Settings(0.0, math.inf, True, "raw", "free", "gradient", 0.1, None, lambda out, y: out, False)
     return plain._replace(**changes)
 
 

@@ -19,7 +19,7 @@ from sklearn.datasets import load_iris
 
 import datassay as da
 from datassay.cli import main
-from datassay.engines.submodels import train as real_train
+from datassay.engines.train_subsets import train as real_train
 from datassay.files import check_paths, check_target, is_ours, replacing, save_npy
 from datassay.subsets import study
 

@@ -5,10 +5,10 @@ import importlib.util
 import io
 import json
 import pickle
+import shutil
 import socket
 import sys
 import types
-import urllib.request
 from urllib.error import URLError
 
 import numpy as np
@@ -19,6 +19,7 @@ import scipy.sparse as sp
 import datassay as da
 from datassay.checks import DataError
 from datassay.evaluation import datasets as sets
+from datassay.evaluation import openml
 from datassay.evaluation.datasets import SETS, available, divided, drawn
 
 HERE = [one.name for one in SETS.values() if one.source in ("scikit-learn", "generated")]
@@ -501,21 +502,52 @@ PRICES = "".join(
 PRICE_COLUMNS = [("date", "REAL"), ("demand", "REAL"), ("day", "{week,end}"), ("class", "{UP,DOWN}")]
 
 
-def test_openml_from_the_cache(tmp_path):
+def fetched(name, home, **options):
+    """Drawn with leave to download: scikit-learn finds all in its own cache, which the tests write."""
+    return drawn(name, cache=home, download=True, **options)
+
+
+def test_openml_is_drawn_from_a_file_of_our_own(tmp_path):
     openml_cache(tmp_path, "electricity", PRICE_COLUMNS, PRICES)
+    first = fetched("openml:electricity@1", tmp_path, **SIZES)
+    shutil.rmtree(tmp_path / "openml" / "openml.org")  # scikit-learn's files are needed once
     split = drawn("openml:electricity@1", cache=tmp_path, **SIZES)
-    assert importlib.import_module("sklearn.datasets._openml").urlopen is urllib.request.urlopen  # as it was
+    assert split.data.hash == first.data.hash
     assert split.data.columns == ["date", "demand", "day=end", "day=week"]
     assert split.data.classes == ["DOWN", "UP"]
     assert split.y_test.tolist() == np.where(split.rows_test % 2, "UP", "DOWN").tolist()
     assert abs(split.data.X[:, 0].mean()) < 1e-9
     assert available(cache=tmp_path)[-1] == "openml:electricity@1"
-    assert drawn("openml:electricity@1", cache=tmp_path, download=True, **SIZES).data.hash == split.data.hash
+    assert fetched("openml:electricity@1", tmp_path, **SIZES).data.hash == first.data.hash  # nor is it asked for again
+
+
+def test_our_file_holds_what_scikit_learn_gave(tmp_path):
+    """Names that are equal to ours, gaps, text, categories in their order, whole numbers."""
+    frame = pd.DataFrame(
+        {
+            "y": [1.5, np.nan, 0.1], "x0": pd.Categorical(["b", None, "a"], ["b", "c", "a"]), "text": ["one", None, "ü"],
+            "label": [1, 2, 3],
+        }
+    )  # fmt: skip
+    labels = pd.Series(pd.Categorical(["2", "1", "2"], ["2", "1"]), name="y")
+    openml._write(frame, labels, tmp_path / "a.parquet")
+    X, y = openml._read(tmp_path / "a.parquet")
+    pd.testing.assert_frame_equal(X, frame, check_dtype=False)
+    assert (X["x0"].dtype, X["label"].dtype) == (frame["x0"].dtype, frame["label"].dtype)
+    pd.testing.assert_series_equal(y, labels)
+    for target in (pd.Series([0.1, 2.0, 3.0], name="y"), pd.Series([True, False, True], name="y")):
+        openml._write(frame, target, tmp_path / "a.parquet")
+        pd.testing.assert_series_equal(openml._read(tmp_path / "a.parquet")[1], target)
+    sparse = sp.random_array((7, 5), density=0.3, rng=np.random.default_rng(0), format="csr")
+    openml._write(sparse, pd.Series(["a"] * 7), tmp_path / "s.parquet")
+    X, y = openml._read(tmp_path / "s.parquet")
+    np.testing.assert_array_equal(X.toarray(), sparse.toarray())
+    assert (type(X), y.tolist()) == (sp.csr_array, ["a"] * 7)
 
 
 def test_openml_fills_gaps_by_the_training_rows(tmp_path):
     openml_cache(tmp_path, "electricity", PRICE_COLUMNS, PRICES)
-    whole = drawn("openml:electricity@1", cache=tmp_path, train=40, val=0, test=0)
+    whole = fetched("openml:electricity@1", tmp_path, train=40, val=0, test=0)
     assert whole.data.X[whole.rows == 4, 1] == pytest.approx(0, abs=1e-12)
     for seed in range(5):
         assert np.isfinite(drawn("openml:electricity@1", cache=tmp_path, seed=seed, **SIZES).X_test).all()
@@ -523,56 +555,59 @@ def test_openml_fills_gaps_by_the_training_rows(tmp_path):
 
 def test_openml_without_a_version_is_the_active_one(tmp_path):
     openml_cache(tmp_path, "Electricity", PRICE_COLUMNS, PRICES, which="status/active/")
-    assert len(drawn("openml:Electricity", cache=tmp_path, **SIZES).data) == 12
-    says("not whole in the cache", drawn, "openml:Electricity@1", cache=tmp_path)
+    assert len(fetched("openml:Electricity", tmp_path, **SIZES).data) == 12
+    assert len(drawn("openml:electricity", cache=tmp_path, **SIZES).data) == 12
+    says("is not in the cache", drawn, "openml:Electricity@1", cache=tmp_path)
 
 
-def test_openml_tells_amounts_from_classes(tmp_path):
-    amounts = "".join(f"{'?' if i == 4 else i / 7},{i % 5 * 10}\n" for i in range(40))
-    openml_cache(tmp_path, "pol", [("a", "REAL"), ("foo", "REAL")], amounts)
-    assert drawn("openml:pol@1", cache=tmp_path, train=40, val=0, test=0).data.task == "regression"
-    classes = "".join(f"{i / 7:.3f},{i % 2 + 1}\n" for i in range(40))
-    openml_cache(tmp_path, "pol", [("a", "REAL"), ("foo", "{1,2}")], classes)
-    data = drawn("openml:pol@1", cache=tmp_path, **SIZES).data
-    assert (data.task, data.classes) == ("classification", ["1", "2"])
+@pytest.mark.parametrize(
+    ("columns", "rows", "task", "classes"),
+    [
+        ([("a", "REAL"), ("foo", "REAL")], "".join(f"{'?' if i == 4 else i / 7},{i % 5 * 10}\n" for i in range(40)), "regression", []),
+        ([("a", "REAL"), ("foo", "{1,2}")], "".join(f"{i / 7:.3f},{i % 2 + 1}\n" for i in range(40)), "classification", ["1", "2"]),
+    ],
+)  # fmt: skip
+def test_openml_tells_regression_from_classification(tmp_path, columns, rows, task, classes):
+    openml_cache(tmp_path, "pol", columns, rows)
+    for split in (fetched("openml:pol@1", tmp_path, **SIZES), drawn("openml:pol@1", cache=tmp_path, **SIZES)):
+        assert (split.data.task, split.data.classes) == (task, classes)
 
 
 def test_openml_sparse(tmp_path):
     rows = "".join(f"{{0 {i + 1}, {1 + i % 3} 2.5, 4 {'b' if i % 2 else 'a'}}}\n" for i in range(40))
     columns = [*((f"x{j}", "REAL") for j in range(4)), ("class", "{a,b}")]
     openml_cache(tmp_path, "words", columns, rows, kind="Sparse_ARFF")
-    split = drawn("openml:words@1", cache=tmp_path, **SIZES)
-    assert sp.issparse(split.data.X)
-    assert split.X_test.toarray()[:, 0].tolist() == (split.rows_test + 1).tolist()
-    assert split.y_test.tolist() == np.where(split.rows_test % 2, "b", "a").tolist()
+    for split in (fetched("openml:words@1", tmp_path, **SIZES), drawn("openml:words@1", cache=tmp_path, **SIZES)):
+        assert sp.issparse(split.data.X)
+        assert split.X_test.toarray()[:, 0].tolist() == (split.rows_test + 1).tolist()
+        assert split.y_test.tolist() == np.where(split.rows_test % 2, "b", "a").tolist()
 
 
-@pytest.mark.parametrize(
-    "gone", ["list/data_name/electricity/limit/2/data_version/1", "7", "features/7", "qualities/7", None]
-)
-def test_openml_asks_for_nothing_where_a_file_is_missing(tmp_path, gone):
-    arff = openml_cache(tmp_path, "electricity", PRICE_COLUMNS, PRICES)
-    (arff if gone is None else tmp_path / f"openml/openml.org/api/v1/json/data/{gone}.gz").unlink()
+def test_openml_asks_for_nothing_unasked(tmp_path, monkeypatch):
+    """Not even scikit-learn is called, whatever it has in its cache."""
+    openml_cache(tmp_path, "electricity", PRICE_COLUMNS, PRICES)
     before = sorted(tmp_path.rglob("*"))
-    says(
-        "'openml:electricity@1' is not whole in the cache .*pass download=True",
-        drawn,
-        "openml:electricity@1",
-        cache=tmp_path,
-    )
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", lambda *a, **k: pytest.fail("it was called"))
+    says("'openml:electricity@1' is not in the cache .*pass download=True", drawn, "openml:electricity@1", cache=tmp_path)
     assert sorted(tmp_path.rglob("*")) == before
     assert "openml:electricity@1" not in available(cache=tmp_path)
     assert "openml:electricity@1" in available(download=True)
 
 
-def test_openml_asks_for_nothing_where_a_file_is_damaged(tmp_path):
-    arff = openml_cache(tmp_path, "electricity", PRICE_COLUMNS, PRICES)
-    with gzip.open(arff, "wb") as held:
-        held.write(b"@RELATION other\n@DATA\n")
-    with pytest.warns(RuntimeWarning, match="Invalid cache"):
-        says("not whole in the cache", drawn, "openml:electricity@1", cache=tmp_path)
-    (tmp_path / "openml/openml.org/api/v1/json/data/features/7.gz").write_bytes(b"no gzip")
-    says("not whole in the cache", drawn, "openml:electricity@1", cache=tmp_path)
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "another's"])
+def test_our_file_of_openml_is_damaged(tmp_path, damage):
+    openml_cache(tmp_path, "electricity", PRICE_COLUMNS, PRICES)
+    whole = fetched("openml:electricity@1", tmp_path, **SIZES).data.hash
+    (file,) = (tmp_path / "openml" / "datassay").iterdir()
+    content = bytearray(file.read_bytes())
+    if damage == "flipped":
+        content[60] ^= 255
+    file.write_bytes({"cut": content[:-9], "empty": b""}.get(damage, bytes(content)))
+    if damage == "another's":
+        pd.DataFrame({"a": [1.0]}).to_parquet(file)
+    says("is damaged in the cache, .*electricity@1.parquet.*download=True", drawn, "openml:electricity@1", cache=tmp_path)
+    assert fetched("openml:electricity@1", tmp_path, **SIZES).data.hash == whole
+    assert drawn("openml:electricity@1", cache=tmp_path, **SIZES).data.hash == whole
 
 
 @pytest.mark.filterwarnings("ignore:A network error occurred")
@@ -589,10 +624,6 @@ def test_openml_is_asked_where_that_is_wanted(tmp_path, monkeypatch):
     monkeypatch.setattr(_openml.time, "sleep", lambda seconds: None)
     says("could not be had from OpenML: .*no route", drawn, "openml:electricity@1", cache=tmp_path, download=True)
     assert "electricity" in asked[0]
-    asked.clear()
-    says("not whole in the cache", drawn, "openml:electricity@1", cache=tmp_path)
-    assert asked == []
-    assert _openml.urlopen is answer
 
 
 def test_openml_without_one_column_of_labels(tmp_path):
@@ -603,14 +634,15 @@ def test_openml_without_one_column_of_labels(tmp_path):
     for feature in features["data_features"]["feature"]:
         feature["is_target"] = "false"
     write_gz(tmp_path, path, features)
-    says("has no single column of labels", drawn, "openml:electricity@1", cache=tmp_path)
+    says("has no single column of labels", drawn, "openml:electricity@1", cache=tmp_path, download=True)
     assert arff.is_file()
+    assert not (tmp_path / "openml" / "datassay").exists()
 
 
 def test_a_class_of_one_row(tmp_path):
     rows = "".join(f"{i / 7:.3f},{'c' if i == 9 else 'ab'[i % 2]}\n" for i in range(40))
     openml_cache(tmp_path, "lonely", [("x", "REAL"), ("class", "{a,b,c}")], rows)
-    says(r"'openml:lonely@1' has a class with one row only \(row 9\)", drawn, "openml:lonely@1", cache=tmp_path)
+    says(r"'openml:lonely@1' has a class with one row only \(row 9\)", fetched, "openml:lonely@1", tmp_path)
 
 
 # -- torchvision

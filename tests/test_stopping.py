@@ -83,7 +83,7 @@ def test_no_worker_stays(rows, how):
 @pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
 def test_half_a_run_does_not_replace_a_whole_one(rows, monkeypatch, capsys):
     from datassay.cli import main
-    from datassay.engines.submodels import train
+    from datassay.engines.train_subsets import train
     from datassay.subsets import study
 
     def stopping(store, key, subsets, *more, **options):

@@ -29,9 +29,10 @@ from sklearn.tree import DecisionTreeRegressor
 
 import datassay as da
 from datassay.checks import DataError
-from datassay.engines import designs, submodels
+from datassay.engines import designs, training_store
 from datassay.engines.designs import Inclusion, Subsets
-from datassay.engines.submodels import Said, Store, Training, keys_of, train, training_key, utilities
+from datassay.engines.train_subsets import keys_of, train, utilities
+from datassay.engines.training_store import Predictions, Store, Training, training_key
 from datassay.subsets import default_model
 from datassay.subsets.trainers import LogisticTrainer, RidgeTrainer, trainable
 from datassay.subsets.utilities import LOWEST, log_odds, query_utility, utility_of
@@ -65,7 +66,7 @@ class Counting:
         answers = []
         for c, seed in zip(counts, seeds, strict=True):
             said = np.array([[c.sum(), seed % 1000]], np.float32)
-            answers.append(Said(said if val else None, c[:, None].astype(np.float32) if rows else None))
+            answers.append(Predictions(said if val else None, c[:, None].astype(np.float32) if rows else None))
         return answers
 
 
@@ -86,7 +87,7 @@ def test_what_is_put_in_comes_out(tmp_path):
     val, rows = np.random.default_rng(0).normal(size=(2, 2, 3, 4)).astype(np.float32)
     store = Store(tmp_path / "s.sqlite")
     study = store.study({"data": "d", "model": "m"})
-    store.put(study, [line(counts[0], Said(val[0], rows[0])), line(counts[1], Said(val[1], None), p=np.nan)])
+    store.put(study, [line(counts[0], Predictions(val[0], rows[0])), line(counts[1], Predictions(val[1], None), p=np.nan)])
     store.close()
     store = Store(tmp_path / "s.sqlite")
     keys = [training_key(c, 0) for c in counts]
@@ -103,7 +104,7 @@ def test_what_is_put_in_comes_out(tmp_path):
     assert store.studies() == [{"data": "d", "model": "m", "trainings": 2}]
     assert store.study({"data": "other"}) != study
     # the same training, which now says more
-    store.put(study, [line(counts[1], Said(None, rows[1]))])
+    store.put(study, [line(counts[1], Predictions(None, rows[1]))])
     ((both,),) = store.read(study, keys[1:], val=True, rows=True)
     np.testing.assert_array_equal(both.val, val[1])
     np.testing.assert_array_equal(both.rows, rows[1])
@@ -139,10 +140,10 @@ def test_ctrl_c_while_it_is_written_leaves_all_or_nothing(at, kept):
     whole = store._file
     store._file = Interrupting(whole, at)
     with pytest.raises(KeyboardInterrupt):
-        store.put(study, [line(counts[0], Said(np.zeros((1, 1), np.float32), None))])
+        store.put(study, [line(counts[0], Predictions(np.zeros((1, 1), np.float32), None))])
     store._file = whole
     assert len(store) == kept
-    store.put(study, [line(c, Said(np.zeros((1, 1), np.float32), None)) for c in counts])
+    store.put(study, [line(c, Predictions(np.zeros((1, 1), np.float32), None)) for c in counts])
     assert len(store) == 2
 
 
@@ -152,7 +153,7 @@ def test_bags_and_masks_are_told_apart():
         mask, bag = rng.integers(0, 2, n).astype(np.uint8), rng.integers(0, 4, n).astype(np.uint8)
         bag[0] = 3
         for counts in (mask, bag, np.zeros(n, np.uint8)):
-            np.testing.assert_array_equal(submodels._unpacked(submodels._packed(counts), n), counts)
+            np.testing.assert_array_equal(training_store._unpacked(training_store._packed(counts), n), counts)
         assert training_key(mask, 0) != training_key(mask, 1)
 
 
@@ -530,10 +531,10 @@ def test_a_penalty_is_chosen_once_for_the_same_rows_and_keeps_none_of_them(monke
 
     data, again = rows(), rows()
     for one in (data, again, data.take(np.arange(200)), rows(201), rows(201)):
-        assert default_model._chosen(one) == (1.0, False)
+        assert default_model.default_C(one) == (1.0, False)
     assert len(chosen) == 2
     again.standardised = True  # the same numbers, to be taken as they are
-    default_model._chosen(again)
+    default_model.default_C(again)
     assert len(chosen) == 3
     del one, data, again
     gc.collect()
@@ -549,7 +550,10 @@ def test_a_flipped_bit_is_an_error_and_never_another_training(tmp_path):
     keys = [training_key(c, 0) for c in counts]
     with closing(Store(path)) as store:
         study = store.study({"data": "abc"})
-        said = [Said(rng.normal(size=(8, 2)).astype(np.float32), rng.normal(size=(50, 2)).astype(np.float32)) for _ in keys]
+        said = [
+            Predictions(rng.normal(size=(8, 2)).astype(np.float32), rng.normal(size=(50, 2)).astype(np.float32))
+            for _ in keys
+        ]
         store.put(study, [Training(k, c, 0.5, s, 0.1) for k, c, s in zip(keys, counts, said, strict=True)])
     with closing(sqlite3.connect(path)) as file:
         file.execute("PRAGMA journal_mode = DELETE")
@@ -584,7 +588,8 @@ def test_a_store_that_can_only_be_read_is_used(tmp_path):
     with closing(Store(path)) as store:
         study = store.study({"data": "abc"})
         store.put(
-            study, [Training(training_key(c, 0), c, 0.5, Said(np.zeros((2, 2), np.float32), None), 0.1) for c in counts]
+            study,
+            [Training(training_key(c, 0), c, 0.5, Predictions(np.zeros((2, 2), np.float32), None), 0.1) for c in counts],
         )
     with closing(sqlite3.connect(path)) as file:
         file.execute("PRAGMA journal_mode = DELETE")
@@ -602,13 +607,13 @@ def test_a_store_of_the_format_before_is_read_and_added_to(tmp_path):
     one, two = np.eye(2, dtype=np.uint8)
     with closing(Store(path)) as store:
         study = store.study({"data": "abc"})
-        store.put(study, [Training(training_key(one, 0), one, 0.5, Said(np.ones((2, 2), np.float32), None), 0.1)])
+        store.put(study, [Training(training_key(one, 0), one, 0.5, Predictions(np.ones((2, 2), np.float32), None), 0.1)])
     with closing(sqlite3.connect(path)) as file:
         file.execute("ALTER TABLE training DROP COLUMN digest")
         file.execute("PRAGMA user_version = 1")
     with closing(Store(path)) as store:
-        store.put(study, [Training(training_key(two, 0), two, 0.5, Said(np.ones((2, 2), np.float32), None), 0.1)])
-        store.put(study, [Training(training_key(one, 0), one, np.nan, Said(None, np.ones((2, 2), np.float32)), 0.1)])
+        store.put(study, [Training(training_key(two, 0), two, 0.5, Predictions(np.ones((2, 2), np.float32), None), 0.1)])
+        store.put(study, [Training(training_key(one, 0), one, np.nan, Predictions(None, np.ones((2, 2), np.float32)), 0.1)])
         both = [training_key(one, 0), training_key(two, 0)]
         assert len(next(store.read(study, both, val=True, rows=False))) == 2
         assert store.present(study, both, val=True, rows=True) == {0}

@@ -17,7 +17,7 @@ from torch import nn
 import datassay as da
 from datassay.checks import DataError
 from datassay.engines import training
-from datassay.engines.robust import counts, far, top
+from datassay.engines.robust import counts, is_outlier, top
 from datassay.engines.training import Recipe, Run, spawned
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods.aum import threshold_set
@@ -194,15 +194,15 @@ def test_grand_takes_amounts():
     assert values.suggested_label.dtype.kind == "f"
     right = np.abs(values.suggested_label - data.y)[~wrong]
     assert np.median(right) < np.abs(data.y).std() / 2
-    np.testing.assert_array_equal(values.flagged, far(data.y - values.suggested_label))
+    np.testing.assert_array_equal(values.flagged, is_outlier(data.y - values.suggested_label))
 
 
 def test_far_is_in_units_of_the_median():
     rng = np.random.default_rng(0)
     e = rng.normal(7, 2, 20_000)
-    assert far(e).mean() == pytest.approx(0.0027, abs=0.001)  # beyond three standard deviations
-    np.testing.assert_array_equal(far(e), far(100 * e - 3))
-    assert not far(np.ones(5)).any()
+    assert is_outlier(e).mean() == pytest.approx(0.0027, abs=0.001)  # beyond three standard deviations
+    np.testing.assert_array_equal(is_outlier(e), is_outlier(100 * e - 3))
+    assert not is_outlier(np.ones(5)).any()
 
 
 def test_before_training_nothing_is_known():

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from datassay.checks import OptionError as OptionError
     from datassay.data.dataset import Dataset as Dataset
     from datassay.data.read import read as read
-    from datassay.engines.submodels import Store as Store
     from datassay.engines.training import Recipe as Recipe
+    from datassay.engines.training_store import Store as Store
     from datassay.evaluation import datasets as datasets
     from datassay.evaluation.audit import Audit as Audit
     from datassay.evaluation.audit import audit as audit
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datassay.evaluation.bench import evaluate as evaluate
     from datassay.evaluation.checking import check_sample as check_sample
     from datassay.evaluation.checking import checked as checked
-    from datassay.evaluation.detection import plant as plant
+    from datassay.evaluation.planting import plant as plant
     from datassay.methods import value as value
     from datassay.methods.ame import ame as ame
     from datassay.methods.aum import aum as aum
@@ -117,7 +117,7 @@ _HOMES = {
     "OptionError": "datassay.checks",
     "Plan": "datassay.planning",
     "Recipe": "datassay.engines.training",
-    "Store": "datassay.engines.submodels",
+    "Store": "datassay.engines.training_store",
     "Values": "datassay.values",
     "audit": "datassay.evaluation.audit",
     "check_sample": "datassay.evaluation.checking",
@@ -125,7 +125,7 @@ _HOMES = {
     "evaluate": "datassay.evaluation.bench",
     "network_features": "datassay.networks.features",
     "plan": "datassay.planning",
-    "plant": "datassay.evaluation.detection",
+    "plant": "datassay.evaluation.planting",
     "read": "datassay.data.read",
     "report": "datassay.reporting",
     "value": "datassay.methods",

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shlex
-import signal
 import sys
-import threading
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from datassay.checks import DataError, OptionError
+from datassay.checks import DataError
 from datassay.checks import jobs as check_jobs
-from datassay.files import check_paths, check_target
+from datassay.terminal.exits import run, when_method_stopped, when_stopped
+from datassay.terminal.output import fail, out, print_table, print_text_table, print_written, printable
+from datassay.terminal.paths import check_all_paths, features_file, json_beside, label_files, path_of_stopped
 
 if TYPE_CHECKING:
     from datassay.data.dataset import Dataset
@@ -34,44 +30,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-
-class Stopped(Exception):  # noqa: N818
-    """Ctrl-C or SIGTERM: what is kept, and how to go on."""
-
-
-class _Out:
-    """Standard output, which may go away or be full: no reason to lose what was found."""
-
-    trouble: Exception | None = None
-
-    def write(self, text: str) -> int:
-        try:
-            if self.trouble is None:
-                sys.stdout.write(text)
-        except (OSError, ValueError) as error:
-            self.trouble = error
-        return len(text)
-
-    def flush(self) -> None:
-        try:
-            if self.trouble is None:
-                sys.stdout.flush()
-        except (OSError, ValueError) as error:
-            self.trouble = error
-
-    def isatty(self) -> bool:
-        return sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty()
-
-    def fileno(self) -> int:
-        return sys.stdout.fileno()
-
-    @property
-    def encoding(self) -> str:
-        return getattr(sys.stdout, "encoding", None) or "utf-8"
-
-
-stdout = _Out()
-out = Console(file=cast(IO[str], stdout), soft_wrap=True, highlight=False, emoji=False)
 
 FEWEST = 40  # rows with which methods are compared; with fewer it is the CG-score
 
@@ -136,7 +94,7 @@ def demo(
         raise DataError(f"{str(folder)!r} is a file: give the name of a folder.")
     saved, page = folder / "values.parquet", folder / "report.html"
     if folder.is_dir():
-        _paths([], [saved, page, page.with_suffix(".json")], force)
+        check_all_paths([], [saved, page, page.with_suffix(".json")], force)
     elif not folder.parent.is_dir():
         raise DataError(f"the folder {str(folder.parent)!r} does not exist: make it first.")
     digits = load_digits()
@@ -148,14 +106,14 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     values.save(saved, force=force)
     write_report(values, data, page, top=200, force=force)
-    found = detection(values.scores, wrong)
-    first = np.argsort(values.scores, kind="stable")
+    auc = detection(values.scores, wrong)["auc"]
+    order = np.argsort(values.scores, kind="stable")
     out.print(f"Valued by cg-score in {values.stats['seconds']:.1f} s, no model trained. Planted rows among the")
     for k in (50, 100, int(wrong.sum())):
-        out.print(f"  first {k:4d} suspects: {wrong[first[:k]].sum():4d}    (by chance: {k * wrong.mean():.0f})")
+        out.print(f"  first {k:4d} suspects: {wrong[order[:k]].sum():4d}    (by chance: {k * wrong.mean():.0f})")
     out.print(
         f"{values.flagged.sum()} rows are flagged, {(values.flagged & wrong).sum()} of them planted; "
-        f"AUC {found['auc']:.4f} (by chance 0.5)."
+        f"AUC {auc:.4f} (by chance 0.5)."
     )
     out.print(
         f"Wrote {saved} and {page}.\nOpen {page.resolve().as_uri()} in a browser: the suspects, and what speaks against them."
@@ -223,9 +181,9 @@ def value(
     options = options_of(set_ or [])
     if probabilities is not None:
         method, options = method or "noise-model", options | {"probabilities": str(probabilities)}
-    _paths(
-        [data, *_beside(data, label, id), val, _file(features), val_features, probabilities],
-        [output, report, _json(report)],
+    check_all_paths(
+        [data, *label_files(data, label, id), val, features_file(features), val_features, probabilities],
+        [output, report, json_beside(report)],
         force,
         options,
     )
@@ -238,40 +196,40 @@ def value(
         out.print(f"{len(rows.dropped)} rows with missing cells were left out.")
     audited = None
     if method is None and rows.task == "classification" and len(rows) >= FEWEST and not options:
-        from datassay.evaluation.audit import audit as look
+        from datassay.evaluation.audit import audit as run_audit
         from datassay.units import in_seconds
 
-        with _stopping("nothing is written, and what was there is as it was"):
-            audited = look(rows, budget=in_seconds(budget or "40 s", "budget") / 2, seed=seed)
-        _audited(audited, len(rows))
+        with when_stopped("nothing is written, and what was there is as it was"):
+            audited = run_audit(rows, budget=in_seconds(budget or "40 s", "budget") / 2, seed=seed)
+        _print_audit(audited, len(rows))
         method = audited.name
     if budget is not None or memory is not None or (audited is not None and len(rows) > audited.rows):
-        from datassay.planning import plan as make
+        from datassay.planning import plan as make_plan
 
-        found = make(rows, method, budget=budget, memory=memory)
-        if found.method is None:
-            _table(found.shown(), title="what each would take on this machine")
-            _fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
-        method, options = found.method, found.options | options
-        out.print(escape(f"Planned: {method} {found.options}"))
+        planned = make_plan(rows, method, budget=budget, memory=memory)
+        if planned.method is None:
+            print_table(planned.shown(), title="what each would take on this machine")
+            fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
+        method, options = planned.method, planned.options | options
+        out.print(escape(f"Planned: {method} {planned.options}"))
     name = method or "cg-score"
     with ExitStack() as stack:
         try:
             stack.enter_context(workers(backend, jobs, scheduler))
         except ValueError as error:
             raise DataError(f"--backend, --scheduler: {error}") from None
-        with _going_on(name, options):
+        with when_method_stopped(name, options):
             values = value_rows(rows, method=name, seed=seed, **options)
     if audited is not None:
         values = audited.calibrate(values)
     if values.stats.get("stopped") == INTERRUPTED and not force:
-        output, report = _beside_finished(output), report and _beside_finished(report)
+        output, report = path_of_stopped(output), report and path_of_stopped(report)
     saved = values.save(output, force=force)
     if report is not None:
         write_report(values, rows, report, top=100, force=force)
     if (stopped := values.stats.get("stopped")) in (INTERRUPTED, "the time was up"):
-        of = values.options.get("n_models")
-        done = f"{values.stats['trainings']:,}" + (f" of {of:,}" if isinstance(of, int) else "") + " trainings"
+        n_models = values.options.get("n_models")
+        done = f"{values.stats['trainings']:,}" + (f" of {n_models:,}" if isinstance(n_models, int) else "") + " trainings"
         out.print(f"This run stopped early, {done}: {stopped}.")
     if doubled := values.stats.get("equal_rows"):
         groups = len(values.stats["conflicting_rows"])
@@ -280,8 +238,8 @@ def value(
             + ("" if values.stats.get("bias") else ", or one that is a multiple of it")
             + (f"; in {groups} groups of them the labels conflict." if groups else ".")
         )
-    if said := values.headline("label" if rows.task == "classification" else "target"):
-        out.print(escape(f"{said[0].upper()}{said[1:]}."))
+    if headline := values.headline("label" if rows.task == "classification" else "target"):
+        out.print(escape(f"{headline[0].upper()}{headline[1:]}."))
     share = values.flagged.mean()
     out.print(
         escape(f"{values.flagged.sum()} of {len(values)} rows ({share:.1%}) are flagged: {values.stats['flag_rule']}.")
@@ -291,10 +249,10 @@ def value(
     if "warning" in values.stats:
         out.print(escape(f"Warning: {values.stats['warning']}."))
     if top:
-        _table(values.suspects(top).iloc[:, :6], title="most suspicious rows")
-    out.print(escape(_shown(f"{values.stats['seconds']:.1f} s; wrote {saved}.")))
+        print_table(values.suspects(top).iloc[:, :6], title="most suspicious rows")
+    out.print(escape(printable(f"{values.stats['seconds']:.1f} s; wrote {saved}.")))
     if report is not None:
-        _wrote(report)
+        print_written(report)
     else:
         out.print(escape(f"Next: datassay report {saved} --data {data} -o report.html"))
 
@@ -325,23 +283,26 @@ def report(
 
     How the data was read is remembered in the values; the options are needed only where it changed.
     """
+    from datassay.reporting import report as write_report
     from datassay.values import Values
 
-    _paths([values, data, val, _file(features), val_features], [output, _json(output)], force)
-    found = Values.load(values)
-    was = found.stats.get("source", {})
-    given = {
+    check_all_paths([values, data, val, features_file(features), val_features], [output, json_beside(output)], force)
+    saved = Values.load(values)
+    source = saved.stats.get("source", {})
+    arguments = {
         "label": label, "id": id, "val": val, "features": features, "val_features": val_features, "drop": drop,
         "missing": missing, "task": task, "image_size": image_size, "encoding": encoding,
     }  # fmt: skip
-    asked: dict[str, Any] = {name: was.get(name) if came is None else came for name, came in given.items()}
-    asked["missing"], asked["encoding"] = asked["missing"] or "error", asked["encoding"] or "utf-8"
-    reads = [values, data, *_beside(data, asked["label"], asked["id"])]
-    files = (asked["val"], _file(asked["features"]), asked["val_features"])
+    reading: dict[str, Any] = {
+        name: source.get(name) if argument is None else argument for name, argument in arguments.items()
+    }
+    reading["missing"], reading["encoding"] = reading["missing"] or "error", reading["encoding"] or "utf-8"
+    reads = [values, data, *label_files(data, reading["label"], reading["id"])]
+    files = (reading["val"], features_file(reading["features"]), reading["val_features"])
     reads += [Path(str(file)) for file in files if file is not None]
-    _paths(reads, [output, _json(output)], force)
-    rows = _read(data, **asked)
-    _report(found, rows, output, top, force)
+    check_all_paths(reads, [output, json_beside(output)], force)
+    rows = _read(data, **reading)
+    print_written(write_report(saved, rows, output, top=top, force=force))
 
 
 @app.command()
@@ -365,19 +326,19 @@ def plan(
 
     For every method, from a probe of a few seconds; with a budget, which to take.
     """
-    from datassay.planning import plan as make
+    from datassay.planning import plan as make_plan
 
     rows = _read(
         data, label, id, val, features, val_features, drop, missing, task, image_size, encoding,
         choose=_on_any_features(method),
     )  # fmt: skip
     out.print(escape(f"{data}: {rows!r}"))
-    found = make(rows, method, budget=budget, memory=memory)
-    _table(found.shown(), title="what each would take on this machine")
-    if found.method is None:
-        _fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
-    told = _told(label, id, val, features, val_features, drop, missing, task, image_size, encoding)
-    out.print(escape(f"Next: {_shown(shlex.join(_to_value(data, told, found.method, found.options)))}"))
+    planned = make_plan(rows, method, budget=budget, memory=memory)
+    print_table(planned.shown(), title="what each would take on this machine")
+    if planned.method is None:
+        fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
+    arguments = _reading_arguments(label, id, val, features, val_features, drop, missing, task, image_size, encoding)
+    out.print(escape(f"Next: {printable(shlex.join(_value_command(data, arguments, planned.method, planned.options)))}"))
 
 
 @app.command()
@@ -415,19 +376,21 @@ def audit(
 
     Plants known errors in copies of them, and says how many of the first suspects to expect to be wrong.
     """
-    from datassay.evaluation.audit import audit as look
+    from datassay.evaluation.audit import audit as run_audit
     from datassay.methods.spec import method_of
 
     for _, _, options in map(method_of, method or []):
-        _paths([data, *_beside(data, label, id), val, _file(features), val_features], [], options=options)
-    given = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding, choose=True)
-    out.print(escape(f"{data}: {given!r}"))
-    with _stopping("an audit keeps nothing: a smaller --budget ends sooner"):
-        found = look(given, method, budget=budget, kind=kind, rate=rate, repeats=repeats, rows=rows, seed=seed)
-    _audited(found, len(given))
-    told = _told(label, id, val, features, val_features, drop, missing, task, image_size, encoding)
-    words = _to_value(data, told, found.name, found.options)
-    out.print(escape(f"Next: {_shown(shlex.join(words))}"))
+        check_all_paths(
+            [data, *label_files(data, label, id), val, features_file(features), val_features], [], options=options
+        )
+    dataset = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding, choose=True)
+    out.print(escape(f"{data}: {dataset!r}"))
+    with when_stopped("an audit keeps nothing: a smaller --budget ends sooner"):
+        audited = run_audit(dataset, method, budget=budget, kind=kind, rate=rate, repeats=repeats, rows=rows, seed=seed)
+    _print_audit(audited, len(dataset))
+    arguments = _reading_arguments(label, id, val, features, val_features, drop, missing, task, image_size, encoding)
+    words = _value_command(data, arguments, audited.name, audited.options)
+    out.print(escape(f"Next: {printable(shlex.join(words))}"))
 
 
 @app.command()
@@ -482,92 +445,91 @@ def bench(
     from datassay.evaluation.datasets import SETS
 
     if list_:
-        _listed(("task", "what is done", "kinds", "rates", "metric"), [
+        print_text_table(("task", "what is done", "kinds", "rates", "metric"), [
             (name, t.says, ", ".join(t.kinds + t.other_kinds), ", ".join(f"{r:g}" for r in t.rates), t.main) for name, t in TASKS.items()
         ])  # fmt: skip
-        _listed(("data", "what it is", "task", "from", "licence"), [
+        print_text_table(("data", "what it is", "task", "from", "licence"), [
             (name, one.says, one.task, one.source, one.licence) for name, one in SETS.items()
         ])  # fmt: skip
         return
     tables = [output / f"{name}.parquet" for name in TABLES]
-    asked = {} if study is None else bench_file(study)
+    study_options = {} if study is None else bench_file(study)
     pairs = {
         name if equals else "": file if equals else name for name, equals, file in (one.partition("=") for one in path or [])
     }
-    given = {
+    arguments = {
         "task": task, "methods": method, "kinds": kind, "rates": rate, "seeds": seeds, "train": train, "val": val, "test": test,
         "limit": limit, "paths": pairs or None, "download": download or None, "cache": cache, "fresh": fresh or None, "n_jobs": jobs,
     }  # fmt: skip
-    asked |= {name: chosen for name, chosen in given.items() if chosen is not None and chosen != []}
+    study_options |= {name: chosen for name, chosen in arguments.items() if chosen is not None and chosen != []}
     if os.path.lexists(output) and not output.is_dir():
         raise DataError(f"{str(output)!r} is a file: give the name of a folder.")
     if output.is_dir():
-        files = [Path(str(file)) for file in asked["paths"].values()] if isinstance(asked.get("paths"), dict) else []
-        _paths([study, *map(Path, data or []), *files], [*tables, output / "index.html"], force)
+        files = (
+            [Path(str(file)) for file in study_options["paths"].values()]
+            if isinstance(study_options.get("paths"), dict)
+            else []
+        )
+        check_all_paths([study, *map(Path, data or []), *files], [*tables, output / "index.html"], force)
     if data:
-        asked["data"] = {
+        study_options["data"] = {
             name: _read(Path(name), label, None, None, None, None, None, "error", None, None, "utf-8")
             if Path(name).suffix and ":" not in name
             else name
             for name in data
         }
-    asked.setdefault("folder", output)
-    with _stopping(f"the cells that were done are kept in {str(output / 'cells')!r}: the same call goes on there"):
-        found = evaluate(**asked)
-    found.save(output, force=force)
+    study_options.setdefault("folder", output)
+    with when_stopped(f"the cells that were done are kept in {str(output / 'cells')!r}: the same call goes on there"):
+        evaluation = evaluate(**study_options)
+    evaluation.save(output, force=force)
     try:
-        written = found.page(output / "index.html", title="datassay bench", force=force)
+        page = evaluation.page(output / "index.html", title="datassay bench", force=force)
     except DataError as error:
-        _fail(f"the tables are in {str(output)!r}, and there is no page: {error}", 1)
-    for name in dict.fromkeys(found.results["task"]):
-        _table(_summary(found, name), title=f"{name}: {TASKS[name].main}, mean over seeds, kinds and rates")
-    if len(failed := found.failures()):
+        fail(f"the tables are in {str(output)!r}, and there is no page: {error}", 1)
+    for name in dict.fromkeys(evaluation.results["task"]):
+        print_table(_summary(evaluation, name), title=f"{name}: {TASKS[name].main}, mean over seeds, kinds and rates")
+    if len(failed := evaluation.failures()):
         out.print(
             escape(
                 f"{len(failed)} of the cells failed; the first: {failed['method'][0]} on {failed['data'][0]}: {failed['error'][0]}"
             )
         )
-    out.print(escape(f"Wrote {output / 'results.parquet'} and {written}. Open {written.resolve().as_uri()} in a browser."))
+    out.print(escape(f"Wrote {output / 'results.parquet'} and {page}. Open {page.resolve().as_uri()} in a browser."))
 
 
-def _summary(found: Any, task: str) -> Any:
+def _summary(evaluation: Any, task: str) -> Any:
     """The main metric, a line a method."""
     try:
-        return found.table(task=task).reset_index().round(4)
+        return evaluation.table(task=task).reset_index().round(4)
     except DataError:
-        return found.failures()[["method", "data", "error"]].head(10)
+        return evaluation.failures()[["method", "data", "error"]].head(10)
 
 
-def _listed(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
-    table = Table(show_lines=True)
-    for column in head:
-        table.add_column(column, overflow="fold", no_wrap=column == head[0])
-    for line in lines:
-        table.add_row(*[escape(cell) for cell in line])
-    out.print(table)
-
-
-def _audited(found: Any, n: int) -> None:
+def _print_audit(audited: Any, n: int) -> None:
     """What an audit says, in a table and two sentences."""
-    copies = "a copy" if found.repeats == 1 else f"{found.repeats} copies"
-    shown = found.table.drop(columns="error") if (found.table["error"] == "").all() else found.table
-    _table(shown.round(4), title=f"errors planted in {copies} of {found.rows} rows: {found.kind}, {found.rate:.0%}")
-    if found.early:
+    copies = "a copy" if audited.repeats == 1 else f"{audited.repeats} copies"
+    table = audited.table.drop(columns="error") if (audited.table["error"] == "").all() else audited.table
+    print_table(
+        table.round(4), title=f"errors planted in {copies} of {audited.rows} rows: {audited.kind}, {audited.rate:.0%}"
+    )
+    if audited.early:
         out.print(
-            escape(f"{found.name} finds them well, and others are seldom better by much: none was tried (-m all tries all).")
+            escape(
+                f"{audited.name} finds them well, and others are seldom better by much: none was tried (-m all tries all)."
+            )
         )
     reasons: dict[str, list[str]] = {}
-    for name, why in found.left_out.items():
-        reasons.setdefault(why, []).append(name)
-    for why, names in reasons.items():
-        out.print(escape(f"Not tried: {', '.join(names)}: {why}."))
-    line = found.table.iloc[0]
-    out.print(escape(f"Take {found.name}: it puts a planted error before another row with probability {line['auc']:.3f}."))
-    if found.error_rate is not None:
-        said = found.share_in_words()
-        out.print(escape(f"{said[0].upper()}{said[1:]}."))
-        for k in sorted({min(k, n) for k in (20, 100, max(1, round(found.error_rate * n)))}):
-            out.print(escape(f"{str(found.expected(k, n)).capitalize()}."))
+    for name, reason in audited.left_out.items():
+        reasons.setdefault(reason, []).append(name)
+    for reason, names in reasons.items():
+        out.print(escape(f"Not tried: {', '.join(names)}: {reason}."))
+    best = audited.table.iloc[0]
+    out.print(escape(f"Take {audited.name}: it puts a planted error before another row with probability {best['auc']:.3f}."))
+    if audited.error_rate is not None:
+        share = audited.share_in_words()
+        out.print(escape(f"{share[0].upper()}{share[1:]}."))
+        for k in sorted({min(k, n) for k in (20, 100, max(1, round(audited.error_rate * n)))}):
+            out.print(escape(f"{str(audited.expected(k, n)).capitalize()}."))
 
 
 @app.command()
@@ -578,27 +540,18 @@ def methods() -> None:
     """
     from datassay.methods import METHODS
 
-    table = Table(show_lines=True)
-    for column in ("method", "a low score says", "needs", "cost", "the paper's sign", "paper"):
-        table.add_column(column, overflow="fold", no_wrap=column == "method")
-    for name, m in METHODS.items():
-        table.add_row(name, m.says, m.needs, m.cost, m.sign, m.paper)
-    out.print(table)
+    print_text_table(
+        ("method", "a low score says", "needs", "cost", "the paper's sign", "paper"),
+        [(name, m.says, m.needs, m.cost, m.sign, m.paper) for name, m in METHODS.items()],
+    )
     out.print("Scores are always turned so that higher = more worth keeping; the columns keep the paper's sign.")
-
-
-def _file(features: Any) -> Path | None:
-    """Where features are read from; None for a name."""
-    from datassay.data.features import NAMES
-
-    return None if features is None or features in NAMES else Path(features)
 
 
 def _read(
     path: Path, label: Any, id: Any, val: Any, features: Any, val_features: Any, drop: Any, missing: Any, task: Any,
     image_size: Any, encoding: Any, *, choose: bool = False,
 ) -> Dataset:  # fmt: skip
-    """The rows; with ``choose``, and where no features are asked for, images on patches where their labels ask for these."""
+    """The rows; with ``choose``, and without --features, images on patches where their labels are likelier so."""
     from datassay.data.dataset import is_images
     from datassay.data.read import read
 
@@ -622,42 +575,7 @@ def _on_any_features(method: str | None) -> bool:
     return method is None or method not in METHODS or METHODS[method].model != "network"
 
 
-def _paths(
-    reads: Sequence[Path | None],
-    writes: Sequence[Path | None],
-    force: bool = False,
-    options: Mapping[str, Any] | None = None,
-) -> None:
-    """Before any work: all that the call reads and writes, the files among a method's options too."""
-    from datassay.methods.definition import ADDS_TO, WRITES
-
-    named = {name: given for name, given in (options or {}).items() if isinstance(given, (str, Path)) and str(given)}
-    check_paths(
-        reads,
-        [*writes, *(Path(named[name]) for name in WRITES if name in named and Path(named[name]).parent.is_dir())],
-        adds_to=[Path(named[name]) for name in ADDS_TO if name in named],
-        force=force,
-        or_force=", or add --force",
-    )
-    for name in WRITES:
-        if name in named:
-            check_target(named[name])
-
-
-def _json(page: Path | None) -> Path | None:
-    """The file beside a page; a folder has none."""
-    return None if page is None or page.is_dir() or not page.name else page.with_suffix(".json")
-
-
-def _beside(data: Path, label: Any, id: Any) -> list[Path]:
-    """The files of labels and ids of an npy file."""
-    if data.suffix.lower() != ".npy":
-        return []
-    found = [Path(name) if Path(name).is_file() else data.parent / name for name in (label, id) if isinstance(name, str)]
-    return [path for path in found if path.is_file()]
-
-
-def _told(
+def _reading_arguments(
     label: Any,
     id: Any,
     val: Any,
@@ -669,80 +587,20 @@ def _told(
     size: Any,
     encoding: str,
 ) -> list[str]:
-    """How the rows are read, as words of a command; what is as by default is left out."""
-    chosen = {
+    """How the rows are read, as arguments of a command; defaults are left out."""
+    arguments = {
         "--label": label, "--id": id, "--val": val, "--features": features, "--val-features": val_features, "--task": task,
         "--image-size": size, "--missing": None if missing == "error" else missing,
         "--encoding": None if encoding == "utf-8" else encoding,
     }  # fmt: skip
-    words = [word for name, what in chosen.items() if what is not None for word in (name, str(what))]
+    words = [word for name, value in arguments.items() if value is not None for word in (name, str(value))]
     return words + [word for name in drop or [] for word in ("--drop", name)]
 
 
-def _to_value(data: Path, told: list[str], method: str, options: Mapping[str, Any]) -> list[str]:
+def _value_command(data: Path, arguments: list[str], method: str, options: Mapping[str, Any]) -> list[str]:
     """The command that values the rows."""
-    chosen = [word for name, what in options.items() for word in ("--set", f"{name}={what}")]
-    return ["datassay", "value", str(data), *told, "-m", method, *chosen]
-
-
-@contextmanager
-def _stopping(kept: str) -> Iterator[None]:
-    """Ctrl-C inside says what is kept."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Stopped(f"stopped; {kept}.") from None
-
-
-def _going_on(method: str, options: Mapping[str, Any]) -> AbstractContextManager[None]:
-    """What is kept of a method that was stopped."""
-    from datassay.methods import takes
-
-    for name, what in (("store", "the trainings that were done are"), ("checkpoint", "what was done is")):
-        if options.get(name) is not None:
-            return _stopping(f"{what} kept in {str(options[name])!r}: the same call goes on there")
-    hints = {"store": "--set store=trainings.sqlite", "checkpoint": "--set checkpoint=a-folder"}
-    hint = next(
-        (f"; with {said} the same call goes on where it was stopped" for n, said in hints.items() if takes(n, method)), ""
-    )
-    return _stopping(f"nothing is written, and what was there is as it was{hint}")
-
-
-def _beside_finished(path: Path) -> Path:
-    """The path, or one beside it where a file is there: half a run does not take the place of a whole one."""
-    if not path.exists():
-        return path
-    for number in itertools.count(1):
-        beside = path.with_name(f"{path.stem}.stopped{'' if number == 1 else f'-{number}'}{path.suffix}")
-        with suppress(DataError):
-            check_paths([], [beside, *([beside.with_suffix(".json")] if path.suffix == ".html" else [])])
-            break
-    return beside
-
-
-def _report(values: Any, rows: Dataset, path: Path, top: int, force: bool) -> None:
-    from datassay.reporting import report as write
-
-    _wrote(write(values, rows, path, top=top, force=force))
-
-
-def _wrote(page: Path) -> None:
-    out.print(escape(f"Wrote {page} and {page.with_suffix('.json')}. Open {page.resolve().as_uri()} in a browser."))
-
-
-def _table(frame: Any, title: str) -> None:
-    table = Table(title=escape(title))
-    for column in frame.columns:
-        table.add_column(escape(_shown(column)))
-    for row in frame.itertuples(index=False):
-        table.add_row(*[escape(_shown(cell)) for cell in row])
-    out.print(table)
-
-
-def _shown(cell: Any) -> str:
-    """Numbers short, and no control characters: they could steer the terminal."""
-    text = f"{cell:.6g}" if isinstance(cell, float) else str(cell)
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+    chosen = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
+    return ["datassay", "value", str(data), *arguments, "-m", method, *chosen]
 
 
 @app.command()
@@ -768,72 +626,19 @@ def check(
     from datassay.values import Values
 
     written = output or Path("sample.csv" if answers is None else "checked.parquet")
-    _paths([values, answers], [] if answers is None else [written], force)  # a sheet takes the place of nothing
-    found = Values.load(values)
+    check_all_paths([values, answers], [] if answers is None else [written], force)  # a sheet takes the place of nothing
+    loaded = Values.load(values)
     if answers is None:
-        write_sheet(found, number, written, seed)
-        out.print(escape(f"Wrote {number} of {len(found)} rows to {written}: fill in the column wrong with yes or no."))
+        write_sheet(loaded, number, written, seed)
+        out.print(escape(f"Wrote {number} of {len(loaded)} rows to {written}: fill in the column wrong with yes or no."))
         out.print(escape(f"Next: datassay check {values} --answers {written}"))
         return
-    found = checked(found, read_answers(answers))
-    for line in in_words(found):
+    result = checked(loaded, read_answers(answers))
+    for line in in_words(result):
         out.print(escape(line))
-    out.print(escape(f"Wrote {found.save(written, force=force)}."))
+    out.print(escape(f"Wrote {result.save(written, force=force)}."))
 
 
 def main() -> None:
     """Entry point: errors become one sentence and a status."""
-    for name in ("SIGTERM", "SIGHUP"):  # like Ctrl-C: what was done is kept, and workers end
-        number = getattr(signal, name, None)
-        if number and threading.current_thread() is threading.main_thread() and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
-    status = 0
-    stdout.trouble = None
-    try:
-        app()
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    except (DataError, OptionError) as error:
-        status = _said(str(error), 2)
-    except ImportError as error:
-        if "pip install" not in str(error):
-            raise
-        status = _said(str(error), 2)
-    except Stopped as error:
-        status = _said(str(error), 130)
-    except KeyboardInterrupt:
-        status = _said("stopped", 130)
-    except MemoryError as error:
-        status = _said(f"there is not enough memory: {str(error) or 'give fewer rows or columns'}", 1)
-    except (OSError, UnicodeError) as error:
-        status = _said(f"{type(error).__name__}: {error}", 1)
-    except Exception as error:
-        if os.environ.get("DATASSAY_DEBUG"):
-            raise
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        status = _said(
-            f"{UNEXPECTED} {type(error).__name__}: {(str(error).splitlines() or [''])[0]} ({Path(where.filename).name}, line "
-            f"{where.lineno}); nothing was written. With DATASSAY_DEBUG=1 in the environment all of it is shown: please report it.",
-            1,
-        )
-    stdout.flush()
-    if isinstance(stdout.trouble, OSError):
-        if not isinstance(stdout.trouble, BrokenPipeError) and status == 0:
-            status = _said(f"not all could be printed ({stdout.trouble.strerror}); the files are written", 1)
-        with suppress(OSError, ValueError):  # or Python tries again at its end, and complains
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(status)
-
-
-UNEXPECTED = "an error that datassay did not expect:"
-
-
-def _said(message: str, status: int) -> int:
-    """The sentence on stderr, if that is there; the status."""
-    with suppress(OSError, ValueError, AttributeError):
-        Console(stderr=True, soft_wrap=True, highlight=False).print("datassay: " + escape(_shown(message)))
-    return status
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    sys.exit(_said(message, status))
+    sys.exit(run(app))

@@ -22,33 +22,33 @@ _SECONDS = {
 _BYTES = {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
-def in_seconds(given: str | float, name: str) -> float:
+def in_seconds(value: str | float, name: str) -> float:
     """
     >>> in_seconds("10 min", "budget"), in_seconds(90, "budget")
     (600.0, 90.0)
     >>> in_seconds("90", "budget")
     90.0
     """
-    return _amount(given, _SECONDS, name, "'10 min', '2 h' or seconds")
+    return _amount(value, _SECONDS, name, "'10 min', '2 h' or seconds")
 
 
-def in_bytes(given: str | float, name: str) -> float:
+def in_bytes(value: str | float, name: str) -> float:
     """
     >>> in_bytes("8 GB", "memory")
     8000000000.0
     """
-    return _amount(given, _BYTES, name, "'8 GB' or bytes")
+    return _amount(value, _BYTES, name, "'8 GB' or bytes")
 
 
-def _amount(given: str | float, units: Mapping[str, float], name: str, example: str) -> float:
-    if isinstance(given, (int, float)) and not isinstance(given, bool) and given > 0:
-        return float(given)
-    if isinstance(given, str) and re.fullmatch(r"\s*[0-9]*\.?[0-9]+\s*", given) and float(given) > 0:  # as on a command line
-        return float(given)
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]+)\s*", str(given))
-    if found is None or found[2].lower() not in units or float(found[1]) <= 0:
-        raise DataError(f"{name} must be an amount such as {example}, got {given!r}.")
-    return float(found[1]) * units[found[2].lower()]
+def _amount(value: str | float, units: Mapping[str, float], name: str, example: str) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+        return float(value)
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]*\.?[0-9]+\s*", value) and float(value) > 0:  # as on a command line
+        return float(value)
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z]+)\s*", str(value))
+    if match is None or match[2].lower() not in units or float(match[1]) <= 0:
+        raise DataError(f"{name} must be an amount such as {example}, got {value!r}.")
+    return float(match[1]) * units[match[2].lower()]
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ from datassay.costs import Cost
 from datassay.data.dataset import Dataset
 from datassay.engines.linear import BLOCK, MANY
 from datassay.engines.machine import Rates
-from datassay.subsets.default_model import SAID
+from datassay.subsets.default_model import PREDICTIONS
 
 ITERATIONS = 12  # of a logistic regression that begins near where others ended
 STEPS = 50  # of one of many classes
@@ -114,7 +114,7 @@ def _cost(data: Dataset, rates: Rates, trainings: int, *, share: float = 0.5, as
     each = seconds(share * n, inside) + 2.0 * asked * d * c / rate + asked * c * rates.threads / rates.values
     chosen = CHOICE * seconds(some, min(some, d)) + METRICS * inverse(some, min(some, d))
     if c > MANY:
-        some = min(n, max(some, SAID // c))
+        some = min(n, max(some, PREDICTIONS // c))
         chosen = CHOICE_OF_MANY * seconds(some, min(some, d))
     chosen += LEVELS * c * inverse(n, inside)
     return Cost(
@@ -137,7 +137,7 @@ def _val(data: Dataset) -> int:
 
 
 def _memory(data: Dataset, trainings: int, asked: int) -> float:
-    """Of what trainings say, of some copies of the rows, of numbers that are held while it is read."""
+    """Of predictions, of some copies of the rows, of numbers that are held while these are read."""
     c = max(1, len(data.classes))
     return 4.0 * trainings * asked * c + 24.0 * math.prod(data.X.shape) + 150.0 * len(data) * c + 200e6
 

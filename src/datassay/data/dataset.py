@@ -401,6 +401,19 @@ class Dataset:
         new.shown_val, new.base, new.recipe = self.X_val, None, ""
         return new
 
+    def as_standardised(self) -> Dataset:
+        """The same numbers, known to be scaled: default models and networks take the columns as they are.
+
+        For columns that you scaled yourself. Without it the defaults standardise what is no standardised frame.
+
+        >>> data = Dataset([[1.0, 0.0], [-1.0, 0.1], [0.0, 1.0], [0.1, 0.8]], ["a", "a", "b", "b"])
+        >>> data.standardised, data.as_standardised().standardised
+        (False, True)
+        """
+        new = copy.copy(self)
+        new.standardised = True
+        return new
+
     def take_validation(self, rows: Any) -> Dataset:
         """The validation rows chosen by position or mask; all training rows stay."""
         if self.X_val is None or self.y_val is None:

@@ -49,11 +49,11 @@ def over_draws(
     n_jobs: int | None,
     report: Report,
 ) -> tuple[dict[str, Float[ndarray, "n k"]], Bool[ndarray, " n"], float]:
-    """`energy_terms`, each the mean over the draws of class c that held the row (nan where none did); endless rows; residual."""
+    """`energy_terms`, each the mean over the draws of class c that held the row (nan where none did); unbounded rows; residual."""
     n, k = Y.shape
     names = ("cg_score", "cross_term", "a2", "b2", "f")
     sums, count = {name: np.zeros((n, k)) for name in names}, np.zeros((n, k))
-    endless, residual = np.zeros(n, bool), 0.0
+    unbounded, residual = np.zeros(n, bool), 0.0
     known = [None if trusted is None else trusted._replace(Y=trusted.Y[:, [c]]) for c in range(k)]
     tasks = (task(_one, U[d.rows], Y[d.rows][:, [d.c]], ridge, same[d.rows], known[d.c], device) for d in draws)
     runs = spread(n_jobs, tasks)
@@ -61,10 +61,14 @@ def over_draws(
         for name, term in energy_terms(Y[rows][:, [c]], left).items():
             sums[name][rows, c] += term[:, 0]
         count[rows, c] += 1
-        endless[rows] |= left.endless & (Y[rows, c] > 0)
+        unbounded[rows] |= left.unbounded & (Y[rows, c] > 0)
         residual = max(residual, left.residual)
         report(1 / len(draws))
-    return {s: np.divide(t, count, out=np.full((n, k), np.nan), where=count > 0) for s, t in sums.items()}, endless, residual
+    return (
+        {s: np.divide(t, count, out=np.full((n, k), np.nan), where=count > 0) for s, t in sums.items()},
+        unbounded,
+        residual,
+    )
 
 
 def _one(U: Any, Y: ndarray, ridge: float, same: ndarray, trusted: Trusted | None, device: str) -> Left:

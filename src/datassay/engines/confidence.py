@@ -98,7 +98,7 @@ def draw(strata: ndarray, share: ndarray, n: int, seed: int) -> ndarray:
 def inclusion(sizes: ndarray, share: ndarray, n: int) -> ndarray:
     """(S,) probability of a row of each stratum to be among n draws: n share / size, less where a stratum can run out.
 
-    That is reckoned as if draws came at random times (Poisson), which is exact where no stratum runs out.
+    This is computed as if draws came at random times (Poisson), which is exact where no stratum runs out.
 
     >>> inclusion(np.array([10, 990]), np.array([.1, .9]), 10).round(4).tolist()
     [0.1, 0.0091]
@@ -234,12 +234,12 @@ def rows_for(width: float, now: float, checked: int, n: int) -> int:
 
 def _count(history: History, inside: ndarray) -> tuple[tuple[ndarray, ndarray, ndarray, ndarray], int, int]:
     """What `_wealth` needs for the number of wrong rows inside; how many of these were drawn, and how many were wrong."""
-    S, mine = history.left.shape[1], inside[history.rows]
-    here, wrong = history.strata[history.rows][mine], history.wrong[mine]
+    S, counts_in = history.left.shape[1], inside[history.rows]
+    here, wrong = history.strata[history.rows][counts_in], history.wrong[counts_in]
     left = np.bincount(history.strata[inside], minlength=S) - _before(here, S)
-    chance = history.chance[mine] * left / np.maximum(history.left[mine], 1)  # given that the draw is inside
+    chance = history.chance[counts_in] * left / np.maximum(history.left[counts_in], 1)  # given that the draw is inside
     chance /= chance.sum(1, keepdims=True)
-    guess = history.guess[mine]
+    guess = history.guess[counts_in]
     U = _outcomes(left, chance, guess, np.ones(S)) + (np.cumsum(wrong) - wrong)[:, None]
     return (U, np.ones_like(U), _weights(chance, guess), here + S * wrong), len(wrong), int(wrong.sum())
 

@@ -518,12 +518,12 @@ def ridge(
     coef = T @ (c / (s[:, None] + total * alphas[at]))
     residuals = np.empty_like(Ur)
     stderr = np.empty_like(coef) if errors else None
-    place = np.unique(np.zeros(m) if strata is None else strata, return_inverse=True)[1]
+    stratum = np.unique(np.zeros(m) if strata is None else strata, return_inverse=True)[1]
     for i in np.unique(at):
         columns = np.flatnonzero(at == i)
         residuals[:, columns] = r = left_out(alphas[i], columns)
         if stderr is not None:
-            stderr[:, columns] = _jackknife(T / (s + total * alphas[i]) @ V.T, np.nan_to_num(r), place)
+            stderr[:, columns] = _jackknife(T / (s + total * alphas[i]) @ V.T, np.nan_to_num(r), stratum)
     root = problem.root[:, None]
     residuals = np.divide(residuals, root, out=np.full_like(residuals, np.nan), where=root > 0)
     unit = problem.unit
@@ -542,12 +542,12 @@ def ridge(
     )
 
 
-def _jackknife(M: Float[ndarray, "n m"], r: Float[ndarray, "m t"], place: Int[ndarray, " m"]) -> Float[ndarray, "n t"]:
+def _jackknife(M: Float[ndarray, "n m"], r: Float[ndarray, "m t"], stratum: Int[ndarray, " m"]) -> Float[ndarray, "n t"]:
     """Standard errors of sums over rows i whose jackknife differences are M_i r_i, rows taken out within their stratum."""
-    strata = np.eye(int(place.max()) + 1)[place]  # (m, strata)
+    strata = np.eye(int(stratum.max()) + 1)[stratum]  # (m, strata)
     size = strata.sum(axis=0)
     share = (size - 1) / size
-    variance = np.square(M) @ (share[place, None] * np.square(r))
+    variance = np.square(M) @ (share[stratum, None] * np.square(r))
     for j in range(r.shape[1]):
         variance[:, j] -= np.square(M @ (r[:, j, None] * strata)) @ (share / size)
     return np.sqrt(np.maximum(variance, 0))
@@ -573,8 +573,8 @@ def bootstrap(
     >>> bootstrap(lambda rows: U[rows].mean(keepdims=True), 400, times=200).round(3), round(1 / 400**0.5, 3)
     (array([0.052]), 0.05)
     """
-    place = np.unique(np.zeros(m) if strata is None else strata, return_inverse=True)[1]
-    groups = [np.flatnonzero(place == g) for g in range(place.max() + 1)]
+    stratum = np.unique(np.zeros(m) if strata is None else strata, return_inverse=True)[1]
+    groups = [np.flatnonzero(stratum == g) for g in range(stratum.max() + 1)]
     if max(map(len, groups)) == 1:
         raise ValueError("each stratum has one row: there is nothing to draw from. Pass strata=None.")
 

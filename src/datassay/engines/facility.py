@@ -3,7 +3,7 @@
     f(S) = sum_i max_{j in S} (d_max - d_ij),   f({}) = 0
 
 is monotone and submodular, so that taking the greatest gain again and again reaches (1 - 1/e) of the best f for that many points
-(Nemhauser, Wolsey and Fisher 1978). Lazy (Minoux 1978): a gain can only fall, so what it was is a bound, and few are reckoned anew.
+(Nemhauser, Wolsey and Fisher 1978). Lazy (Minoux 1978): a gain can only fall, so what it was is a bound, and few are computed again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.spatial.distance import cdist
 
-MOST = 2**30  # bytes of distances that are held; of more, each row is reckoned when it is needed
+MOST = 2**30  # bytes of distances that are held; of more, each row is computed when it is needed
 BLOCK = 256  # rows of distances in one go
 
 

@@ -40,7 +40,7 @@ class Left(NamedTuple):
 
     e: Float[ndarray, "n k"]  #: y - f, what the others fail to predict
     d: Float[ndarray, " n"]  #: 1 / the variance of that prediction
-    endless: ndarray  #: (n,) rows whose equal rows have other labels, at ridge 0: their complexity has no bound
+    unbounded: ndarray  #: (n,) rows whose equal rows have other labels, at ridge 0: their complexity has no bound
     residual: float  #: of the solve, as in `Solved`
 
 
@@ -80,26 +80,26 @@ def solve(
         n**3 / 3 + m**3 / 3 + entry * n**2 + m**2
     )
 
-    def told(step: int) -> Report | None:
+    def report_step(step: int) -> Report | None:
         return (lambda share: report(share * float(steps[step]))) if report else None
 
-    solved, diagonal_of = L.kept("solved"), L.kept("diagonal")
+    solved, diagonal_of = L.load_array("solved"), L.load_array("diagonal")
     if solved and diagonal_of and diagonal_of["done"] == len(L.starts):
         return Solved(np.asarray(solved["z"][first:], np.float64), diagonal_of["d"][first:], float(solved["residual"]))
-    cholesky(L, kernel, own, entry=entry, report=told(0))
+    cholesky(L, kernel, own, entry=entry, report=report_step(0))
     if solved:
         z, residual = solved["z"], float(solved["residual"])
     else:
         z = panels.solve(L, Y)
-        r = Y - panels.product(L, kernel, full, z, told(1))
+        r = Y - panels.product(L, kernel, full, z, report_step(1))
         if abs(r).max() > 100 * eps * abs(Y).max():
             z = z + panels.solve(L, r)
             middle = len(L.starts) // 2  # of the refined solution in the rows of one panel: all would cost H once more
             at = slice(L.starts[middle], L.starts[middle] + L[middle].shape[1])
             r = Y[at] - panels.product_rows(L, kernel, full, z, middle)
         residual = float(abs(r).max() / abs(Y).max())
-        L.keep("solved", z=z, residual=residual)
-    d = panels.inverse_diagonal(L, first, told(2))
+        L.save_array("solved", z=z, residual=residual)
+    d = panels.inverse_diagonal(L, first, report_step(2))
     L.clear()
     return Solved(np.asarray(z[first:], np.float64), d, residual)
 
@@ -236,15 +236,15 @@ def _on_cpu(U: Any, Y: ndarray, own: ndarray, first: int, work: Work | None, rep
     n, p = U.shape
     work = work or Work(None, True, "")
     L = Panels(n, str(U.dtype), panels.width(n), work.folder, in_memory=work.in_memory, run=work.run)
-    kept: dict[int, ndarray] = {}  # H for the residual, where there is room for it; else it is computed once more
+    load_array: dict[int, ndarray] = {}  # H for the residual, where there is room for it; else it is computed once more
     roomy = work.in_memory and 2.0 * n * n * U.dtype.itemsize < available_memory()
 
     def kernel(rows: slice, columns: slice) -> ndarray:
-        if columns.start in kept and rows == slice(columns.stop, n):
-            return kept[columns.start]
+        if columns.start in load_array and rows == slice(columns.stop, n):
+            return load_array[columns.start]
         H = part(U, rows, columns)
         if roomy and rows.start == columns.start and rows.stop > columns.stop:
-            kept[columns.start] = H[columns.stop - columns.start :].copy()
+            load_array[columns.start] = H[columns.stop - columns.start :].copy()
         return H
 
     # an entry of H takes a product of 2 p operations and an arcsine, as long as about 1500 operations of a product

@@ -84,9 +84,9 @@ def squares(y: ndarray, t: float, K: int, tied: ndarray | None) -> tuple[ndarray
     other = (T[group] - y) / one[group]
     pair = ((T[group] - y) ** 2 - (W[group] - y * y)) / two[group]
     e_in, c_in, c_two = (total(x) / g for x in (inside * e, inside * c, inside * (inside - 1) * c))
-    mine = y * (before * total(e) / g + later)[group] + y * other * (2 * e_in + c_in)[group]
+    value = y * (before * total(e) / g + later)[group] + y * other * (2 * e_in + c_in)[group]
     lost = pushed[group] + c_in[group] * other * (before[group] + y) + c_two[group] * pair
-    return 2 * t * of_y - (K * of_squares + 2 * mine - 2 * lost) / K**2, w
+    return 2 * t * of_y - (K * of_squares + 2 * value - 2 * lost) / K**2, w
 
 
 def after(x: ndarray) -> ndarray:
@@ -139,9 +139,9 @@ class Sums:
     def _next(self, label: Any) -> None:
         """Keep what the class gave, and start another."""
         if self.label is not None and self.label >= 0 and self.which is not None:
-            mine = self.codes == self.label
-            self.given[mine] = self.w[mine]
-            better = ~mine & (self.w > self.best)
+            value = self.codes == self.label
+            self.given[value] = self.w[value]
+            better = ~value & (self.w > self.best)
             self.best[better], self.which[better] = self.w[better], self.label
         self.w[:], self.label = 0, label
 

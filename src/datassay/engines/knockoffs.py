@@ -1,8 +1,8 @@
 """Knockoffs (Barber and Candes 2015; model-X: Candes, Fan, Janson and Lv 2018): which rows have an effect, with a bound on false finds.
 
 Each training gets a second mask that nobody trained on, drawn with the same p. Given p the two masks can be swapped row by row
-without a change of their joint law, and the second tells nothing of U: exact model-X knockoffs. With b of X and b~ of the knockoffs
-X~ from one regression of U on [X | X~] that treats both alike, and
+without a change of their joint distribution, and the second tells nothing of U: exact model-X knockoffs. With b of X and b~ of the
+knockoffs X~ from one regression of U on [X | X~] that treats both alike, and
 
     W_n = max(b_n, 0) - max(b~_n, 0)      (helpful; of -b and -b~: harmful; of |b| and |b~|: both)
 

@@ -97,18 +97,18 @@ def leave_one_out(
             parts = [take(index) for index in chunk], [Y[index] for index in chunk], [own[index] for index in chunk]
             yield task(of, *parts, B, bias, *last)
 
-    A, b, kept = np.eye(r), np.zeros((r, k)), []
+    A, b, kept_blocks = np.eye(r), np.zeros((r, k)), []
     for chunk, (A_part, b_part, each) in zip(chunks, spread(n_jobs, tasks(_sums, block > 1, keep)), strict=True):
         A += A_part
         b += b_part
-        kept.append(each)
+        kept_blocks.append(each)
         report(share * sum(map(len, chunk)) / n)
     with one_thread():
         LA = cholesky(A, lower=True)
         g = solve_triangular(LA, solve_triangular(LA, b, lower=True), lower=True, trans=1)
         root = np.asarray(solve_triangular(LA, np.eye(r), lower=True).T, np.float32)  # A^-1 = root root'
-    again = tasks(_again, block > 1, g, root)
-    seconds: Iterator[Any] = (task(_finish, each, g, root) for each in kept) if keep else again
+    again = tasks(_refine, block > 1, g, root)
+    seconds: Iterator[Any] = (task(_finish, each, g, root) for each in kept_blocks) if keep else again
     e, d = np.empty((n, k)), np.empty(n)
     for chunk, found in zip(chunks, spread(n_jobs, seconds), strict=True):
         for index, (z_B, d_B) in zip(chunk, found, strict=True):
@@ -177,7 +177,7 @@ def _finish(each: list[_Block], g: ndarray, root: ndarray) -> list[tuple[ndarray
         return [(z - P @ g, d.astype(np.float64) - ((P @ root) ** 2).sum(axis=1)) for P, z, d in each]
 
 
-def _again(
+def _refine(
     Xs: list[Any], Ys: list[ndarray], owns: list[ndarray], B: Basis, bias: bool, exact: bool, g: ndarray, root: ndarray
 ) -> list[tuple[ndarray, ndarray]]:
     out = []

@@ -177,8 +177,8 @@ def by_default(n_jobs: int | None) -> AbstractContextManager[Any]:
 
 def workers(n_jobs: int | None) -> int:
     """How many tasks `spread` runs at a time."""
-    given = max(1, effective_n_jobs(n_jobs))
-    return blas_threads() if n_jobs is None and given == 1 else given
+    effective = max(1, effective_n_jobs(n_jobs))
+    return blas_threads() if n_jobs is None and effective == 1 else effective
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from datassay.engines.designs import Inclusion, Subsets
 class MarginalEffects(NamedTuple):
     """How effects are estimated, and rows selected by knockoffs."""
 
-    law: Inclusion
+    distribution: Inclusion
     shapley: bool
     estimator: str
     rule: str
@@ -31,7 +31,7 @@ class MarginalEffects(NamedTuple):
         """Coded masks, and the factor from their coefficients to effects."""
         if self.shapley:
             return effects.centred(keep, p), 1.0
-        v = effects.inclusion_variance(p) if self.reuse else self.law.variance
+        v = effects.inclusion_variance(p) if self.reuse else self.distribution.variance
         return effects.coded(keep, p, v), float(np.sqrt(v))
 
     def prepared(self, size: ndarray, U: ndarray, n: int) -> tuple[ndarray, ndarray, ndarray]:
@@ -47,8 +47,8 @@ class MarginalEffects(NamedTuple):
     def law_of_size(self, n: int) -> ndarray:
         """(n,) of the size of the subset of other rows, whose mean effects are wanted."""
         u = (np.arange(1000) + 0.5) / 1000
-        low, high = self.law.parameters[0], self.law.parameters[-1]
-        return semivalues.inclusion_law(n, low + (high - low) * u if self.shapley else self.law.quantile(u))
+        low, high = self.distribution.parameters[0], self.distribution.parameters[-1]
+        return semivalues.inclusion_law(n, low + (high - low) * u if self.shapley else self.distribution.quantile(u))
 
     def estimate(self, subsets: Subsets, U: ndarray, bootstrap: int = 0) -> tuple[ndarray, ndarray, float]:
         """(n,) effects, (n,) standard errors, and the penalty."""
@@ -57,7 +57,7 @@ class MarginalEffects(NamedTuple):
         u, Z, curve = self.prepared(keep.sum(axis=1), U, n)
         X, factor = self.columns(keep, p)
         # standard errors go by what differs among trainings of one p, where there are several
-        levels = p if self.law.kind == "grid" and np.unique(p, return_counts=True)[1].min() > 1 else None
+        levels = p if self.distribution.kind == "grid" and np.unique(p, return_counts=True)[1].min() > 1 else None
         if self.estimator == "ridge":
             found = effects.ridge(X, u, Z, errors=True, strata=levels)
             coef, error, penalty = found.coef, cast(ndarray, found.stderr), float(found.alpha)
@@ -82,7 +82,7 @@ class MarginalEffects(NamedTuple):
         n = keep.shape[1]
         u, _, _ = self.prepared(np.rint(p * n).astype(np.int64), U, n)
         if self.reuse:  # pairs of antithetic subsets could be told from their knockoffs: one of each stays
-            first = without_twins(keep)
+            first = without_antithetic(keep)
             keep, p, u = keep[first], p[first], u[first]
         other = knockoffs.knockoff_masks(p, n, self.seed, antithetic=antithetic)[:, place]
         X, K = self.columns(keep, p)[0], self.columns(other, p)[0]
@@ -121,10 +121,10 @@ class Selection(NamedTuple):
         return scores < -distance if self.select == "harmful" else scores > distance
 
 
-def without_twins(keep: ndarray) -> ndarray:
+def without_antithetic(keep: ndarray) -> ndarray:
     """Positions of subsets of which no earlier one has just the rows that they leave out.
 
-    >>> without_twins(np.array([[1, 0, 0], [0, 1, 1], [1, 1, 0]], bool)).tolist()
+    >>> without_antithetic(np.array([[1, 0, 0], [0, 1, 1], [1, 1, 0]], bool)).tolist()
     [0, 2]
     """
     seen: set[bytes] = set()

@@ -6,15 +6,15 @@ import numpy as np
 from numpy import ndarray
 
 
-def margin(said: ndarray, codes: ndarray) -> ndarray:
-    """(n,) what is said (n, c) for the given class less that for the best other.
+def margin(predictions: ndarray, codes: ndarray) -> ndarray:
+    """(n,) the prediction (n, c) for the given class less that for the best other.
 
     >>> margin(np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]]), np.array([0, 1])).round(2).tolist()
     [0.5, -0.5]
     """
-    own, others = (np.arange(len(codes)), codes), said.copy()
+    own, others = (np.arange(len(codes)), codes), predictions.copy()
     others[own] = -np.inf
-    return said[own] - others.max(axis=1)
+    return predictions[own] - others.max(axis=1)
 
 
 def confidences(p: ndarray, codes: ndarray) -> dict[str, ndarray]:

@@ -69,18 +69,18 @@ class Panels:
         self.held: list[ndarray] = []
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            mine = {"rows": n, "dtype": str(self.dtype), "panel": panel, "run": run}
+            header = {"rows": n, "dtype": str(self.dtype), "panel": panel, "run": run}
             about = folder / "run.json"
             if about.exists():
                 with _whole(about):
-                    there = json.loads(about.read_text())
-                if there != mine:
+                    existing = json.loads(about.read_text())
+                if existing != header:
                     raise OtherRunError(f"{folder} holds a run on other rows or with other options")
             elif any(not path.name.startswith(".") for path in folder.iterdir()):
                 raise OtherRunError(f"{folder} holds other files")
             else:
                 with replacing(about) as beside:
-                    beside.write_text(json.dumps(mine))
+                    beside.write_text(json.dumps(header))
             for path in folder.glob(".panel-*"):  # of a run that was killed while it wrote
                 path.unlink()
             while len(self.held) < len(self.starts) and self._path(len(self.held)).exists():
@@ -104,13 +104,13 @@ class Panels:
                 P = np.load(path, mmap_mode="r")
         self.held.append(P)
 
-    def keep(self, name: str, **arrays: Any) -> None:
+    def save_array(self, name: str, **arrays: Any) -> None:
         """Intermediate results beside the panels, where there is a folder."""
         if self.folder is not None:
             with replacing(self.folder / f"{name}.npz") as beside, beside.open("wb") as file:
                 np.savez(file, **arrays)
 
-    def kept(self, name: str) -> dict[str, ndarray] | None:
+    def load_array(self, name: str) -> dict[str, ndarray] | None:
         """What `keep` was given, of this run or the one before it; None if nothing was."""
         if self.folder is None or not (path := self.folder / f"{name}.npz").exists():
             return None
@@ -254,7 +254,7 @@ def inverse_diagonal(L: Panels, first: int = 0, report: Report | None = None) ->
     cost = [float(L[j].shape[1]) * (n - L.starts[j]) ** 2 for j in range(len(L.starts))]
     total = sum(cost[begin:])
     d, done = np.zeros(n), begin
-    if before := L.kept("diagonal"):
+    if before := L.load_array("diagonal"):
         d, done = before["d"], int(before["done"])
         if report:
             report(sum(cost[begin:done]) / total)
@@ -280,7 +280,7 @@ def inverse_diagonal(L: Panels, first: int = 0, report: Report | None = None) ->
                 d[start : start + b] += np.einsum("ij,ij->j", own, own, dtype=np.float64)
                 if report:
                     report(2.0 * b * c * (len(X) - at - c / 2) / total)
-        L.keep("diagonal", d=d, done=j + 1)
+        L.save_array("diagonal", d=d, done=j + 1)
         if report:
             report(1.0 * b * b * (n - start) / total)
     return d[first:]

@@ -9,10 +9,10 @@ FAR = 3.0  # standard deviations
 SPREAD = 1.4826  # standard deviation of normal numbers over their median absolute deviation
 
 
-def off(residual: ndarray) -> ndarray:
+def robust_z(residual: ndarray) -> ndarray:
     """(n,) distance from the median in standard deviations that a few large residuals don't move; 0 where there is no other number.
 
-    >>> off(np.array([0.1, -0.2, 0.0, 0.2, -0.1, 5.0])).round(1).tolist()
+    >>> robust_z(np.array([0.1, -0.2, 0.0, 0.2, -0.1, 5.0])).round(1).tolist()
     [0.2, 1.1, 0.2, 0.7, 0.7, 22.3]
     """
     distance = np.abs(residual - np.median(residual))
@@ -20,10 +20,10 @@ def off(residual: ndarray) -> ndarray:
     return distance / (unit or distance.max() or 1.0)
 
 
-def far(residual: ndarray) -> ndarray:
+def is_outlier(residual: ndarray) -> ndarray:
     """(n,) which are ``FAR`` such standard deviations or more from their median, and not the median itself.
 
-    >>> far(np.array([0.1, -0.2, 0.0, 0.2, -0.1, 5.0])).tolist()
+    >>> is_outlier(np.array([0.1, -0.2, 0.0, 0.2, -0.1, 5.0])).tolist()
     [False, False, False, False, False, True]
     """
     distance = np.abs(residual - np.median(residual))
@@ -35,13 +35,13 @@ def limit(distance: ndarray) -> float:
     return float(FAR * SPREAD * np.median(distance))
 
 
-def top(said: ndarray, codes: ndarray) -> ndarray:
+def top(predictions: ndarray, codes: ndarray) -> ndarray:
     """(n,) the class with the largest probability or count (n, c), the given one among equals.
 
     >>> top(np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.2, 0.5, 0.3]]), np.array([0, 1, 2])).tolist()
     [0, 1, 1]
     """
-    return np.where(said[np.arange(len(codes)), codes] == said.max(1), codes, said.argmax(1))
+    return np.where(predictions[np.arange(len(codes)), codes] == predictions.max(1), codes, predictions.argmax(1))
 
 
 def counts(predicted: ndarray, classes: int) -> ndarray:

@@ -1,6 +1,6 @@
 """Semivalues: what a row adds to a random subset of the others, by laws of the subset's size.
 
-    phi_i = sum over S without i of  P(T = |S|) / C(n-1, |S|)  (v(S + i) - v(S)),      T in {0 ... n-1} the law of the size
+    phi_i = sum over S without i of  P(T = |S|) / C(n-1, |S|)  (v(S + i) - v(S)),      T in {0 ... n-1}, distributed as the size
 
 Shapley: T uniform. Banzhaf: binomial with 1/2; weighted with p. Beta Shapley (alpha, beta): t ~ Beta(beta, alpha), binomial with t.
 AME: p from its distribution, binomial with p. Leave-one-out: T = n - 1.
@@ -61,7 +61,7 @@ def inclusion_law(n: int, p: Float[ndarray, " k"]) -> Float[ndarray, " n"]:
 
 
 def mixture(n: int, p: Float[ndarray, " k"]) -> Float[ndarray, " n1"]:
-    """(n + 1,) law of the size of a subset of n rows, each in with probability p, the mean over these p."""
+    """(n + 1,) distribution of the size of a subset of n rows, each in with probability p, the mean over these p."""
     values, counts = np.unique(p, return_counts=True)
     law = np.zeros(n + 1)
     for some in np.array_split(np.arange(len(values)), max(1, len(values) // 256)):

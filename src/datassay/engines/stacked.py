@@ -177,12 +177,12 @@ def train_stacked(
     try:
         stack = _Stack(nets, task)
     except Exception as error:  # whatever can't be stacked; an error of the network's own comes again below
-        why = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         for j in some:
             trained = [p for p in nets[j].parameters() if p.requires_grad]
             _train(_alone(nets[j].train()), trained, task.of([j]))
             tick(1)
-        return Stacked(f"one by one: {why}", nets, {})
+        return Stacked(f"one by one: {reason}", nets, {})
     del nets[1:]
     if len(some):
         stack.train(some, task.of(some))
@@ -315,8 +315,8 @@ class _Stack:
     def _compare(self, nets: list[nn.Module], x: Tensor) -> None:
         """Does the stack say what its networks say?"""
         with torch.no_grad():
-            for net, said in zip(nets, Stacked("", nets[:1], self.state).outputs(x), strict=True):
-                if not torch.allclose(net.eval()(x), said, rtol=1e-3, atol=1e-3 * float(said.abs().max())):
+            for net, predictions in zip(nets, Stacked("", nets[:1], self.state).outputs(x), strict=True):
+                if not torch.allclose(net.eval()(x), predictions, rtol=1e-3, atol=1e-3 * float(predictions.abs().max())):
                     raise ValueError("a network is more than its parameters and buffers")
 
     def _try(self, task: _Task) -> None:

@@ -261,11 +261,11 @@ class Run:
             "optimiser": self._optimiser.state_dict(),
             "state": self.state,
         }
-        keep(content, path, self._key)
+        save_state(content, path, self._key)
         self._saved = time.monotonic()
 
     def _load(self, path: Path) -> None:
-        content = kept(path, self._key, self.y.device)
+        content = load_state(path, self._key, self.y.device)
         try:
             self.net.load_state_dict(content["net"])
             self._optimiser.load_state_dict(content["optimiser"])
@@ -276,7 +276,7 @@ class Run:
             raise ValueError(f"{path} is damaged ({type(error).__name__}): delete it, or give another folder.") from error
 
 
-def keep(content: dict[str, Any], path: Path, key: str = "") -> None:
+def save_state(content: dict[str, Any], path: Path, key: str = "") -> None:
     """Tensors and numbers in a file, written beside and renamed; ``key`` says of what run."""
     with replacing(path) as beside:
         torch.save({"key": key, **content} if key else content, beside)
@@ -284,7 +284,7 @@ def keep(content: dict[str, Any], path: Path, key: str = "") -> None:
             mark_zip(beside)
 
 
-def kept(path: Path, key: str, device: torch.device | str) -> dict[str, Any]:
+def load_state(path: Path, key: str, device: torch.device | str) -> dict[str, Any]:
     """What `keep` wrote; a ValueError where it is of another run."""
     try:
         content: dict[str, Any] = torch.load(

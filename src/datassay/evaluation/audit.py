@@ -36,7 +36,8 @@ from datassay.checks import DataError, Number, of_kind, one_of, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import machine
 from datassay.evaluation.cells import uninterrupted
-from datassay.evaluation.detection import KINDS, LABELS, detection, plant
+from datassay.evaluation.detection import detection
+from datassay.evaluation.planting import KINDS, LABELS, plant
 from datassay.evaluation.tasks import stream
 from datassay.methods import EXTRAS, METHODS, find, takes, value
 from datassay.methods.spec import method_of
@@ -79,7 +80,9 @@ class Audit:
     rate: float  #: their share
     repeats: int  #: copies
     rows: int  #: rows of a copy
-    error_rate: float | None  #: e, the share of wrong labels; None where it can't be told: amounts, noise in features
+    error_rate: (
+        float | None
+    )  #: e, the share of wrong labels; None where it can't be estimated: regression, noise in features
     error_rate_sd: float | None
     classes: int
     places: ndarray  #: u of the planted rows by the chosen method, over all copies
@@ -134,7 +137,7 @@ class Audit:
 
     def _found(self, u: ndarray, e: float) -> ndarray:
         """H(u), of planted rows that are wrong: of those that were wrong before, one in K - 1 has become right."""
-        x, y = majorant(self.places)
+        x, y = concave_majorant(self.places)
         c = min(e / max(self.classes - 1, 1) / (1 - min(e, 0.9)), 0.9)
         y = np.clip(np.maximum.accumulate((y - c * x) / (1 - c)), 0, 1)
         return np.asarray(np.interp(u, x, y))
@@ -156,13 +159,13 @@ class Audit:
             return replace(values, stats=values.stats | {"audit": self._about()})
         p = self.chance(len(values))[values.ranks() - 1]
         columns = values.columns | {"probability_wrong": p}
-        said = {} if "wrong_labels" in values.stats else {"wrong_labels": self._wrong_labels(values)}
-        return replace(values, columns=columns, stats=values.stats | {"audit": self._about()} | said)
+        wrong_labels = {} if "wrong_labels" in values.stats else {"wrong_labels": self._wrong_labels(values)}
+        return replace(values, columns=columns, stats=values.stats | {"audit": self._about()} | wrong_labels)
 
     def _about(self) -> dict[str, Any]:
         """For ``stats``."""
-        found = {name: float(getattr(self, name) or 0.0) for name in ("error_rate", "error_rate_sd", "rate", "seconds")}
-        return found | {"kind": self.kind, "repeats": self.repeats, "methods": self.table["method"].tolist()}
+        numbers = {name: float(getattr(self, name) or 0.0) for name in ("error_rate", "error_rate_sd", "rate", "seconds")}
+        return numbers | {"kind": self.kind, "repeats": self.repeats, "methods": self.table["method"].tolist()}
 
     def _wrong_labels(self, values: Values) -> dict[str, Any]:
         """For ``stats``, of a method without predictions: the bounds of the audit."""
@@ -183,11 +186,11 @@ class Audit:
     def __repr__(self) -> str:
         copies = "a copy" if self.repeats == 1 else f"{self.repeats} copies"
         head = f"Audit: take {self.name}, by errors planted in {copies} ({self.kind}, {self.rate:.0%})"
-        said = "" if self.error_rate is None else f"\n{self.share_in_words()}"
-        shown = self.table.drop(columns="error") if "error" in self.table else self.table
+        share = "" if self.error_rate is None else f"\n{self.share_in_words()}"
+        table = self.table.drop(columns="error") if "error" in self.table else self.table
         if self.early:
-            said += f"\n{self.name} finds them well, and others are seldom better by much: none was tried (methods='all' tries all)"
-        return f"{head}{said}\n{shown.round(3).to_string(index=False)}"
+            share += f"\n{self.name} finds them well, and others are seldom better by much: none was tried (methods='all' tries all)"
+        return f"{head}{share}\n{table.round(3).to_string(index=False)}"
 
 
 def audit(
@@ -202,7 +205,7 @@ def audit(
     seed: int = 0,
     progress: bool = True,
 ) -> Audit:
-    """Plant known errors in copies of the data, see which method finds them, and reckon what its suspects are worth looking at.
+    """Plant known errors in copies of the data, see which method finds them, and estimate how many of its suspects are wrong.
 
     Parameters
     ----------
@@ -216,7 +219,7 @@ def audit(
         Time for all methods and copies: "1 min", or seconds; a method that by its plan takes more than a tenth of it on a copy is not
         tried. Methods that are named are run on all copies, whatever it takes.
     kind, rate
-        Of the errors: one of `datassay.evaluation.detection.KINDS` but "human". Default: labels, "uniform" where errors that fall at random
+        Of the errors: one of `datassay.evaluation.planting.KINDS` but "human". Default: labels, "uniform" where errors that fall at random
         explain the labels that disagree with the others, else "near", where classes meet, as people err. Their share of the rows; default:
         0.05, of fewer than 400 rows 0.1.
     repeats
@@ -236,7 +239,7 @@ def audit(
     Raises
     ------
     DataError
-        Too few rows, nothing that fits, options that can't be.
+        Too few rows, no method that fits, an invalid option.
 
     Examples
     --------
@@ -263,44 +266,47 @@ def audit(
     seconds = in_seconds(budget, "budget")
     if len(data) < 20:
         raise DataError(f"audit needs 20 rows, got {len(data)}.")
-    some = _sample(data, rows, seed)
-    rate = rate or (0.05 if len(some) >= 400 else 0.1)
+    sample = _sample(data, rows, seed)
+    rate = rate or (0.05 if len(sample) >= 400 else 0.1)
     every = methods == "all" or methods == ["all"]
-    asked, left_out = _candidates(data, some, None if every else methods)
-    share = _share(some, seed) if data.classes and (kind is None or kind in LABELS) else None
+    candidates, left_out = _candidates(data, sample, None if every else methods)
+    share = _share(sample, seed) if data.classes and (kind is None or kind in LABELS) else None
     if kind is None:
         kind = "uniform" if share is None or share.told else "near"
-    copies = [plant(some, kind, rate, seed=stream(seed, 2 * r + 10)) for r in range(repeats)]
+    copies = [plant(sample, kind, rate, seed=stream(seed, 2 * r + 10)) for r in range(repeats)]
     seeds = [
         stream(seed, 2 * r + 11) % 2**31 for r in range(repeats)
     ]  # of the methods: other random numbers than the errors'
-    found: dict[str, _Tried] = {}
-    early = methods is None and bool(data.classes) and len(some) >= ENOUGH and any(one[0] == FIRST for one in asked)
+    trials: dict[str, _Trial] = {}
+    early = methods is None and bool(data.classes) and len(sample) >= ENOUGH and any(one[0] == FIRST for one in candidates)
     if early:
         enough = min(repeats, math.ceil(SEEN / max(int(copies[0][1].sum()), 1)))
-        alone = [one for one in asked if one[0] == FIRST]
-        found = _tried(alone, copies[:enough], seeds, math.inf, left_out, progress)
-        early = _good(found[FIRST])
+        alone = [one for one in candidates if one[0] == FIRST]
+        trials = _run_trials(alone, copies[:enough], seeds, math.inf, left_out, progress)
+        early = _good(trials[FIRST])
     if not early:
-        found = _tried(asked, copies, seeds, seconds if methods is None or every else math.inf, left_out, progress)
-    if not any(t.auc for t in found.values()):
-        first = next(iter(found))
-        raise DataError(f"audit: every method failed; {first}: {found[first].error}")
-    best = _chosen(found, [title for title, *_ in asked if title in found], METHODS if methods is None or every else None)
-    _, method, options, _ = next(one for one in asked if one[0] == best)
-    places = np.concatenate(found[best].places)
+        trials = _run_trials(
+            candidates, copies, seeds, seconds if methods is None or every else math.inf, left_out, progress
+        )
+    if not any(t.auc for t in trials.values()):
+        first = next(iter(trials))
+        raise DataError(f"audit: every method failed; {first}: {trials[first].error}")
+    order = METHODS if methods is None or every else None
+    best = _best_method(trials, [title for title, *_ in candidates if title in trials], order)
+    _, method, options, _ = next(one for one in candidates if one[0] == best)
+    ranks = np.concatenate(trials[best].places)
     return Audit(
         method,
         options,
-        _table(found, best),
+        _table(trials, best),
         kind,
         rate,
-        len(found[best].places),
-        len(some),
+        len(trials[best].places),
+        len(sample),
         None if share is None else share.e,
         None if share is None else share.sd,
         len(data.classes),
-        places,
+        ranks,
         time.perf_counter() - start,
         left_out,
         None if share is None else (share.low, share.high),
@@ -310,7 +316,7 @@ def audit(
 
 
 @dataclass
-class _Tried:
+class _Trial:
     """What a method did on the copies."""
 
     places: list[ndarray] = field(default_factory=list)  #: u of the planted rows of each copy
@@ -332,18 +338,20 @@ def _sample(data: Dataset, rows: int, seed: int) -> Dataset:
     return data.take(np.sort(chosen))
 
 
-Asked = tuple[str, str | Callable[..., Any], dict[str, Any], float]  # title, method, options, seconds on a copy by its plan
+Candidate = tuple[
+    str, str | Callable[..., Any], dict[str, Any], float
+]  # title, method, options, seconds on a copy by its plan
 
 
-def _candidates(data: Dataset, some: Dataset, methods: Any) -> tuple[list[Asked], dict[str, str]]:
+def _candidates(data: Dataset, sample: Dataset, methods: Any) -> tuple[list[Candidate], dict[str, str]]:
     """What can be tried, the quickest first, and what can't and why."""
     if methods is not None:
-        asked = [methods] if isinstance(methods, (str, Mapping)) or callable(methods) else list(methods)
-        if not asked:
+        candidates = [methods] if isinstance(methods, (str, Mapping)) or callable(methods) else list(methods)
+        if not candidates:
             raise DataError("audit needs a method.")
-        return [(*method_of(one), 0.0) for one in asked], {}
+        return [(*method_of(one), 0.0) for one in candidates], {}
     left_out: dict[str, str] = {}
-    found: list[Asked] = []
+    found: list[Candidate] = []
     rates, room = probed(), machine.available_memory() or math.inf
     for name, m in METHODS.items():
         if name == "random":
@@ -359,78 +367,86 @@ def _candidates(data: Dataset, some: Dataset, methods: Any) -> tuple[list[Asked]
         elif min(cost.memory for cost in ways) > room:
             left_out[name] = "needs more memory than is free for all rows"
         else:
-            found.append((name, name, {}, min(cost.seconds for cost in m.costs(some, rates))))
+            found.append((name, name, {}, min(cost.seconds for cost in m.costs(sample, rates))))
     return sorted(found, key=lambda one: one[3]), left_out
 
 
-def _tried(
-    asked: list[Asked],
+def _run_trials(
+    candidates: list[Candidate],
     copies: list[tuple[Dataset, ndarray]],
     seeds: list[int],
     seconds: float,
     left_out: dict[str, str],
     progress: bool,
-) -> dict[str, _Tried]:
+) -> dict[str, _Trial]:
     """All on the first copy, for half of the time; on the next those that are not clearly worse, as long as there is time for all of
     them."""
     start = time.perf_counter()
-    found: dict[str, _Tried] = {}
+    trials: dict[str, _Trial] = {}
     ratios: list[float] = []  # of what it took to what the plan said
     bar = tqdm(total=len(copies), desc="audit", disable=None if progress else True, leave=False, unit="copy")
     with bar:
         for r in range(len(copies)):
             if r == 0:
-                now = asked
+                now = candidates
             else:
-                now = [one for one in asked if one[0] in found and not found[one[0]].error and _near(found, one[0], seconds)]
-                if time.perf_counter() - start + sum(found[one[0]].seconds[-1] for one in now) > 0.75 * seconds:
+                now = [
+                    one
+                    for one in candidates
+                    if one[0] in trials and not trials[one[0]].error and _may_be_best(trials, one[0], seconds)
+                ]
+                if time.perf_counter() - start + sum(trials[one[0]].seconds[-1] for one in now) > 0.75 * seconds:
                     break
             for one in now:
                 title, _, _, plan_says = one
                 bar.set_postfix_str(title)
-                if r == 0 and found:
+                if r == 0 and trials:
                     expected = plan_says * (float(np.median(ratios)) if ratios else 1.0)
                     if expected > seconds / 10 or time.perf_counter() - start + expected > seconds / 2:
                         left_out[title] = "takes more than its share of the budget"
                         continue
-                took = _try(found.setdefault(title, _Tried()), one, *copies[r], seeds[r])
-                if r == 0 and plan_says and took:
-                    ratios.append(min(1.0, took / plan_says))
+                seconds_taken = _run_trial(trials.setdefault(title, _Trial()), one, *copies[r], seeds[r])
+                if r == 0 and plan_says and seconds_taken:
+                    ratios.append(min(1.0, seconds_taken / plan_says))
             bar.update()
-        if any(t.auc for t in found.values()):  # what is left of the time makes the chosen one better known
-            best = _chosen(found, [title for title, *_ in asked if title in found], METHODS if seconds < math.inf else None)
-            mine = found[best]
-            one = next(one for one in asked if one[0] == best)
+        if any(t.auc for t in trials.values()):  # what is left of the time makes the chosen one better known
+            best = _best_method(
+                trials, [title for title, *_ in candidates if title in trials], METHODS if seconds < math.inf else None
+            )
+            trial = trials[best]
+            one = next(one for one in candidates if one[0] == best)
             while (
-                len(mine.auc) < len(copies) and not mine.error and time.perf_counter() - start + mine.seconds[-1] <= seconds
+                len(trial.auc) < len(copies)
+                and not trial.error
+                and time.perf_counter() - start + trial.seconds[-1] <= seconds
             ):
-                _try(mine, one, *copies[len(mine.auc)], seeds[len(mine.auc)])
+                _run_trial(trial, one, *copies[len(trial.auc)], seeds[len(trial.auc)])
                 bar.update()
-    return found
+    return trials
 
 
-def _good(first: _Tried) -> bool:
+def _good(first: _Trial) -> bool:
     """Whether the first method finds the planted rows well enough."""
     u = np.concatenate(first.places) if first.places else np.ones(1)
     doubt = float(u.std()) / math.sqrt(len(u))
     return bool(1 - u.mean() - 2 * doubt > GOOD)
 
 
-def _try(mine: _Tried, one: Asked, copy: Dataset, wrong: ndarray, seed: int) -> float:
+def _run_trial(trial: _Trial, one: Candidate, copy: Dataset, wrong: ndarray, seed: int) -> float:
     """Value one copy; seconds, 0 if the method failed."""
     _, method, options, _ = one
     begun = time.perf_counter()
     try:
         values = value(copy, method, seed=seed, **options, **_silent(method))
     except Exception as error:  # a method that fails is a line in the table, and the others go on
-        mine.error = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+        trial.error = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         return 0.0
     uninterrupted(values)
-    mine.places.append(place(values.scores, wrong))
-    mine.measures.append(detection(values.scores, wrong))
-    mine.auc.append(mine.measures[-1]["auc"])
-    mine.seconds.append(time.perf_counter() - begun)
-    return mine.seconds[-1]
+    trial.places.append(place(values.scores, wrong))
+    trial.measures.append(detection(values.scores, wrong))
+    trial.auc.append(trial.measures[-1]["auc"])
+    trial.seconds.append(time.perf_counter() - begun)
+    return trial.seconds[-1]
 
 
 def _silent(method: str | Callable[..., Any]) -> dict[str, bool]:
@@ -438,25 +454,25 @@ def _silent(method: str | Callable[..., Any]) -> dict[str, bool]:
     return {"progress": False} if takes("progress", method) else {}
 
 
-def _near(found: dict[str, _Tried], title: str, seconds: float) -> bool:
+def _may_be_best(trials: dict[str, _Trial], title: str, seconds: float) -> bool:
     """Whether the method may still be the best: methods that were named all stay."""
-    best = max(float(np.mean(t.auc)) for t in found.values() if t.auc)
-    return seconds == math.inf or float(np.mean(found[title].auc)) >= best - WORSE
+    best = max(float(np.mean(t.auc)) for t in trials.values() if t.auc)
+    return seconds == math.inf or float(np.mean(trials[title].auc)) >= best - WORSE
 
 
-def _chosen(found: dict[str, _Tried], titles: list[str], first: Iterable[str] | None) -> str:
+def _best_method(trials: dict[str, _Trial], titles: list[str], first: Iterable[str] | None) -> str:
     """The first, in this order, of those that can't be told from the best, by the planted rows of the copies that both have seen.
 
     The best of many is so by chance, too: hence Bonferroni.
     """
     order = titles if first is None else [name for name in first if name in titles]
-    tried = {title: found[title] for title in order if found[title].auc and not found[title].error}
+    tried = {title: trials[title] for title in order if trials[title].auc and not trials[title].error}
     copies = sorted((len(t.auc) for t in tried.values()), reverse=True)
     least = copies[1] if len(copies) > 1 else copies[0]  # the chosen one may have more
     last = {title: np.concatenate(t.places[:least]) for title, t in tried.items() if len(t.auc) >= least}
     best = min(last, key=lambda title: float(last[title].mean()))
-    for title, places in last.items():
-        more = places - last[best]
+    for title, ranks in last.items():
+        more = ranks - last[best]
         m = len(more)
         doubt = (
             float(more.std(ddof=1)) / math.sqrt(m) * float(student.ppf(1 - 0.025 / len(last), m - 1)) if m > 1 else math.inf
@@ -466,10 +482,10 @@ def _chosen(found: dict[str, _Tried], titles: list[str], first: Iterable[str] | 
     return best
 
 
-def _table(found: dict[str, _Tried], chosen: str) -> pd.DataFrame:
+def _table(trials: dict[str, _Trial], chosen: str) -> pd.DataFrame:
     """A line a method: the chosen one, then the others by AUC."""
     lines = []
-    for title, t in found.items():
+    for title, t in trials.items():
         line: dict[str, Any] = {"method": title}
         for name in ("auc", "average_precision", "precision"):
             line[name] = float(np.mean([m[name] for m in t.measures])) if t.measures else math.nan
@@ -493,14 +509,14 @@ def place(scores: ndarray, wrong: ndarray) -> ndarray:
     return (low + high) / 2 / len(others)
 
 
-def majorant(places: ndarray) -> tuple[ndarray, ndarray]:
+def concave_majorant(ranks: ndarray) -> tuple[ndarray, ndarray]:
     """The least concave function above the distribution of the places, from (0, 0) to (1, 1): its corners.
 
-    >>> majorant(np.array([0.1, 0.1, 0.1, 0.5]))
+    >>> concave_majorant(np.array([0.1, 0.1, 0.1, 0.5]))
     (array([0. , 0.1, 0.5, 1. ]), array([0.  , 0.75, 1.  , 1.  ]))
     """
-    x = np.unique(np.concatenate([[0.0], places, [1.0]]))
-    y = np.searchsorted(np.sort(places), x, "right") / len(places)
+    x = np.unique(np.concatenate([[0.0], ranks, [1.0]]))
+    y = np.searchsorted(np.sort(ranks), x, "right") / len(ranks)
     widths = np.diff(x)
     corners = isotonic_regression(np.diff(y) / widths, weights=widths, increasing=False).blocks
     return x[corners], y[corners]
@@ -553,11 +569,11 @@ def _by_sure_rows(data: Dataset, kernel: Values, seed: int) -> tuple[float, floa
         "audit", data, None, training=None, device="cpu", store=None, seed=seed, n_jobs=None, progress=False
     )  # fmt: skip
     p = np.exp(s.out_of_fold(5))
-    said = p.argmax(1)
-    two = np.sort(p, axis=1)[:, -2:]
+    predicted_linear = p.argmax(1)
+    top_two = np.sort(p, axis=1)[:, -2:]
     assert kernel.suggested_label is not None
     guess = np.array([data.classes.index(label) for label in kernel.suggested_label.tolist()])
-    predictions = [(said, two[:, 1] - two[:, 0]), (guess, np.abs(kernel.columns["loo_margin"]))]
+    predictions = [(predicted_linear, top_two[:, 1] - top_two[:, 0]), (guess, np.abs(kernel.columns["loo_margin"]))]
     best = (math.inf, 0.0, 0.0)
     for predicted, sure in predictions:
         # among the rows of each predicted class: some classes are surer than others, and may have other errors
@@ -565,15 +581,15 @@ def _by_sure_rows(data: Dataset, kernel: Values, seed: int) -> tuple[float, floa
         counts = np.bincount(predicted, minlength=len(data.classes))
         at = np.empty(len(data))
         at[order] = (rows - np.repeat(np.cumsum(counts) - counts, counts)) / np.repeat(counts, counts)
-        each = []
+        estimates = []
         for share in SURE:
             chosen = at < share
             if (k := int(chosen.sum())) >= 20:
                 e = float((predicted != codes)[chosen].mean())
                 most = float(binomial.ppf(0.7, e * k + 1, k - e * k)) if e < 1 else 1.0  # Clopper and Pearson's upper limit
-                each.append((e, math.sqrt((e * (1 - e) + 1 / k) / k), most))
+                estimates.append((e, math.sqrt((e * (1 - e) + 1 / k) / k), most))
         # the largest share in which no more disagree than in every smaller one, within its doubt: of few rows, few may disagree by chance
-        fits = [i for i, (e, _, _) in enumerate(each) if all(e <= most for _, _, most in each[:i])]
-        e, sd, _ = each[fits[-1]]
+        fits = [i for i, (e, _, _) in enumerate(estimates) if all(e <= most for _, _, most in estimates[:i])]
+        e, sd, _ = estimates[fits[-1]]
         best = min(best, (e + sd, e, sd))
     return best[1], best[2]

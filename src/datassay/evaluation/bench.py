@@ -24,7 +24,7 @@ from datassay.checks import DataError, one_of, whole
 from datassay.checks import jobs as check_jobs
 from datassay.data.dataset import Dataset
 from datassay.engines import machine
-from datassay.evaluation.cells import Cell, Found, Sizes, forget, kept, key, sources, work
+from datassay.evaluation.cells import Cell, CellResult, Sizes, clear_cases, key, load_cell, run_and_save, sources
 from datassay.evaluation.tasks import LOWER, TASKS, Learner
 from datassay.files import PARQUET_KEY, check_target, replacing
 from datassay.methods import METHODS, meant
@@ -198,15 +198,15 @@ def evaluate(
     >>> table.index.tolist(), bool(table.loc["cg-score", "mean"] > 0.9)
     (['cg-score', 'random'], True)
     """
-    for name, asked in (("train", train), ("val", val), ("test", test)):
-        whole("evaluate", 1, **{name: asked})
+    for name, size in (("train", train), ("val", val), ("test", test)):
+        whole("evaluate", 1, **{name: size})
     one_of("evaluate", (True, False), download=download, flat=flat, fresh=fresh, progress=progress)
     check_jobs("evaluate", n_jobs)
     if paths is not None and not isinstance(paths, Mapping):
         raise DataError(f"evaluate: paths must be a table of names and files, got {paths!r}.")
-    for name, place in (("folder", folder), ("cache", cache)):
-        if not isinstance(place, (str, Path, type(None))):
-            raise DataError(f"evaluate: {name} must be the name of a folder, got {place!r}.")
+    for name, folder_name in (("folder", folder), ("cache", cache)):
+        if not isinstance(folder_name, (str, Path, type(None))):
+            raise DataError(f"evaluate: {name} must be the name of a folder, got {folder_name!r}.")
     if folder is not None and Path(folder).exists() and not Path(folder).is_dir():
         raise DataError(f"{str(folder)!r} is a file: give the name of a folder.")
     where, sizes, learns = sources(data, paths, download, cache, flat), Sizes(train, val, test), Learner(learner, training)
@@ -221,13 +221,13 @@ def evaluate(
     def path(cell: Cell) -> Path | None:
         return None if home is None else home / f"{key(cell, where[cell.data], sizes, learns)}.cell"
 
-    forget()
-    done: dict[int, Found] = {}
+    clear_cases()
+    done: dict[int, CellResult] = {}
     if home is not None and not fresh:
         for number, cell in enumerate(cells):
-            there = path(cell)
-            if there is not None and (found := kept(there, cell)) is not None:
-                done[number] = found
+            file = path(cell)
+            if file is not None and (result := load_cell(file, cell)) is not None:
+                done[number] = result
     bar = tqdm(
         total=len(cells), initial=len(done), desc="evaluate", disable=None if progress else True, leave=False, unit="cell",
         smoothing=0.05,
@@ -237,16 +237,23 @@ def evaluate(
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         tasks = (
             machine.task(
-                work, number, cell, where[cell.data], sizes, learns, seconds, None if (p := path(cell)) is None else str(p)
+                run_and_save,
+                number,
+                cell,
+                where[cell.data],
+                sizes,
+                learns,
+                seconds,
+                None if (p := path(cell)) is None else str(p),
             )
             for number, cell in enumerate(cells)
             if number not in done
         )
         with machine.by_default(n_jobs):
             results = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks)
-        for number, found in results:
-            done[number] = found
-            bar.set_postfix_str(f"{found.cell.data} {found.cell.title}")
+        for number, result in results:
+            done[number] = result
+            bar.set_postfix_str(f"{result.cell.data} {result.cell.title}")
             bar.update()
     ordered = [done[number] for number in range(len(cells))]
     return Evaluation(
@@ -256,21 +263,23 @@ def evaluate(
 
 def _cells(data: list[str], methods: Any, task: Any, kinds: Any, rates: Any, seeds: Any) -> list[Cell]:
     """All cells; those of the first seed first, so that a study that is stopped has something to say."""
-    for name, given in (("task", task), ("methods", methods), ("kinds", kinds)):
-        if not isinstance(given, (str, Mapping, list, tuple, type(None))) and not (name == "methods" and callable(given)):
-            raise DataError(f"evaluate: {name} must be a name or a list of names, got {given!r}.")
+    for name, argument in (("task", task), ("methods", methods), ("kinds", kinds)):
+        if not isinstance(argument, (str, Mapping, list, tuple, type(None))) and not (
+            name == "methods" and callable(argument)
+        ):
+            raise DataError(f"evaluate: {name} must be a name or a list of names, got {argument!r}.")
     tasks = [task] if isinstance(task, str) else list(task)
     for name in tasks:
         if not isinstance(name, str) or name not in TASKS:
             raise DataError(f"there is no task {name!r}{meant(str(name), TASKS)} There are: {', '.join(TASKS)}.")
-    asked = (
+    requested = (
         [methods]
         if isinstance(methods, (str, Mapping)) or callable(methods)
         else list(METHODS)
         if methods is None
         else list(methods)
     )
-    named = [method_of(one) for one in asked]
+    named = [method_of(one) for one in requested]
     if len({title for title, _, _ in named}) < len(named):
         raise DataError(f"two methods are called the same: {', '.join(title for title, _, _ in named)}; give one a name.")
     if not tasks or not named or not data:
@@ -282,14 +291,14 @@ def _cells(data: list[str], methods: Any, task: Any, kinds: Any, rates: Any, see
         whole("evaluate", 0, seed=seed)
     if not which:
         raise DataError("evaluate needs one seed at least.")
-    for name, given in (("task", tasks), ("seed", which), ("rate", rates), ("kind", kinds)):
-        if isinstance(given, (list, tuple)) and len(set(map(str, given))) < len(given):
-            raise DataError(f"evaluate: a {name} is there twice: {', '.join(map(str, given))}.")
-    found = []
+    for name, argument in (("task", tasks), ("seed", which), ("rate", rates), ("kind", kinds)):
+        if isinstance(argument, (list, tuple)) and len(set(map(str, argument))) < len(argument):
+            raise DataError(f"evaluate: a {name} is there twice: {', '.join(map(str, argument))}.")
+    cells = []
     for seed, name in itertools.product(which, tasks):
         t = TASKS[name]
-        mine = t.kinds if kinds is None else (kinds,) if isinstance(kinds, str) else tuple(kinds)
-        for kind in mine:
+        chosen_kinds = t.kinds if kinds is None else (kinds,) if isinstance(kinds, str) else tuple(kinds)
+        for kind in chosen_kinds:
             if name != "time" and kind not in t.kinds + t.other_kinds:
                 raise DataError(f"task {name!r} has no kind {kind!r}; it has {', '.join(t.kinds + t.other_kinds)}.")
         if rates is not None and not isinstance(rates, (int, float, list, tuple)):
@@ -298,21 +307,21 @@ def _cells(data: list[str], methods: Any, task: Any, kinds: Any, rates: Any, see
         for level in levels:
             if isinstance(level, bool) or not isinstance(level, (int, float)) or not 0 <= level < 1:
                 raise DataError(f"a rate is a share of the rows, from 0 on and below 1, got {level!r}.")
-        for kind, rate, where in itertools.product(mine, levels, data):
+        for kind, rate, where in itertools.product(chosen_kinds, levels, data):
             for title, method, options in named:
                 if methods is None and not t.needs(method):
                     continue  # of all methods those that can be asked
-                found.append(Cell(name, where, kind, float(rate), int(seed), title, method, tuple(options.items())))
-    return found
+                cells.append(Cell(name, where, kind, float(rate), int(seed), title, method, tuple(options.items())))
+    return cells
 
 
 def _line(cell: Cell) -> dict[str, Any]:
     return dict(zip(NAMES, cell[:6], strict=True))
 
 
-def _results(found: list[Found]) -> pd.DataFrame:
+def _results(results: list[CellResult]) -> pd.DataFrame:
     lines: list[dict[str, Any]] = []
-    for f in found:
+    for f in results:
         if f.error:
             lines.append(_line(f.cell) | {"metric": "failed", "value": np.nan, "error": f.error})
         lines += [
@@ -320,14 +329,14 @@ def _results(found: list[Found]) -> pd.DataFrame:
             for name, value in f.metrics.items()
             if value == value
         ]
-    lines += _stability(found)
+    lines += _stability(results)
     return pd.DataFrame(lines, columns=[*NAMES, "metric", "value", "error"])
 
 
-def _stability(found: list[Found]) -> list[dict[str, Any]]:
+def _stability(results: list[CellResult]) -> list[dict[str, Any]]:
     """Rank correlation of each seed's scores with those of the next, and how many of the worst tenth both have."""
-    groups: dict[tuple[Any, ...], list[Found]] = {}
-    for f in found:
+    groups: dict[tuple[Any, ...], list[CellResult]] = {}
+    for f in results:
         if TASKS[f.cell.task].same_rows and not f.error:
             groups.setdefault((*f.cell[:4], f.cell.title), []).append(f)
     lines = []
@@ -354,19 +363,19 @@ def spearman(a: ndarray, b: ndarray) -> float:
     return float(round(spearmanr(a, b).statistic, 12))
 
 
-def _curves(found: list[Found]) -> pd.DataFrame:
+def _curves(results: list[CellResult]) -> pd.DataFrame:
     parts: list[pd.DataFrame] = []
-    for f in found:
+    for f in results:
         for name, (x, y) in f.curves.items():
             parts.append(pd.DataFrame(_line(f.cell) | {"curve": name, "x": x, "y": y}))
     names = [*NAMES, "curve", "x", "y"]
     return pd.concat(parts, ignore_index=True)[names] if parts else pd.DataFrame(columns=names)
 
 
-def _agreement(found: list[Found]) -> pd.DataFrame:
+def _agreement(results: list[CellResult]) -> pd.DataFrame:
     """Mean over seeds of the rank correlation of each two methods' scores of the same rows."""
-    groups: dict[tuple[Any, ...], list[Found]] = {}
-    for f in found:
+    groups: dict[tuple[Any, ...], list[CellResult]] = {}
+    for f in results:
         if not f.error and not TASKS[f.cell.task].same_rows:
             groups.setdefault(f.cell[:5], []).append(f)
     lines = []
@@ -387,13 +396,13 @@ def _agreement(found: list[Found]) -> pd.DataFrame:
 def bench_file(path: Path) -> dict[str, Any]:
     """The keywords of `evaluate` in a TOML file."""
     try:
-        asked = tomllib.loads(path.read_text(encoding="utf-8"))
+        options_in_file = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         raise DataError(f"there is no file {str(path)!r}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{str(path)!r} is not TOML: {error}.") from None
     options = [name for name in inspect.signature(evaluate).parameters if name not in ("learner", "training")]
-    for name in asked:
+    for name in options_in_file:
         if name not in options:
             raise DataError(f"{str(path)!r}: there is no {name!r}{meant(name, options)} It may have: {', '.join(options)}.")
-    return asked
+    return options_in_file

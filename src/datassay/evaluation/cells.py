@@ -75,18 +75,18 @@ class Source:
     def split(self, sizes: Sizes, seed: int) -> Split:
         """Training, validation and test rows."""
         if self.given is not None:
-            found = divided(self.given, seed=seed, **asdict(sizes))
+            split = divided(self.given, seed=seed, **asdict(sizes))
         else:
-            found = drawn(
+            split = drawn(
                 self.name, seed=seed, paths=dict(self.paths), download=self.download, cache=self.cache, **asdict(sizes)
             )
-        d = found.data
+        d = split.data
         if self.flat and is_images(d.shown):  # a perceptron, and not a convolutional network, is then the default
             d = Dataset(
                 np.asarray(d.X), d.y, None if d.X_val is None else np.asarray(d.X_val), d.y_val, ids=d.ids, task=d.task
             )
-            found = found._replace(data=d)
-        return found
+            split = split._replace(data=d)
+        return split
 
 
 class Cell(NamedTuple):
@@ -103,8 +103,8 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a cell came to."""
+class CellResult:
+    """The result of a cell."""
 
     cell: Cell
     metrics: dict[str, float]
@@ -135,7 +135,7 @@ def _content(thing: Any) -> str:
         return repr(thing)
 
 
-def run(cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float | None) -> Found:
+def run(cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float | None) -> CellResult:
     """Draw the rows, plant the errors, value the rows, measure. What goes wrong in the method is an outcome with its error."""
     with _threads():
         task = TASKS[cell.task]
@@ -158,9 +158,9 @@ def run(cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float
         except KeyboardInterrupt:
             raise
         except Exception as error:  # whatever a method does: it is named in the table, and the others go on
-            what = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
-            return Found(cell, {}, {}, np.zeros(0), what or type(error).__name__)
-    return Found(cell, {k: float(v) for k, v in metrics.items()} | {"seconds": seconds}, curves, values.scores, "")
+            message = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+            return CellResult(cell, {}, {}, np.zeros(0), message or type(error).__name__)
+    return CellResult(cell, {k: float(v) for k, v in metrics.items()} | {"seconds": seconds}, curves, values.scores, "")
 
 
 def uninterrupted(values: Values) -> None:
@@ -177,7 +177,7 @@ def uninterrupted(values: Values) -> None:
 
 @lru_cache(maxsize=2)
 def _case(task: str, source: Source, sizes: Sizes, kind: str, rate: float, seed: int) -> Case:
-    """Kept for the next method."""
+    """Cached for the next method."""
     return TASKS[task].prepare(source.split(sizes, seed), kind, rate, seed)
 
 
@@ -193,7 +193,7 @@ def _name(method: str | Callable[..., Any]) -> str:
 
 def _quiet(method: str | Callable[..., Any]) -> dict[str, Any]:
     """One process and no bar, where a method would have them."""
-    return {name: asked for name, asked in (("progress", False), ("n_jobs", 1)) if takes(name, method)}
+    return {name: setting for name, setting in (("progress", False), ("n_jobs", 1)) if takes(name, method)}
 
 
 @contextmanager
@@ -214,22 +214,22 @@ def _threads() -> Iterator[None]:
 # ------------------------------------------------------------------------------------------------------------- keeping
 
 
-def keep(found: Found, path: Path) -> None:
+def save_cell(result: CellResult, path: Path) -> None:
     """Written beside and renamed. No pickle: numbers in arrays, the rest as JSON; before them a digest of it all."""
-    about = {"cell": _named(found.cell), "metrics": found.metrics, "error": found.error}
-    arrays: dict[str, Any] = {f"curve {name}": np.stack(xy) for name, xy in found.curves.items()}
+    about = {"cell": _named(result.cell), "metrics": result.metrics, "error": result.error}
+    arrays: dict[str, Any] = {f"curve {name}": np.stack(xy) for name, xy in result.curves.items()}
     content = io.BytesIO()
-    np.savez_compressed(content, about=np.frombuffer(json.dumps(about).encode(), np.uint8), scores=found.scores, **arrays)
+    np.savez_compressed(content, about=np.frombuffer(json.dumps(about).encode(), np.uint8), scores=result.scores, **arrays)
     with replacing(path) as beside:
         beside.write_bytes(_digest(content.getvalue()) + content.getvalue())
 
 
-def kept(path: Path, cell: Cell) -> Found | None:
-    """What `keep` wrote; None where there is nothing, half a file, or another cell."""
+def load_cell(path: Path, cell: Cell) -> CellResult | None:
+    """The result that `save_cell` wrote; None if there is none, the file is incomplete, or it is another cell's."""
     if not path.is_file():
         return None
-    found = path.read_bytes()
-    digest, content = found[:DIGEST], found[DIGEST:]
+    data = path.read_bytes()
+    digest, content = data[:DIGEST], data[DIGEST:]
     if _digest(content) != digest:
         return None
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
@@ -237,7 +237,7 @@ def kept(path: Path, cell: Cell) -> Found | None:
         if about["cell"] != _named(cell):
             return None
         curves = {name[6:]: (file[name][0], file[name][1]) for name in file.files if name.startswith("curve ")}
-        return Found(cell, about["metrics"], curves, file["scores"], about["error"])
+        return CellResult(cell, about["metrics"], curves, file["scores"], about["error"])
 
 
 def _named(cell: Cell) -> list[Any]:
@@ -249,18 +249,18 @@ def _digest(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=DIGEST).digest()
 
 
-def work(
+def run_and_save(
     number: int, cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float | None, path: str | None
-) -> tuple[int, Found]:
-    """For a worker: run the cell and keep it, unless it failed; a failure is tried again by the next run."""
-    found = run(cell, source, sizes, learner, limit)
-    if path is not None and not found.error:
-        keep(found, Path(path))
-    return number, found
+) -> tuple[int, CellResult]:
+    """For a worker: run the cell and save its result, unless it failed; a failure is tried again by the next run."""
+    result = run(cell, source, sizes, learner, limit)
+    if path is not None and not result.error:
+        save_cell(result, Path(path))
+    return number, result
 
 
-def forget() -> None:
-    """The cases that are at hand: a file may have changed since."""
+def clear_cases() -> None:
+    """Drop the cached cases: a file may have changed since."""
     _case.cache_clear()
 
 
@@ -275,14 +275,14 @@ def sources(data: Any, paths: Mapping[str, Any] | None, download: bool, cache: A
     else:
         pairs = [(one if isinstance(one, str) else "data", one) for one in data]
     where = tuple(sorted((str(k), str(v)) for k, v in (paths or {}).items()))
-    found: dict[str, Source] = {}
+    result: dict[str, Source] = {}
     for name, one in pairs:
-        if name in found:
+        if name in result:
             raise DataError(f"two data sets are called {name!r}: pass a dict of names and data sets.")
         if isinstance(one, Dataset):
-            found[name] = Source(name, one, flat=flat)
+            result[name] = Source(name, one, flat=flat)
         elif isinstance(one, str):
-            found[name] = Source(one, None, where, download, None if cache is None else str(cache), flat)
+            result[name] = Source(one, None, where, download, None if cache is None else str(cache), flat)
         else:
             raise DataError(f"data must be names of data sets, a Dataset, or a dict of them, got {type(one).__name__}.")
-    return found
+    return result

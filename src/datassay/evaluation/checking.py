@@ -132,7 +132,7 @@ def checked(values: Values, answers: pd.DataFrame, level: float = 0.95) -> Value
         "check_strata": strata,
         "check_prior": prior,
     }
-    found = replace(values, columns=dict(values.columns) | {"probability_wrong": probability}, flagged=flagged, stats=stats)
+    result = replace(values, columns=dict(values.columns) | {"probability_wrong": probability}, flagged=flagged, stats=stats)
     low, high = count_interval(history, level=level)
     stats["wrong_labels"] = {
         "low": low,
@@ -147,9 +147,9 @@ def checked(values: Values, answers: pd.DataFrame, level: float = 0.95) -> Value
         else 0,
     }
     some = [k for k in _FIRST if k < len(values)]
-    stats["precision_at"] = [_precision(found, history, k) for k in some]
-    stats["recall_at"] = [_recall(found, history, k) for k in some]
-    return found
+    stats["precision_at"] = [_precision(result, history, k) for k in some]
+    stats["recall_at"] = [_recall(result, history, k) for k in some]
+    return result
 
 
 def precision_at(values: Values, k: int) -> dict[str, Any]:
@@ -184,8 +184,8 @@ def rows_needed(values: Values, width: float) -> int:
     """
     of_kind("rows_needed", Number(above=0), width=width)
     _history(values, "rows_needed", 1)
-    found = values.stats["wrong_labels"]
-    return rows_for(float(width), float(found["high"] - found["low"]), found["checked"], len(values))
+    wrong_labels = values.stats["wrong_labels"]
+    return rows_for(float(width), float(wrong_labels["high"] - wrong_labels["low"]), wrong_labels["checked"], len(values))
 
 
 def sheet(values: Values, n: int, seed: Seed = 0) -> pd.DataFrame:
@@ -235,14 +235,14 @@ def read_answers(path: Path) -> pd.DataFrame:
 
 def in_words(values: Values) -> list[str]:
     """What the checked rows say, a sentence a line."""
-    found, n = values.stats["wrong_labels"], len(values)
-    low, high = found["low"], found["high"]
-    seen = f"by {found['checked']:,} checked rows"
+    wrong_labels, n = values.stats["wrong_labels"], len(values)
+    low, high = wrong_labels["low"], wrong_labels["high"]
+    seen = f"by {wrong_labels['checked']:,} checked rows"
     if low == high:
         return [f"Of {n:,} rows {low:,} labels are wrong, {seen}."]
     lines = [
-        f"Of {n:,} rows between {low:,} and {high:,} labels are wrong ({100 * found['level']:g} %, {seen}), most likely about "
-        f"{found['estimate']:,}; about {found['more_to_halve']:,} more rows would halve that."
+        f"Of {n:,} rows between {low:,} and {high:,} labels are wrong ({100 * wrong_labels['level']:g} %, {seen}), most likely about "
+        f"{wrong_labels['estimate']:,}; about {wrong_labels['more_to_halve']:,} more rows would halve that."
     ]
     for good, whole in zip(values.stats["precision_at"], values.stats["recall_at"], strict=True):
         lines.append(
@@ -251,8 +251,8 @@ def in_words(values: Values) -> list[str]:
     return lines
 
 
-def _percent(found: dict[str, Any]) -> str:
-    return f"{100 * found['low']:.0f} to {100 * found['high']:.0f} %"
+def _percent(interval: dict[str, Any]) -> str:
+    return f"{100 * interval['low']:.0f} to {100 * interval['high']:.0f} %"
 
 
 def _design(values: Values) -> tuple[ndarray, ndarray]:
@@ -284,7 +284,7 @@ def _answered(values: Values, answers: pd.DataFrame) -> tuple[ndarray, ndarray]:
     row_of = {str(one): row for row, one in enumerate(values.ids)}
     checks = values.stats.get("checks", {"rows": [], "wrong": []})
     before = dict(zip(checks["rows"], checks["wrong"], strict=True))
-    found, place = dict(before), []
+    found, draw_numbers = dict(before), []
     for line, (one, word) in enumerate(zip(answers["id"], answers["wrong"], strict=True)):
         row = row_of.get(str(one))
         if row is None:
@@ -293,12 +293,12 @@ def _answered(values: Values, answers: pd.DataFrame) -> tuple[ndarray, ndarray]:
         if found.get(row, answer) != answer:
             raise DataError(f"checked: id {shown(one)} has two different answers: leave the one that is right.")
         if row not in found and draws is not None:
-            place.append(int(draws[line]))
+            draw_numbers.append(int(draws[line]))
         found[row] = answer
     if not found:
         raise DataError("checked: there are no answers: fill in the column wrong of at least one row.")
-    if draws is not None and place != list(range(len(before) + 1, len(found) + 1)):
-        expected = next((d for d, p in enumerate(place, len(before) + 1) if d != p), len(before) + 1)
+    if draws is not None and draw_numbers != list(range(len(before) + 1, len(found) + 1)):
+        expected = next((d for d, p in enumerate(draw_numbers, len(before) + 1) if d != p), len(before) + 1)
         raise DataError(
             f"checked: the answer to draw {expected} is missing: one may stop after any drawn row, but leave none out before."
         )

@@ -6,20 +6,14 @@ Nothing is downloaded unless ``download=True`` asks for it. The same name, sizes
 from __future__ import annotations
 
 import difflib
-import gzip
 import importlib
 import importlib.util
-import json
 import math
 import os
-import re
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import urlparse
 
 import numpy as np
 import pandas as pd
@@ -31,6 +25,7 @@ from datassay.checks import DataError
 from datassay.data import in_memory, parquet
 from datassay.data.dataset import Dataset, Task, is_images
 from datassay.data.encoding import Missing
+from datassay.evaluation import openml
 
 Paths = Mapping[str, str | Path]
 
@@ -193,7 +188,8 @@ def drawn(
     download
         Whether what is not in the cache may be fetched from the network.
     cache
-        The folder of downloads; default: that of scikit-learn, ``SCIKIT_LEARN_DATA`` or ``~/scikit_learn_data``.
+        The folder of downloads; default: that of scikit-learn, ``SCIKIT_LEARN_DATA`` or ``~/scikit_learn_data``. A set of OpenML is
+        kept there in a Parquet file of our own, and drawn from it without scikit-learn.
 
     Raises
     ------
@@ -426,80 +422,13 @@ def files(name: str, paths: Paths | None) -> list[Path]:
 
 
 def _openml(name: str, download: bool, home: Path) -> _Source:
-    from sklearn.datasets import fetch_openml
-
-    title, version = _openml_name(name)
-    absent = (
-        f"set {name!r} is not whole in the cache {str(home)!r}, and nothing is downloaded unasked: pass download=True, or the "
-        "cache that has it."
-    )
-    if not download and not _is_cached(title, version, home):
-        raise DataError(absent)
-    try:
-        # the check above can't foresee all: scikit-learn throws a damaged file away and fetches it again
-        with nullcontext() if download else _no_requests(absent):
-            # not the parser that is pandas': from pandas 3.1 on scikit-learn 1.9 fails with it where classes are whole numbers
-            held = fetch_openml(title, version=version or "active", as_frame="auto", parser="liac-arff", data_home=str(home))
-    except DataError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DataError(f"set {name!r} could not be had from OpenML: {_line(error)}.") from error
-    X, y = held.data, held.target
-    if y is None or np.ndim(y) != 1 or X.shape[1] == 0:
-        raise DataError(f"set {name!r} has no single column of labels, or none beside it: choose another set or version.")
-    if not isinstance(y, pd.Series):
-        y = pd.Series(y)
-    # OpenML tells classes from amounts, also where both are whole numbers
+    X, y = openml.load(name, download, home)
+    # OpenML tells classification from regression, also where the targets are whole numbers
     if pd.api.types.is_numeric_dtype(y.dtype) and not pd.api.types.is_bool_dtype(y.dtype):
         return _Source(y.to_numpy(np.float64), "regression", _from_any(X), missing="mean")
     if isinstance(y.dtype, pd.CategoricalDtype):
         y = y.astype(y.cat.categories.dtype)
     return _Source(y.to_numpy(), "classification", _from_any(X), missing="mean")
-
-
-def _openml_name(name: str) -> tuple[str, int | None]:
-    found = re.fullmatch(r"openml:([^/\\?#@\s]+)(?:@(\d+))?", name)
-    if found is None or set(found[1]) == {"."}:
-        raise DataError(f"a set of OpenML is openml:<name> or openml:<name>@<version>, got {name!r}.")
-    return found[1], None if found[2] is None else int(found[2])
-
-
-def _is_cached(title: str, version: int | None, home: Path) -> bool:
-    """Whether all files are there that scikit-learn would ask OpenML for."""
-    root = home / "openml" / "openml.org"
-
-    def held(path: str) -> Any:
-        with gzip.open(root / f"{path}.gz", "rt", encoding="utf-8") as file:
-            return json.load(file)
-
-    which = "status/active/" if version is None else f"data_version/{version}"
-    try:
-        number = held(f"api/v1/json/data/list/data_name/{title.lower()}/limit/2/{which}")["data"]["dataset"][0]["did"]
-        about = held(f"api/v1/json/data/{number}")["data_set_description"]
-        held(f"api/v1/json/data/features/{number}")
-        if about["format"].lower() != "sparse_arff":
-            held(f"api/v1/json/data/qualities/{number}")
-        # older releases of scikit-learn name the file by its number alone
-        files = (urlparse(about["url"]).path.lstrip("/"), f"data/v1/download/{about.get('file_id')}")
-        return any((root / f"{file}.gz").is_file() for file in files)
-    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError):
-        return False
-
-
-@contextmanager
-def _no_requests(instead: str) -> Iterator[None]:
-    """Within, scikit-learn's door to OpenML is shut."""
-    from sklearn.datasets import _openml as door
-
-    def refuse(request: Any) -> None:
-        raise DataError(instead)
-
-    was = door.urlopen
-    door.urlopen = refuse
-    try:
-        yield
-    finally:
-        door.urlopen = was
 
 
 def _torchvision(name: str, download: bool, root: Path) -> _Source:
@@ -545,10 +474,10 @@ def _is_here(one: Set, paths: Paths | None, download: bool, cache: str | Path | 
             return False
         return not one.images or importlib.util.find_spec("PIL") is not None
     if one.name.startswith("openml:"):
-        return download or _is_cached(*_openml_name(one.name), _folder(cache))
+        return download or openml.cache_file(one.name, _folder(cache)).is_file()
     if one.name.startswith("torchvision:"):
-        there = _folder(cache) / _TORCHVISION[one.name.removeprefix("torchvision:")]
-        return importlib.util.find_spec("torchvision") is not None and (download or there.is_file())
+        folder = _folder(cache) / _TORCHVISION[one.name.removeprefix("torchvision:")]
+        return importlib.util.find_spec("torchvision") is not None and (download or folder.is_file())
     return True
 
 
@@ -614,7 +543,7 @@ def _labelled(y: ndarray, path: Path, column: str) -> ndarray:
 
 
 def _codes(source: _Source) -> ndarray:
-    """Numbers of the classes that rows are drawn by; one class where the labels are amounts."""
+    """Numbers of the classes that rows are drawn by; one class in regression."""
     if source.task == "regression":
         return np.zeros(len(source.y), np.int64)
     return np.asarray(pd.factorize(source.y)[0], np.int64)

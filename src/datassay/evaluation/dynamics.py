@@ -52,7 +52,9 @@ def by_tenths(
     from datassay.networks.problem import problem
     from datassay.networks.recipes import recipe
 
-    p = problem(data, model, "auto", "by_tenths", regression=False)
+    if data.task == "regression":
+        raise DataError("by_tenths is about classes, and this is regression.")
+    p = problem(data, model, "auto", "by_tenths")
     used = recipe(training, Recipe(epochs=20, optimiser="adam", lr=1e-3, weight_decay=0.0), len(data))
     run = Run(p.make(0, seed), p.loss, p.x, p.y, used, seed=spawned(seed, 0), watch=True)
     run.through()
@@ -97,7 +99,7 @@ def kernel_velocity(
     Raises
     ------
     DataError
-        Groups that are no positions of rows, a model that doesn't fit the data, options that can't be.
+        Groups that are no positions of rows, a model that doesn't fit the data, an invalid option.
     ImportError
         Without torch.
 
@@ -116,7 +118,7 @@ def kernel_velocity(
     from datassay.networks.features import default, velocities
     from datassay.networks.problem import problem
     from datassay.networks.recipes import recipe
-    from datassay.networks.runs import do
+    from datassay.networks.runs import run_all
 
     whole("kernel_velocity", 0, seed=seed)
     rows = [np.asarray(group) for group in groups]
@@ -128,5 +130,5 @@ def kernel_velocity(
     p = problem(data, model, device, "kernel_velocity")
     used = recipe(training, default(p), len(data), epochs=epochs, batch_size=batch_size, lr=lr)
     call = Call(p.method, {"seed": seed, "progress": progress})
-    (found,) = do(partial(velocities, rows), call, p, used)
+    (found,) = run_all(partial(velocities, rows), call, p, used)
     return found

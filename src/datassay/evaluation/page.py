@@ -118,8 +118,8 @@ def to_html(
     results, curves = _named(results), _named(curves)
     sections = []
     for name in dict.fromkeys([*results["task"].unique(), *curves["task"].unique()]):
-        mine = metric if isinstance(metric, str) or metric is None else metric.get(name)
-        section = _judged(name, results[results["task"] == name], mine, lower)
+        chosen_metric = metric if isinstance(metric, str) or metric is None else metric.get(name)
+        section = _judged(name, results[results["task"] == name], chosen_metric, lower)
         section["agreement"] = _agreement(agreement, name, [line["method"] for line in section["lines"]])
         sections.append(section)
     methods = _numbers(sections, curves)
@@ -214,10 +214,10 @@ def setting(kind: Any, rate: Any) -> str:
     >>> setting("pair-flip", 0.2), setting("", 0.1), setting("human", float("nan")), setting("", float("nan"))
     ('pair-flip, 20 %', '10 %', 'human', 'all')
     """
-    said = [str(kind)] if kind else []
+    parts = [str(kind)] if kind else []
     if rate is not None and math.isfinite(rate):
-        said.append(f"{100 * rate:.3g} %")
-    return ", ".join(said) or "all"
+        parts.append(f"{100 * rate:.3g} %")
+    return ", ".join(parts) or "all"
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
@@ -240,8 +240,8 @@ def _main(rows: pd.DataFrame, metric: str | None) -> str | None:
 
 def _mean(rows: pd.DataFrame, metric: str) -> pd.Series:
     """Of each method: over seeds, then kinds and rates, then data sets."""
-    found = st.means(rows, metric)
-    return found.groupby(["data", "method"])["mean"].mean().groupby("method").mean()
+    means = st.means(rows, metric)
+    return means.groupby(["data", "method"])["mean"].mean().groupby("method").mean()
 
 
 def _numbers(sections: list[dict[str, Any]], curves: pd.DataFrame) -> dict[str, int]:
@@ -322,12 +322,12 @@ def _judged(name: str, rows: pd.DataFrame, metric: str | None, lower: Collection
 
 def _agreement(agreement: pd.DataFrame | None, task: str, methods: list[str]) -> list[dict[str, Any]]:
     """A line a method: the rank correlation of its scores with those of every other, mean over data sets, kinds and rates."""
-    if agreement is None or (some := agreement[agreement["task"] == task]).empty:
+    if agreement is None or (shown_rows := agreement[agreement["task"] == task]).empty:
         return []
-    found = some.groupby(["method", "other"])["spearman"].mean()
+    correlations = shown_rows.groupby(["method", "other"])["spearman"].mean()
     lines = []
     for a in methods:
-        cells = [None if a == b else float(found.get((a, b), found.get((b, a), np.nan))) for b in methods]
+        cells = [None if a == b else float(correlations.get((a, b), correlations.get((b, a), np.nan))) for b in methods]
         lines.append({"method": a, "cells": [None if c is None or math.isnan(c) else c for c in cells]})
     return lines
 
@@ -344,16 +344,16 @@ def _summary(
     rows: pd.DataFrame, main: str | None, names: list[str], low: bool, ranks: dict[str, float]
 ) -> list[dict[str, Any]]:
     """A line a method, best first; where there is a test, those in it come before those that are not."""
-    found = {name: _mean(rows, name) for name in ([main] if main else []) + names}
+    columns = {name: _mean(rows, name) for name in ([main] if main else []) + names}
     measured = rows[(rows["metric"] == main) & np.isfinite(rows["value"])].groupby("method")["data"].nunique()
     seconds = rows[rows["metric"] == "seconds"].groupby("method")["value"].median()
     failures = _failed(rows).drop_duplicates([*st.CELL, "seed"]).groupby("method").size()
     lines = [
         {
             "method": method,
-            "main": found[main].get(method, np.nan) if main else np.nan,
+            "main": columns[main].get(method, np.nan) if main else np.nan,
             "rank": ranks.get(method, np.nan),
-            "others": [found[name].get(method, np.nan) for name in names],
+            "others": [columns[name].get(method, np.nan) for name in names],
             "seconds": seconds.get(method, np.nan),
             "data": int(measured.get(method, 0)),
             "failures": int(failures.get(method, 0)),
@@ -366,29 +366,29 @@ def _summary(
 
 
 def _test(matrix: pd.DataFrame, low: bool) -> dict[str, Any]:
-    found = st.friedman(matrix, higher_is_better=not low)
+    friedman = st.friedman(matrix, higher_is_better=not low)
     n, k = matrix.shape
     cd = st.nemenyi_cd(k, n)
-    groups = st.cliques(found.ranks, cd)
+    groups = st.cliques(friedman.ranks, cd)
     pairs = st.wilcoxon_pairs(matrix)
     return {
         "n": n,
         "k": k,
-        "friedman": found,
+        "friedman": friedman,
         "cd": cd,
-        "ranks": found.ranks.to_dict(),
-        "diagram": _diagram(found.ranks, cd, groups),
+        "ranks": friedman.ranks.to_dict(),
+        "diagram": _diagram(friedman.ranks, cd, groups),
         "pairs": pairs.to_dict("records"),
         "least": 2 / 2**n,
         "differ": int((pairs["holm"] < 0.05).sum()),
     }
 
 
-def _heat(found: pd.DataFrame, here: list[str], low: bool) -> list[dict[str, Any]]:
+def _heat(means: pd.DataFrame, here: list[str], low: bool) -> list[dict[str, Any]]:
     """A table for each kind and rate: methods x data sets, shaded from the worst to the best of a data set."""
     return [
         {"kind": kind, "rate": rate, "data": list(dict.fromkeys(part["data"])), "lines": _heat_lines(part, here, low)}
-        for (kind, rate), part in found.groupby(["kind", "rate"], dropna=False)
+        for (kind, rate), part in means.groupby(["kind", "rate"], dropna=False)
     ]
 
 
@@ -532,22 +532,22 @@ def _labels(
         width = 6.4 * min(len(name), 34)
         tries = [
             (anchor, x + dx, y + dy)
-            for far in (0, 14, 28, 42, 60)
+            for shift in (0, 14, 28, 42, 60)
             for anchor, dx, dy in (
-                ("start", 9 + far / 3, 4.0),
-                ("end", -9 - far / 3, 4.0),
-                ("start", 7 + far / 3, -8.0 - far),
-                ("start", 7 + far / 3, 16.0 + far),
-                ("end", -7 - far / 3, -8.0 - far),
-                ("end", -7 - far / 3, 16.0 + far),
+                ("start", 9 + shift / 3, 4.0),
+                ("end", -9 - shift / 3, 4.0),
+                ("start", 7 + shift / 3, -8.0 - shift),
+                ("start", 7 + shift / 3, 16.0 + shift),
+                ("end", -7 - shift / 3, -8.0 - shift),
+                ("end", -7 - shift / 3, 16.0 + shift),
             )
         ]
         anchor, lx, ly = min(
             tries, key=lambda t: _covered(_rectangle(t[0], t[1], t[2], width), taken, box)
         )  # the first of equals is the nearest
         taken.append(_rectangle(anchor, lx, ly, width))
-        far = abs(ly - y) > 18 or abs(lx - x) > 16
-        labels.append({"x": round(lx, 1), "y": round(ly, 1), "anchor": anchor, "line": far})
+        apart = abs(ly - y) > 18 or abs(lx - x) > 16
+        labels.append({"x": round(lx, 1), "y": round(ly, 1), "anchor": anchor, "line": apart})
     return labels
 
 
@@ -592,8 +592,8 @@ def _panel(data: str, rows: pd.DataFrame, methods: dict[str, int], curve: str) -
     grid = np.unique(rows["x"].to_numpy(np.float64))
     if len(grid) > _POINTS:
         grid = np.linspace(grid[0], grid[-1], _POINTS)
-    found = {str(m): _mean_and_half(part, grid) for m, part in rows.groupby("method")}
-    together = np.concatenate([mean[np.isfinite(mean)] for mean, _, _ in found.values()])
+    curves = {str(m): _mean_and_half(part, grid) for m, part in rows.groupby("method")}
+    together = np.concatenate([mean[np.isfinite(mean)] for mean, _, _ in curves.values()])
     low, high = (0.0, 1.0) if curve == "found" else _padded(together.min(), together.max())
 
     def x_at(x: ndarray) -> ndarray:
@@ -603,8 +603,8 @@ def _panel(data: str, rows: pd.DataFrame, methods: dict[str, int], curve: str) -
         return _scale(np.clip(y, low, high), low, high, _PANEL["bottom"], _PANEL["top"]).round().astype(int)
 
     lines = []
-    for method in sorted(found, key=lambda m: -methods[m]):  # the best are drawn last, on top
-        mean, half, n = found[method]
+    for method in sorted(curves, key=lambda m: -methods[m]):  # the best are drawn last, on top
+        mean, half, n = curves[method]
         band, line = np.flatnonzero(np.isfinite(half)), np.isfinite(mean)
         band = band[:: 2 if len(band) > _POINTS // 2 else 1]  # half the points do for a shade
         lines.append(

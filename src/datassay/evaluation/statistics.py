@@ -117,8 +117,8 @@ def blocks(results: pd.DataFrame, metric: str) -> Blocks:
     settings = whole.pivot_table(index=["data", "kind", "rate"], columns="method", values="mean", dropna=False)
     settings = settings[settings.notna().any(axis=1)]
     matrix = settings.groupby(level="data").mean().where(settings.notna().groupby(level="data").all())
-    variants = [_kept(matrix, least) for least in range(1, len(matrix) + 1)]
-    best = max(variants, key=lambda kept: _worth(kept, len(matrix)), default=matrix)
+    variants = [_with_coverage(matrix, least) for least in range(1, len(matrix) + 1)]
+    best = max(variants, key=lambda table: _preference(table, len(matrix)), default=matrix)
     if min(best.shape) < 2:
         n, k = whole["data"].nunique(), whole["method"].nunique()
         raise DataError(f"a comparison needs two methods measured on the same two data sets; methods: {k}, data sets: {n}.")
@@ -127,13 +127,13 @@ def blocks(results: pd.DataFrame, metric: str) -> Blocks:
     )
 
 
-def _kept(matrix: pd.DataFrame, least: int) -> pd.DataFrame:
+def _with_coverage(matrix: pd.DataFrame, least: int) -> pd.DataFrame:
     """The methods that are there on so many data sets, on the data sets that have all of them."""
     return matrix.loc[:, matrix.notna().sum() >= least].dropna()
 
 
-def _worth(kept: pd.DataFrame, all_data: int) -> tuple[bool, bool, int, int]:
-    n, k = kept.shape
+def _preference(table: pd.DataFrame, all_data: int) -> tuple[bool, bool, int, int]:
+    n, k = table.shape
     return (min(n, k) > 1, 2 * n >= all_data, k, n)
 
 
@@ -303,10 +303,10 @@ def pareto(seconds: Sequence[float] | ndarray, quality: Sequence[float] | ndarra
     [True, True, False, True]
     """
     s, q = np.asarray(seconds, float), np.asarray(quality, float)
-    there = np.isfinite(s) & np.isfinite(q)
+    finite = np.isfinite(s) & np.isfinite(q)
     as_good = (s <= s[:, None]) & (q >= q[:, None])  # line i: who is as fast and as good as i
     better = (s < s[:, None]) | (q > q[:, None])
-    return there & ~(as_good & better & there).any(axis=1)
+    return finite & ~(as_good & better & finite).any(axis=1)
 
 
 def _checked(matrix: pd.DataFrame) -> ndarray:

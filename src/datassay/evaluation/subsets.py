@@ -35,10 +35,10 @@ def by_class(scores: ndarray, codes: ndarray | None) -> ndarray:
     return place
 
 
-def kept(place: ndarray, low: float, high: float) -> ndarray:
+def between(place: ndarray, low: float, high: float) -> ndarray:
     """Rows whose place is from ``low`` on and below ``high``.
 
-    >>> kept(np.array([0.0, 0.25, 0.5, 0.75]), 0.25, 0.75).tolist()
+    >>> between(np.array([0.0, 0.25, 0.5, 0.75]), 0.25, 0.75).tolist()
     [False, True, True, False]
     """
     return (place >= low - 1e-9) & (place < high - 1e-9)
@@ -54,7 +54,7 @@ def accuracies(
     training: Any = None,
     seed: int = 0,
 ) -> dict[str, ndarray]:
-    """For each name the accuracy on the test rows (of amounts: 1 - squared error / variance) of trainings on (m, n) masks of rows.
+    """For each name the accuracy on the test rows (regression: R^2, 1 - squared error / variance) of trainings on (m, n) masks of rows.
 
     >>> import datassay as da
     >>> X = np.arange(20.0)[:, None]
@@ -62,28 +62,28 @@ def accuracies(
     >>> accuracies(data, X[::3], np.arange(0, 20, 3) >= 10, {"all": np.ones((1, 20), bool)}, None)["all"].tolist()
     [1.0]
     """
-    there = Dataset(data.X, data.y, X_test, y_test, ids=data.ids, task=data.task)
+    with_test_rows = Dataset(data.X, data.y, X_test, y_test, ids=data.ids, task=data.task)
     found = study(
-        "evaluate", there, learner, training=training, device="auto", store=None, seed=seed, n_jobs=1, progress=False,
+        "evaluate", with_test_rows, learner, training=training, device="auto", store=None, seed=seed, n_jobs=1, progress=False,
         same_seed=True,
     )  # fmt: skip
-    utility = utility_of(there, "accuracy" if data.task == "classification" else "squared-error", "evaluate")
+    utility = utility_of(with_test_rows, "accuracy" if data.task == "classification" else "squared-error", "evaluate")
     counts = np.concatenate(list(masks.values())).astype(np.uint8)
     subsets = Subsets(counts, np.full(len(counts), np.nan))
     found.train(subsets)
-    worth = found.worth(subsets, utility) + (data.task == "regression")
+    accuracy_of_masks = found.utilities_of(subsets, utility) + (data.task == "regression")
     ends = np.cumsum([len(mask) for mask in masks.values()])[:-1]
-    return dict(zip(masks, np.split(worth, ends), strict=True))
+    return dict(zip(masks, np.split(accuracy_of_masks, ends), strict=True))
 
 
 def removed(place: ndarray, fractions: tuple[float, ...] = FRACTIONS) -> dict[str, ndarray]:
     """Masks of what is left when so much is removed, the highest first and the lowest first."""
     return {
-        "high": np.stack([kept(place, 0, 1 - f) for f in fractions]),
-        "low": np.stack([kept(place, f, 1 + 1e-6) for f in fractions]),
+        "high": np.stack([between(place, 0, 1 - f) for f in fractions]),
+        "low": np.stack([between(place, f, 1 + 1e-6) for f in fractions]),
     }
 
 
 def windows(place: ndarray, offsets: tuple[float, ...] = OFFSETS, width: float = 0.5) -> ndarray:
     """Masks of half of the rows, from the highest scores down: at 0 the easiest half, at 0.5 the other."""
-    return np.stack([kept(1 - place - 1e-6, f, f + width) for f in offsets])
+    return np.stack([between(1 - place - 1e-6, f, f + width) for f in offsets])

@@ -17,8 +17,9 @@ from scipy.stats import spearmanr
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 from datassay.evaluation.datasets import Split
-from datassay.evaluation.detection import detection, found, found_area, plant, two_groups
-from datassay.evaluation.subsets import FRACTIONS, OFFSETS, SMALL, accuracies, by_class, kept, removed, windows
+from datassay.evaluation.detection import detection, found_area, found_curve, two_groups
+from datassay.evaluation.planting import plant
+from datassay.evaluation.subsets import FRACTIONS, OFFSETS, SMALL, accuracies, between, by_class, removed, windows
 from datassay.methods import takes
 from datassay.values import Values
 
@@ -80,7 +81,7 @@ def stream(seed: int, which: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=(STREAM, which)).generate_state(1, np.uint64)[0] >> 1)
 
 
-def spoilt(split: Split, kind: str, rate: float, seed: int) -> Case:
+def with_errors(split: Split, kind: str, rate: float, seed: int) -> Case:
     """Errors of this kind in the training rows; none at rate 0."""
     if rate == 0 and kind != "human":  # tasks that need errors say so
         return Case(split.data, np.zeros(len(split.data), bool), split, seed)
@@ -89,7 +90,7 @@ def spoilt(split: Split, kind: str, rate: float, seed: int) -> Case:
     return Case(data, wrong, split, seed)
 
 
-def poisoned(split: Split, kind: str, rate: float, seed: int) -> Case:
+def with_poison(split: Split, kind: str, rate: float, seed: int) -> Case:
     """Rows of other classes are marked and given the label of the first class: which made the model fall for a marked row?
 
     The mark: the tenth of the columns with the least spread (at least three) are set to the largest value of the data. The query is a
@@ -110,17 +111,17 @@ def poisoned(split: Split, kind: str, rate: float, seed: int) -> Case:
     assert data.X_val is not None
     assert data.codes_val is not None
     assert data.y_val is not None
-    asked = rng.choice(np.flatnonzero(data.codes_val != target))
-    query = np.array(data.X_val[asked], float)[None]
+    query_row = rng.choice(np.flatnonzero(data.codes_val != target))
+    query = np.array(data.X_val[query_row], float)[None]
     query[:, columns] = mark
-    X_val, y_val = np.concatenate([np.asarray(data.X_val, float), query]), np.append(data.y_val, data.y_val[asked])
-    given = Dataset(X, data.labels_of(codes), X_val, y_val, ids=data.ids, task=data.task)
+    X_val, y_val = np.concatenate([np.asarray(data.X_val, float), query]), np.append(data.y_val, data.y_val[query_row])
+    marked = Dataset(X, data.labels_of(codes), X_val, y_val, ids=data.ids, task=data.task)
     wrong = np.isin(np.arange(len(data)), bad)
     label = data.labels_of(np.array([target])).tolist()[0]
-    return Case(given, wrong, split, seed, {"query": len(X_val) - 1, "label": label})
+    return Case(marked, wrong, split, seed, {"query": len(X_val) - 1, "label": label})
 
 
-def fewer(split: Split, kind: str, rate: float, seed: int) -> Case:
+def first_rows(split: Split, kind: str, rate: float, seed: int) -> Case:
     """The first rows of those that were drawn, as many as the kind says: "n=500"."""
     name, _, count = kind.partition("=")
     if name != "n" or not count.isdigit():
@@ -135,7 +136,7 @@ def fewer(split: Split, kind: str, rate: float, seed: int) -> Case:
 # -------------------------------------------------------------------------------------------------------------- after
 
 
-def detected(case: Case, values: Values, learner: Learner) -> Outcome:
+def detection_outcome(case: Case, values: Values, learner: Learner) -> Outcome:
     """Where the wrong rows stand among the suspects."""
     scores, wrong = values.scores, case.wrong
     if not wrong.any():
@@ -152,10 +153,10 @@ def detected(case: Case, values: Values, learner: Learner) -> Outcome:
         "flag_precision": hits / int(flagged.sum()) if flagged.any() else float("nan"),
         "flagged": float(flagged.mean()),
     }
-    return Outcome(metrics, {"found": found(scores, wrong)})
+    return Outcome(metrics, {"found": found_curve(scores, wrong)})
 
 
-def pruned(case: Case, values: Values, learner: Learner) -> Outcome:
+def removal_outcome(case: Case, values: Values, learner: Learner) -> Outcome:
     """Accuracy on test rows when the highest, or the lowest, scores are left out; among all rows, and in equal shares of each class."""
     masks = {}
     for name, codes in {"": None, "-by-class": case.data.codes if case.data.classes else None}.items():
@@ -163,57 +164,57 @@ def pruned(case: Case, values: Values, learner: Learner) -> Outcome:
             continue
         for side, mask in removed(by_class(values.scores, codes)).items():
             masks[f"remove-{side}{name}"] = mask
-    got = accuracies(
+    accuracy = accuracies(
         case.data, case.split.X_test, case.split.y_test, masks, learner.model, training=learner.training, seed=case.seed
     )
     x = np.array(FRACTIONS)
     metrics = {}
-    for name, y in got.items():
+    for name, y in accuracy.items():
         metrics[f"{name.replace('-', '_')}_area"] = float(y.mean())
     low = "remove-low-by-class" if case.data.classes else "remove-low"
     high = "remove-high-by-class" if case.data.classes else "remove-high"
-    metrics["gap"] = float((got[low] - got[high]).mean())
-    metrics["best_gain"] = float(got[low].max() - got[low][0])
-    return Outcome(metrics, {name: (x, y) for name, y in got.items()})
+    metrics["gap"] = float((accuracy[low] - accuracy[high]).mean())
+    metrics["best_gain"] = float(accuracy[low].max() - accuracy[low][0])
+    return Outcome(metrics, {name: (x, y) for name, y in accuracy.items()})
 
 
-def grown(case: Case, values: Values, learner: Learner) -> Outcome:
+def addition_outcome(case: Case, values: Values, learner: Learner) -> Outcome:
     """Accuracy on test rows of trainings on the highest, or the lowest, scores alone."""
-    place = by_class(values.scores, case.data.codes if case.data.classes else None)
+    rank = by_class(values.scores, case.data.codes if case.data.classes else None)
     masks = {
-        "add-high": np.stack([kept(place, 1 - f, 1 + 1e-6) for f in SMALL]),
-        "add-low": np.stack([kept(place, 0, f) for f in SMALL]),
+        "add-high": np.stack([between(rank, 1 - f, 1 + 1e-6) for f in SMALL]),
+        "add-low": np.stack([between(rank, 0, f) for f in SMALL]),
     }
     for mask in masks.values():
         if case.data.classes:  # at least one row of each class
             for row in mask:
                 for c in range(len(case.data.classes)):
-                    mine = np.flatnonzero(case.data.codes == c)
-                    if not row[mine].any():
-                        best = place[mine].argmax() if mask is masks["add-high"] else place[mine].argmin()
-                        row[mine[best]] = True
-    got = accuracies(
+                    of_class = np.flatnonzero(case.data.codes == c)
+                    if not row[of_class].any():
+                        best = rank[of_class].argmax() if mask is masks["add-high"] else rank[of_class].argmin()
+                        row[of_class[best]] = True
+    accuracy = accuracies(
         case.data, case.split.X_test, case.split.y_test, masks, learner.model, training=learner.training, seed=case.seed
     )
     x = np.array(SMALL)
-    metrics = {f"{name.replace('-', '_')}_area": float(y.mean()) for name, y in got.items()}
+    metrics = {f"{name.replace('-', '_')}_area": float(y.mean()) for name, y in accuracy.items()}
     metrics["gap"] = metrics["add_high_area"] - metrics["add_low_area"]
-    return Outcome(metrics, {name: (x, y) for name, y in got.items()})
+    return Outcome(metrics, {name: (x, y) for name, y in accuracy.items()})
 
 
-def windowed(case: Case, values: Values, learner: Learner) -> Outcome:
+def window_outcome(case: Case, values: Values, learner: Learner) -> Outcome:
     """Accuracy on test rows of trainings on half of each class: from the easiest half (highest scores) to the hardest."""
-    place = by_class(values.scores, case.data.codes if case.data.classes else None)
-    masks = {"window": windows(place)}
-    got = accuracies(
+    rank = by_class(values.scores, case.data.codes if case.data.classes else None)
+    masks = {"window": windows(rank)}
+    accuracy = accuracies(
         case.data, case.split.X_test, case.split.y_test, masks, learner.model, training=learner.training, seed=case.seed
     )["window"]
     x = np.array(OFFSETS)
-    metrics = {"best_offset": float(x[got.argmax()]), "best": float(got.max()), "spread": float(np.ptp(got))}
-    return Outcome(metrics, {"window": (x, got)})
+    metrics = {"best_offset": float(x[accuracy.argmax()]), "best": float(accuracy.max()), "spread": float(np.ptp(accuracy))}
+    return Outcome(metrics, {"window": (x, accuracy)})
 
 
-def learnt(case: Case, values: Values, learner: Learner) -> Outcome:
+def difficulty_outcome(case: Case, values: Values, learner: Learner) -> Outcome:
     """How the loss of each tenth of the rows, from low scores to high, falls while a network is trained on all of them."""
     from datassay.evaluation.dynamics import by_tenths
 
@@ -225,7 +226,7 @@ def learnt(case: Case, values: Values, learner: Learner) -> Outcome:
     return Outcome({"loss_order": float(-spearmanr(order, loss.mean(0)).statistic)}, curves)
 
 
-def turned(case: Case, values: Values, learner: Learner) -> Outcome:
+def velocity_outcome(case: Case, values: Values, learner: Learner) -> Outcome:
     """How fast the kernel of each tenth of the rows, from low scores to high, turns while a network is trained on all of them."""
     from datassay.evaluation.dynamics import kernel_velocity, levels
 
@@ -241,7 +242,7 @@ def turned(case: Case, values: Values, learner: Learner) -> Outcome:
     return Outcome({"velocity_order": float(-spearmanr(np.arange(10), v.mean(0)).statistic)}, curves)
 
 
-def nothing(case: Case, values: Values, learner: Learner) -> Outcome:
+def no_outcome(case: Case, values: Values, learner: Learner) -> Outcome:
     """Values alone: compared afterwards."""
     return Outcome({}, {})
 
@@ -259,44 +260,47 @@ WRONG = ("pair-flip", "near", "confused", "human")
 EVERY = (*WRONG, "features", "mixed")
 TASKS = {
     "noisy-labels": Task(
-        "wrong labels are planted in the training rows; validation rows are right", spoilt, detected,
+        "wrong labels are planted in the training rows; validation rows are right", with_errors, detection_outcome,
         ("uniform",), (0.05, 0.1, 0.2), "auc", other_kinds=WRONG,
     ),
     "noisy-features": Task(
-        "normal noise is planted in the features of some training rows", spoilt, detected, ("features",), (0.05, 0.1, 0.2), "auc",
+        "normal noise is planted in the features of some training rows", with_errors, detection_outcome,
+        ("features",), (0.05, 0.1, 0.2), "auc",
     ),
     "mixed": Task(
-        "half of the errors are wrong labels, half noise in features", spoilt, detected, ("mixed",), (0.05, 0.1, 0.2), "auc",
+        "half of the errors are wrong labels, half noise in features", with_errors, detection_outcome,
+        ("mixed",), (0.05, 0.1, 0.2), "auc",
     ),
     "removal": Task(
-        "rows are left out by score, a model is trained on the others and judged on test rows", spoilt, pruned,
+        "rows are left out by score, a model is trained on the others and judged on test rows", with_errors, removal_outcome,
         ("uniform",), (0.0, 0.2), "gap", other_kinds=EVERY,
     ),
     "addition": Task(
-        "a model is trained on the highest, or lowest, scores alone and judged on test rows", spoilt, grown,
+        "a model is trained on the highest, or lowest, scores alone and judged on test rows", with_errors, addition_outcome,
         ("uniform",), (0.0, 0.2), "gap", other_kinds=EVERY,
     ),
     "window": Task(
-        "a model is trained on half of the rows, from the easiest half to the hardest", spoilt, windowed,
+        "a model is trained on half of the rows, from the easiest half to the hardest", with_errors, window_outcome,
         ("uniform",), (0.2,), "best", other_kinds=EVERY,
     ),
     "difficulty": Task(
-        "a network is trained on all rows: the loss of each tenth of the scores, epoch by epoch", spoilt, learnt,
+        "a network is trained on all rows: the loss of each tenth of the scores, epoch by epoch", with_errors, difficulty_outcome,
         ("uniform",), (0.0,), "loss_order", classes=True,
     ),
     "velocity": Task(
-        "a network is trained on all rows: how fast the kernel of each tenth of the scores turns", spoilt, turned,
+        "a network is trained on all rows: how fast the kernel of each tenth of the scores turns", with_errors, velocity_outcome,
         ("uniform",), (0.0,), "velocity_order", classes=True,
     ),
     "poison": Task(
-        "some rows are marked and have another label: which rows are behind a marked validation row's wrong class?", poisoned, detected,
+        "some rows are marked and have another label: which rows are behind a marked validation row's wrong class?",
+        with_poison, detection_outcome,
         ("mark",), (0.02,), "average_precision", needs=partial(takes, "query"), classes=True,
     ),
     "stability": Task(
-        "the same rows are valued with other seeds of the method", spoilt, nothing,
+        "the same rows are valued with other seeds of the method", with_errors, no_outcome,
         ("uniform",), (0.1,), "rank_correlation", other_kinds=EVERY, same_rows=True,
     ),
     "time": Task(
-        "seconds at several sizes", fewer, nothing, ("n=250", "n=500", "n=1000"), (0.0,), "seconds", higher=False,
+        "seconds at several sizes", first_rows, no_outcome, ("n=250", "n=500", "n=1000"), (0.0,), "seconds", higher=False,
     ),
 }  # fmt: skip

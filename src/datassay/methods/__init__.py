@@ -30,7 +30,7 @@ from datassay.costs import subsets as subset_costs
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines.machine import Rates
-from datassay.methods.definition import numbers_that_fit, require, sources, told
+from datassay.methods.definition import common_stats, numbers_that_fit, require, sources
 from datassay.values import Values
 
 GROUP = "datassay.methods"  #: of entry points
@@ -361,7 +361,7 @@ OWN = {
     ),
     "noise-model": Method(
         function="noise_model",
-        says="its label is most likely wrong, by a noise model on what models say that have not seen the row",
+        says="its label is most likely wrong, by a noise model on out-of-sample predictions",
         model="linear",
         requires=frozenset({"classes"}),
         note="probabilities= in place of a model",
@@ -501,7 +501,7 @@ def _checked(function: Callable[..., Any], name: str, data: Dataset, options: di
             found,
             method=name,
             data_hash=data.hash,
-            stats=found.stats | told(name, data, found.scores, found.stats) | sources(data),
+            stats=found.stats | common_stats(name, data, found.scores, found.stats) | sources(data),
         )
     try:
         scores = np.array(found, np.float64)
@@ -510,7 +510,7 @@ def _checked(function: Callable[..., Any], name: str, data: Dataset, options: di
     if scores.shape != (len(data),):
         raise DataError(f"{name} must return one number for each of {len(data)} rows, got shape {scores.shape}.")
     stats = {"seconds": time.perf_counter() - start, "flag_rule": "none: the method gives scores alone"} | sources(data)
-    stats |= told(name, data, scores, {})
+    stats |= common_stats(name, data, scores, {})
     given = {option: plain(value) for option, value in options.items()}
     return Values(data.ids, scores, np.zeros(len(data), bool), {}, name, given, stats, data.y, None, data.hash)
 

@@ -132,36 +132,42 @@ def ame(
             "the utility of a query is the 'log-odds' of one class, or its 'probability'",
         ),
     )
-    law = grid("ame", inclusion) if epsilon is None else Inclusion("log-odds", (epsilon, 1 - epsilon))
+    distribution = grid("ame", inclusion) if epsilon is None else Inclusion("log-odds", (epsilon, 1 - epsilon))
     if antithetic:
-        symmetric("ame", law)
+        symmetric("ame", distribution)
     stop = stop_when("ame", n_models, shared)
     s = study_of("ame", data, model, shared)
     own = True
     if query is None:
-        worth = utility_of(data, utility, "ame")
+        training_utility = utility_of(data, utility, "ame")
     else:
-        worth, own = query_utility(data, query, label, "ame", probability=utility == "probability")
-    ends = s.ends(worth)
-    how = MarginalEffects(
-        law, epsilon is not None, estimator, rule, standardise, ends, shared["seed"], shared["n_jobs"], reuse
+        training_utility, own = query_utility(data, query, label, "ame", probability=utility == "probability")
+    ends = s.ends(training_utility)
+    effects_model = MarginalEffects(
+        distribution, epsilon is not None, estimator, rule, standardise, ends, shared["seed"], shared["n_jobs"], reuse
     )
     selection = Selection(select, q, knockoff, own)
     if groups is not None:
-        return grouped(s, groups, how, stop, worth, selection, bootstrap, opened)
+        return grouped(s, groups, effects_model, stop, training_utility, selection, bootstrap, opened)
     below = "below" if select == "harmful" else "above"
-    if not reuse and (value := exactly(s, stop, worth, how.law_of_size)) is not None:
+    if not reuse and (value := exactly(s, stop, training_utility, effects_model.law_of_size)) is not None:
         stats = {"trainings": 2 ** len(data), "stopped": "all subsets: exact", "stderr": np.zeros(len(data))}
         stats["flag_rule"] = f"{select}: the exact score is {below} 0"
         scores = value.copy() if own else -value
         return Finding(scores, selection.beyond(scores, 0.0), {"ame": value}, s.suggested(), stats)
     if reuse:
-        got, U = s.stored(worth, law)
+        collected, U = s.stored(training_utility, distribution)
     else:
-        got, U = s.sample(law, stop, worth, antithetic=antithetic, look=lambda subsets, u: how.estimate(subsets, u)[:2])
-    value, error, shrinkage = how.estimate(got.subsets, U, bootstrap)
+        collected, U = s.sample(
+            distribution,
+            stop,
+            training_utility,
+            antithetic=antithetic,
+            look=lambda subsets, u: effects_model.estimate(subsets, u)[:2],
+        )
+    value, error, shrinkage = effects_model.estimate(collected.subsets, U, bootstrap)
     scores, columns = value if own else -value, {"ame": value}
-    stats = s.about(got) | {
+    stats = s.about(collected) | {
         "stderr": error,
         "shrinkage": shrinkage,
         "utility_of_none": ends[0],
@@ -175,7 +181,7 @@ def ame(
         flagged = selection.beyond(scores, 2 * error)
         stats["flag_rule"] = f"{select}: score {below} 0 by two standard errors"
     else:
-        W = how.select(got.subsets, U, s.place, selection.direction, antithetic)
+        W = effects_model.select(collected.subsets, U, s.place, selection.direction, antithetic)
         threshold = selection.threshold(W)
         flagged, columns["knockoff_statistic"] = threshold <= W, W
         stats |= {"q": q, "threshold": threshold if np.isfinite(threshold) else None}

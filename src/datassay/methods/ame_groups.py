@@ -31,24 +31,24 @@ def grouped(
     given: Any,
     how: MarginalEffects,
     stop: Stop,
-    worth: Utility,
+    utility: Utility,
     selection: Selection,
     bootstrap: int,
     opened: int,
 ) -> Finding:
     """AME of groups, and of the rows of some of them."""
     groups, sign = read(s.data, given), 1.0 if selection.own else -1.0
-    found = first(s, groups, how.law, stop, worth)
-    group_value, error, shrinkage = how.estimate(found.inside, found.U, bootstrap)
-    W = how.select(found.inside, found.U, groups.place, selection.direction, False)
+    outer = first(s, groups, how.distribution, stop, utility)
+    group_value, error, shrinkage = how.estimate(outer.inside, outer.U, bootstrap)
+    W = how.select(outer.inside, outer.U, groups.place, selection.direction, False)
     chosen = selection.threshold(W) <= W
     value, stderr = (group_value / groups.rows)[groups.of], (error / groups.rows)[groups.of]
     flagged, statistic = chosen[groups.of], W[groups.of]
     worst = np.flatnonzero(chosen)[np.argsort((sign * group_value)[chosen], kind="stable")][:opened]
     stats: dict[str, Any] = {
-        "trainings": len(found.U),
+        "trainings": len(outer.U),
         "model": s.text,
-        "stopped": found.stopped,
+        "stopped": outer.stopped,
         "shrinkage": shrinkage,
         "q": selection.q,
         "groups": len(groups.labels),
@@ -61,11 +61,11 @@ def grouped(
             "knockoff='plain'"
         )
     if len(worst):
-        inner = second(s, groups, how.law, stop, worth, worst, selection.direction, how.estimator)
+        inner = second(s, groups, how.distribution, stop, utility, worst, selection.direction, how.estimator)
         value[inner.rows], stderr[inner.rows], statistic[inner.rows] = inner.effect, inner.stderr, inner.W
         flagged[inner.rows] = selection.threshold(inner.W) <= inner.W
         stats["trainings"] += inner.trainings
-        stats["stopped"] = INTERRUPTED if inner.stopped == INTERRUPTED else found.stopped
+        stats["stopped"] = INTERRUPTED if inner.stopped == INTERRUPTED else outer.stopped
         stats["groups_opened"] = [str(groups.labels[g]) for g in worst]
     what = "in groups" + (", and rows of opened groups," if len(worst) else "")
     stats["flag_rule"] = f"{selection.select}: {what} {selection.rule}"
@@ -107,18 +107,18 @@ class First(NamedTuple):
     stopped: str
 
 
-def first(s: Study, groups: Groups, law: Inclusion, stop: Stop, worth: Utility) -> First:
+def first(s: Study, groups: Groups, distribution: Inclusion, stop: Stop, utility: Utility) -> First:
     """Train on random groups."""
 
     def inside(start: int, stop: int) -> Subsets:
-        return designs.in_places(lambda a, b: law.draw(len(groups.labels), s.seed, a, b), groups.place)(start, stop)
+        return designs.in_places(lambda a, b: distribution.draw(len(groups.labels), s.seed, a, b), groups.place)(start, stop)
 
     def draw(start: int, stop: int) -> Subsets:
         drawn = inside(start, stop)
         return Subsets(np.ascontiguousarray(drawn.counts[:, groups.of]), np.full(stop - start, np.nan))
 
-    got = s.collect(draw, stop)
-    return First(inside(0, len(got.subsets.p)), s.worth(got.subsets, worth), got.stopped)
+    collected = s.collect(draw, stop)
+    return First(inside(0, len(collected.subsets.p)), s.utilities_of(collected.subsets, utility), collected.stopped)
 
 
 class Second(NamedTuple):
@@ -133,13 +133,22 @@ class Second(NamedTuple):
 
 
 def second(
-    s: Study, groups: Groups, law: Inclusion, stop: Stop, worth: Utility, opened: ndarray, direction: str, how: str
+    s: Study,
+    groups: Groups,
+    distribution: Inclusion,
+    stop: Stop,
+    utility: Utility,
+    opened: ndarray,
+    direction: str,
+    how: str,
 ) -> Second:
     """Train on random groups, of the opened ones on random rows, and take the rows' effects apart."""
     n, rows = len(groups.of), np.flatnonzero(np.isin(groups.of, opened))
 
     def inside(start: int, stop: int) -> Subsets:
-        return designs.in_places(lambda a, b: law.draw(len(groups.labels), s.seed + 1, a, b), groups.place)(start, stop)
+        return designs.in_places(lambda a, b: distribution.draw(len(groups.labels), s.seed + 1, a, b), groups.place)(
+            start, stop
+        )
 
     def within(p: ndarray, start: int, stream: int) -> ndarray:
         drawn = [np.random.default_rng([s.seed, stream, start + j]).random(n) for j in range(len(p))]
@@ -151,23 +160,23 @@ def second(
         counts[:, rows] &= within(g.p, start, designs.WITHIN)
         return Subsets(counts.astype(np.uint8), np.full(len(g.p), np.nan))
 
-    got = s.collect(draw, stop)
-    m = len(got.subsets.p)
-    U, g = s.worth(got.subsets, worth), inside(0, m)
+    collected = s.collect(draw, stop)
+    m = len(collected.subsets.p)
+    U, g = s.utilities_of(collected.subsets, utility), inside(0, m)
     p, there = g.p, g.counts.astype(bool)[:, groups.of]
     one, other = within(p, 0, designs.WITHIN), within(p, 0, designs.WITHIN + 1)
 
     def coded(keep: ndarray) -> ndarray:
         return there[:, rows] * (keep - p[:, None]) / (p**2 * (1 - p))[:, None]
 
-    p_law = law.quantile((np.arange(1000) + 0.5) / 1000)
+    p_law = distribution.quantile((np.arange(1000) + 0.5) / 1000)
     v = float(np.mean(1 / (p_law**2 * (1 - p_law))))
-    Z = np.hstack([effects.covariates(p), effects.coded(g.counts.astype(bool), p, law.variance)])
+    Z = np.hstack([effects.covariates(p), effects.coded(g.counts.astype(bool), p, distribution.variance)])
     if len(groups.labels) > m // 4:
         Z = effects.covariates(p)
-    found = effects.ridge(coded(one), U, Z, errors=True)
+    fitted = effects.ridge(coded(one), U, Z, errors=True)
     W = knockoffs.joint(
         coded(one), coded(other), U, effects.covariates(p), how=how, direction=direction, strata=p, seed=s.seed
     )
-    assert found.stderr is not None
-    return Second(rows, v * found.coef, v * found.stderr, W, m, got.stopped)
+    assert fitted.stderr is not None
+    return Second(rows, v * fitted.coef, v * fitted.stderr, W, m, collected.stopped)

@@ -28,7 +28,7 @@ from datassay.engines.robust import counts, top
 from datassay.methods.definition import Finding, network_method
 from datassay.networks.problem import Model, problem
 from datassay.networks.recipes import WATCHED
-from datassay.networks.runs import One, Trainings, chosen, do, options_of
+from datassay.networks.runs import One, Trainings, chosen, options_of, run_all
 
 
 @network_method("aum")
@@ -82,20 +82,22 @@ def aum(
         raise DataError(
             "aum: threshold_rows says how many threshold samples there are, and threshold_samples=False that none are."
         )
-    p = problem(data, model, shared["device"], "aum", regression=False)
+    p = problem(data, model, shared["device"], "aum")
     k = 0
     if threshold_samples:
         k = max(1, min(n // (p.outputs + 1), n // 10)) if threshold_rows is None else threshold_rows
         whole("aum", 1, threshold_rows=k)
         if k > n // 2:
             raise DataError(f"aum: threshold_rows must be at most {n // 2}, half of the rows, got {k}.")
-        p = replace(p, outputs=p.outputs + 1, more=", and one for the threshold samples (threshold_samples=False has none)")
+        p = replace(
+            p, outputs=p.outputs + 1, extra_outputs=", and one for the threshold samples (threshold_samples=False has none)"
+        )
     used = chosen(shared, WATCHED, n)
     whole("aum", 1, epochs=used.epochs)
     options = options_of(call, used)
-    found = do(partial(_run, k, float(percentile)), call, p, used, options, runs=runs)
-    margins, own = np.stack([r.margin for r in found]), np.stack([r.own for r in found])
-    thresholds = np.array([r.threshold for r in found])
+    results = run_all(partial(_run, k, float(percentile)), call, p, used, options, runs=runs)
+    margins, own = np.stack([r.margin for r in results]), np.stack([r.own for r in results])
+    thresholds = np.array([r.threshold for r in results])
     value = np.average(margins, 0, own)
     below = np.average(margins - thresholds[:, None], 0, own) < 0
     stats = {
@@ -104,7 +106,7 @@ def aum(
         "threshold_rows": k,
         "device": p.device,
     }
-    suggested = data.labels_of(top(np.sum([r.said for r in found], axis=0), data.codes))
+    suggested = data.labels_of(top(np.sum([r.predictions for r in results], axis=0), data.codes))
     return Finding(value, below, {"aum": value.copy()}, suggested, stats, options)
 
 
@@ -122,7 +124,7 @@ class _Run(NamedTuple):
     margin: ndarray  # (n,) mean over the epochs
     threshold: float  # 0 without threshold samples
     own: ndarray  # (n,) bool: has its own label in this run
-    said: ndarray  # (n, c) how often each class was predicted, where the row has its own label
+    predictions: ndarray  # (n, c) how often each class was predicted, where the row has its own label
 
 
 def _run(k: int, percentile: float, one: One) -> _Run:
@@ -136,5 +138,5 @@ def _run(k: int, percentile: float, one: One) -> _Run:
     margin = run.watched.margin.double().mean(0).numpy()
     own = np.ones(len(p.data), bool)
     own[chosen_rows] = False
-    said = counts(run.watched.predicted.numpy(), p.outputs)[:, : len(p.data.classes)] * own[:, None]
-    return _Run(margin, float(np.percentile(margin[chosen_rows], percentile)) if k else 0.0, own, said)
+    predictions = counts(run.watched.predicted.numpy(), p.outputs)[:, : len(p.data.classes)] * own[:, None]
+    return _Run(margin, float(np.percentile(margin[chosen_rows], percentile)) if k else 0.0, own, predictions)

@@ -78,22 +78,31 @@ def c_score(
     3   3     True           b               a
     """
     stop = stop_when(NAME, n_models, shared)
-    law = grid(NAME, inclusion)
+    distribution = grid(NAME, inclusion)
     s = study_of(NAME, data, model, shared)
-    worth = utility_of_rows(data, utility, NAME)
-    found, stats = outside(s, lambda a, b: law.draw(len(data), s.seed, a, b), stop, worth, "in every subset", law.parameters)
-    most = top(found.votes.round(9), data.codes)
-    noise = noise_model.of_probabilities(found.votes, data.codes, votes=int(found.trainings.sum(0).min()))
+    row_utility = utility_of_rows(data, utility, NAME)
+    result, stats = outside(
+        s,
+        lambda a, b: distribution.draw(len(data), s.seed, a, b),
+        stop,
+        row_utility,
+        "in every subset",
+        distribution.parameters,
+    )
+    most = top(result.votes.round(9), data.codes)
+    noise = noise_model.of_probabilities(result.votes, data.codes, votes=int(result.trainings.sum(0).min()))
     noise = noise._replace(flagged=noise.flagged & ~_unlearned(noise.flagged, data.codes))
     stats |= {
         "wrong_labels": noise.wrong_labels(),
-        "in_every_subset": {f"{p:g}": int((one == 0).sum()) for p, one in zip(law.parameters, found.trainings, strict=True)},
+        "in_every_subset": {
+            f"{p:g}": int((one == 0).sum()) for p, one in zip(distribution.parameters, result.trainings, strict=True)
+        },
         "flag_rule": "more models without the row vote for another class than for the given one",
     }
     flagged = most != data.codes
     if flag == "likely":
         flagged, stats["flag_rule"] = noise.flagged, noise_model.RULE
-    return Finding(found.value.copy(), flagged, {"c_score": found.value} | noise.columns(), data.labels_of(most), stats)
+    return Finding(result.value.copy(), flagged, {"c_score": result.value} | noise.columns(), data.labels_of(most), stats)
 
 
 def _unlearned(flagged: np.ndarray, codes: np.ndarray) -> np.ndarray:

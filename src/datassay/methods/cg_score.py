@@ -15,10 +15,10 @@ over all one-vs-rest columns; a bias where the likelihood asks for one; validati
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,8 @@ from datassay.costs.cg_score import Way, factor_bytes, on_card, scheme_memory, w
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines import gram, machine, noise_model
-from datassay.engines.class_draws import draw, over_draws
-from datassay.engines.copies import conflicts
+from datassay.engines.class_draws import Draw, draw, over_draws
+from datassay.engines.equal_rows import conflicts
 from datassay.engines.gp_loo import Choice, SingularGramError, Trusted, Work, choose, energy_terms, leave_one_out
 from datassay.engines.margins import margin
 from datassay.engines.panels import OtherRunError
@@ -152,9 +152,9 @@ def cg_score(
     known = None if known is None or best.trusted_ridge is None else known._replace(ridge=best.trusted_ridge)
     same = gram.equal_rows(data.X, bias=best.bias)
     stats: dict[str, Any] = {"bias": best.bias, "device": how.device}
-    residual = None
     if not inverse:
-        terms, endless = _cg_prime(gram.unit_rows(data.X, bias=best.bias, dtype=how.dtype), Y), np.zeros(n, bool)
+        U = gram.unit_rows(data.X, bias=best.bias, dtype=how.dtype)
+        solved = _Solved(_cg_prime(U, Y), np.zeros(n, bool), {})
     else:
         stats |= _about(how, best, known, size)
         title = f"{size} x {size} {how.dtype}" if how.approx == "exact" else f"{n} rows, {how.approx}"
@@ -163,61 +163,98 @@ def cg_score(
             _in_one_sentence(how, best.ridge),
         ):
             if how.approx != "exact":
-                left, found = approximate(
+                left, used = approximate(
                     data.X, Y, best.ridge, known, how, bias=best.bias, landmarks=landmarks, choice=choice, k=k,
                     tune=ridge == "auto" and n > cg_score_costs.EXACT, seed=seed, n_jobs=n_jobs, report=bar.update,
                 )  # fmt: skip
-                terms, endless = energy_terms(Y, left), left.endless
-                stats |= found
+                solved = _Solved(energy_terms(Y, left), left.unbounded, used | {"residual": None})
             else:
-                U = gram.unit_rows(data.X, bias=best.bias, dtype=how.dtype)
-                near = known and known._replace(X=gram.unit_rows(known.X, bias=best.bias, dtype=how.dtype))
-                if negatives is None:
-                    run = f"{data.hash} {best.ridge} {best.bias} {best.trusted_ridge}"
-                    work = None if checkpoint is None else Work(Path(checkpoint), not how.on_disk, run)
-                    left = leave_one_out(U, Y, best.ridge, same, near, device=how.device, work=work, report=bar.update)
-                    terms, endless, residual = energy_terms(Y, left), left.endless, left.residual
-                else:
-                    draws = draw(own, negatives, repeats, seed)
-                    terms, endless, residual = over_draws(
-                        draws, U, Y, best.ridge, same, near, device=how.device, n_jobs=n_jobs, report=bar.update
-                    )
-        stats["residual"] = residual
-    f = terms.pop("f")
+                draws = None if negatives is None else draw(own, negatives, repeats, seed)
+                solved = _solve(data, Y, best, known, same, how, draws, checkpoint, n_jobs, bar.update)
+    stats |= solved.stats
+    terms, f = solved.terms, solved.terms.pop("f")
     columns = {name: t.sum(axis=1) if classes == "sum" else t[np.arange(n), own] for name, t in terms.items()}
     scores = -columns["cg_score"] if inverse else columns["cg_prime"].copy()
-    if endless.any():
-        copies = np.bincount(same)[same][endless]
-        dissent = ((Y - f) ** 2).sum(axis=1)[endless] * (copies - 1) / copies  # by this much over the ridge CG grows
-        scores[endless] = scores[~endless].min(initial=0.0) - 1 - dissent / dissent.max()
-        columns["cg_score"][endless] = np.inf
+    if (unbounded := solved.unbounded).any():
+        copies = np.bincount(same)[same][unbounded]
+        dissent = ((Y - f) ** 2).sum(axis=1)[unbounded] * (copies - 1) / copies  # by this much over the ridge CG grows
+        scores[unbounded] = scores[~unbounded].min(initial=0.0) - 1 - dissent / dissent.max()
+        columns["cg_score"][unbounded] = np.inf
     groups, outvoted = conflicts(same, own)
     stats["equal_rows"] = int(np.sum(np.bincount(same, minlength=n)[same] > 1))
     stats["conflicting_rows"] = [data.ids[group].tolist() for group in groups[:100]]
+    verdict = _residuals(data, f, columns, flag) if data.task == "regression" else _labels(data, f, terms, flag, seed)
+    flagged = verdict.flagged if data.task == "regression" else verdict.flagged | outvoted
     options = {"classes": classes, "approx": approx}
-    if data.task == "regression":
-        suggested = f[:, 0] * data.codes.std() + data.codes.mean()
-        columns |= {"loo_prediction": suggested, "loo_residual": data.codes - suggested}
-        r = np.sqrt(columns["cg_score"])
-        large = noise_model.outliers(np.sign(columns["loo_residual"]) * r)
-        columns |= large.columns()
-        stats |= {"wrong_labels": large.wrong_labels(), "flag_rule": noise_model.RULE}
-        flagged = large.flagged
-        if flag == "loo":
-            flagged, stats["flag_rule"] = r > limit(r), "leave-one-out residual beyond 3 robust standard deviations"
-        return Finding(scores, flagged, columns, suggested, stats, options)
+    return Finding(scores, flagged, columns | verdict.columns, verdict.suggested, stats | verdict.stats, options)
+
+
+class _Solved(NamedTuple):
+    """The terms of the scores."""
+
+    terms: dict[str, np.ndarray]  #: (n, k) each
+    unbounded: np.ndarray  #: (n,) rows whose score grows without bound as the ridge vanishes
+    stats: dict[str, Any]
+
+
+def _solve(
+    data: Dataset,
+    Y: np.ndarray,
+    best: Choice,
+    known: Trusted | None,
+    same: np.ndarray,
+    how: Way,
+    draws: list[Draw] | None,
+    checkpoint: str | Path | None,
+    n_jobs: int | None,
+    report: Callable[[float], Any],
+) -> _Solved:
+    """Exactly: of one matrix, or in the stochastic scheme of the mean over its draws."""
+    U = gram.unit_rows(data.X, bias=best.bias, dtype=how.dtype)
+    near = known and known._replace(X=gram.unit_rows(known.X, bias=best.bias, dtype=how.dtype))
+    if draws is not None:
+        terms, unbounded, residual = over_draws(
+            draws, U, Y, best.ridge, same, near, device=how.device, n_jobs=n_jobs, report=report
+        )
+        return _Solved(terms, unbounded, {"residual": residual})
+    run = f"{data.hash} {best.ridge} {best.bias} {best.trusted_ridge}"
+    work = None if checkpoint is None else Work(Path(checkpoint), not how.on_disk, run)
+    left = leave_one_out(U, Y, best.ridge, same, near, device=how.device, work=work, report=report)
+    return _Solved(energy_terms(Y, left), left.unbounded, {"residual": left.residual})
+
+
+class _Verdict(NamedTuple):
+    """Which rows are flagged, and why."""
+
+    flagged: np.ndarray
+    columns: dict[str, np.ndarray]
+    suggested: np.ndarray
+    stats: dict[str, Any]
+
+
+def _residuals(data: Dataset, f: np.ndarray, columns: dict[str, np.ndarray], flag: str) -> _Verdict:
+    """Regression: by the leave-one-out residuals, in their own standard deviations."""
+    suggested = f[:, 0] * data.codes.std() + data.codes.mean()
+    residual, r = data.codes - suggested, np.sqrt(columns["cg_score"])
+    outliers = noise_model.outliers(np.sign(residual) * r)
+    flagged, rule = outliers.flagged, noise_model.RULE
+    if flag == "loo":
+        flagged, rule = r > limit(r), "leave-one-out residual beyond 3 robust standard deviations"
+    added = {"loo_prediction": suggested, "loo_residual": residual} | outliers.columns()
+    return _Verdict(flagged, added, suggested, {"wrong_labels": outliers.wrong_labels(), "flag_rule": rule})
+
+
+def _labels(data: Dataset, f: np.ndarray, terms: dict[str, np.ndarray], flag: str, seed: int) -> _Verdict:
+    """Classification: by the leave-one-out predictions."""
+    own = data.codes
     f = np.where(np.isnan(f), -np.inf, f)  # of a class among whose draws the row never was
-    columns["loo_margin"], guess = margin(f, own), top(f, own)
+    added, guess = {"loo_margin": margin(f, own)}, top(f, own)
     noise = noise_model.fit(f, own, seed=seed)
-    columns |= noise.columns()
-    stats["wrong_labels"] = noise.wrong_labels()
-    if flag == "likely":
-        flagged, stats["flag_rule"] = noise.flagged, noise_model.RULE
-    else:
-        flagged, stats["flag_rule"] = _flagged(terms, own, guess, flag)
+    flagged, rule = (noise.flagged, noise_model.RULE) if flag == "likely" else _flagged(terms, own, guess, flag)
+    stats = {"wrong_labels": noise.wrong_labels(), "flag_rule": rule}
     if warning := _warning(own, guess):
         stats["warning"] = warning
-    return Finding(scores, flagged | outvoted, columns, data.labels_of(guess), stats, options)
+    return _Verdict(flagged, added | noise.columns(), data.labels_of(guess), stats)
 
 
 def _way(
@@ -228,16 +265,16 @@ def _way(
     if not inverse or checkpoint is not None or approx in ("landmarks", "neighbours"):
         device = "cpu" if device == "auto" else device
     try:
-        found = machine.pick_device(device, worthwhile=size >= 2000) if inverse else "cpu"
+        picked = machine.pick_device(device, worthwhile=size >= 2000) if inverse else "cpu"
     except ValueError as error:
         raise DataError(f"cg-score: {error}") from None
     n, d = data.X.shape
     if negatives is not None or not inverse:
-        how = Way("exact", "float64" if dtype == "auto" else dtype, False, 0, 0, "", found)
-        if found == "cpu" and inverse:
+        how = Way("exact", "float64" if dtype == "auto" else dtype, False, 0, 0, "", picked)
+        if picked == "cpu" and inverse:
             scheme_memory(size, m, machine.workers(n_jobs), how.dtype)
         return how
-    if found != "cpu" and (card := on_card(n + m, d, dtype, found, required=device != "auto")):
+    if picked != "cpu" and (card := on_card(n + m, d, dtype, picked, required=device != "auto")):
         return card
     return way(n, m, d, c, approx, dtype, rank, block, ridge == 0, checkpoint is not None)
 
@@ -346,7 +383,7 @@ def _cg_prime(U: Any, Y: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _targets(data: Dataset) -> tuple[np.ndarray, Trusted | None]:
-    """(n, k): +1 for a class, -1 for the rest, or the standardised amount; and the validation rows in the same terms."""
+    """(n, k): +1 for a class, -1 for the rest, or the standardised target; and the validation rows in the same terms."""
 
     def coded(codes: np.ndarray) -> np.ndarray:
         if data.task == "regression":

@@ -149,10 +149,10 @@ def _landmarks(
         return low_rank.dense_unit_rows(take(np.sort(order[:M])), bias)
     U = low_rank.dense_unit_rows(take(np.sort(order[: 8 * M])), bias)
     if choice == "kmeans":
-        found = MiniBatchKMeans(
+        clusters = MiniBatchKMeans(
             M, batch_size=4096, n_init=1, max_iter=5, init="random", random_state=int(draws.integers(2**31))
         ).fit(U)
-        return gram.unit_rows(found.cluster_centers_, dtype=np.float32)
+        return gram.unit_rows(clusters.cluster_centers_, dtype=np.float32)
     # leverage of a row: h' (H + I)^-1 h on features of a uniform pilot, and the rest that the pilot does not span
     pilot = low_rank.basis(U[draws.permutation(len(U))[: min(512, M)]], 512, int(draws.integers(2**31)))
     F = np.asarray(gram.arc_cosine(U, pilot.Z) @ pilot.R, np.float64)

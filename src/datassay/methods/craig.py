@@ -28,7 +28,7 @@ from datassay.engines.training import outputs
 from datassay.methods.definition import Finding, network_method
 from datassay.networks.problem import Model, problem
 from datassay.networks.recipes import small_steps
-from datassay.networks.runs import One, OneTraining, chosen, do, options_of
+from datassay.networks.runs import One, OneTraining, chosen, options_of, run_all
 
 
 @network_method("craig")
@@ -74,11 +74,11 @@ def craig(
     >>> int(values.columns["craig_weight"].sum()), values.stats["chosen"]
     (60, {'a': 3, 'b': 3})
     """
-    p = problem(data, model, shared["device"], "craig", regression=False)
+    p = problem(data, model, shared["device"], "craig")
     used = chosen(shared, small_steps(p, tables=10, images=8), len(data))
     options = options_of(call, used)
     start = time.perf_counter()
-    (said,) = do(_said, call, p, used, options)
+    (predictions,) = run_all(_predict, call, p, used, options)
     trained = time.perf_counter()
     n, codes = len(data), data.codes
     weight, order, representative = np.zeros(n), np.full(n, -1), np.zeros(n, np.int64)
@@ -87,14 +87,14 @@ def craig(
     for c, label in enumerate(data.classes):
         rows = np.flatnonzero(codes == c)
         k = max(1, round(fraction * len(rows)))
-        found = locate(said[rows], k)  # y is the same for all, and falls out of the distances
-        gamma = np.bincount(found.nearest, minlength=k)
-        weight[rows[found.chosen]], order[rows[found.chosen]] = gamma, np.arange(k)
-        representative[rows], distance[rows] = rows[found.chosen[found.nearest]], found.distance
-        share[rows] = gamma[found.nearest] / len(rows)
+        facilities = locate(predictions[rows], k)  # y is the same for all, and falls out of the distances
+        gamma = np.bincount(facilities.nearest, minlength=k)
+        weight[rows[facilities.chosen]], order[rows[facilities.chosen]] = gamma, np.arange(k)
+        representative[rows], distance[rows] = rows[facilities.chosen[facilities.nearest]], facilities.distance
+        share[rows] = gamma[facilities.nearest] / len(rows)
         sizes[str(label)] = k
-    of_label = said[np.arange(n), codes]
-    length = np.sqrt((said**2).sum(1) - of_label**2 + (1 - of_label) ** 2)
+    of_label = predictions[np.arange(n), codes]
+    length = np.sqrt((predictions**2).sum(1) - of_label**2 + (1 - of_label) ** 2)
     stats = {
         "flag_rule": "the network says another class of the row's representative",
         "chosen": sizes,
@@ -103,12 +103,12 @@ def craig(
     }
     columns = {"craig_weight": weight, "craig_order": order, "representative": representative}
     columns |= {"distance": distance, "share": share}
-    scores, says = -length[representative], said.argmax(1)
-    return Finding(scores, says[representative] != codes, columns, p.suggested(said), stats, options)
+    scores, probabilities = -length[representative], predictions.argmax(1)
+    return Finding(scores, probabilities[representative] != codes, columns, p.suggested(predictions), stats, options)
 
 
-def _said(one: One) -> np.ndarray:
+def _predict(one: One) -> np.ndarray:
     """(n, classes) probabilities after the training."""
     p, x = one.p, one.p.x
-    said: np.ndarray = p.says(outputs(one.start(x, p.y).through(one.tick), x).double()).cpu().numpy()
-    return said
+    predictions: np.ndarray = p.probabilities(outputs(one.start(x, p.y).through(one.tick), x).double()).cpu().numpy()
+    return predictions

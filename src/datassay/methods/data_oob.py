@@ -19,7 +19,7 @@ from sklearn.tree import ExtraTreeClassifier, ExtraTreeRegressor
 from datassay.checks import Count, Share
 from datassay.data.dataset import Dataset
 from datassay.engines import designs, noise_model
-from datassay.engines.robust import FAR, off, top
+from datassay.engines.robust import FAR, robust_z, top
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.held_out import outside, utility_of_rows
 from datassay.subsets.study import Stopped, stop_when, study_of
@@ -76,24 +76,24 @@ def data_oob(
        id  flagged given_label suggested_label
     3   3     True           b               a
     """
-    worth = utility_of_rows(data, utility, NAME)
+    row_utility = utility_of_rows(data, utility, NAME)
     stop = stop_when(NAME, n_models, shared)
     if model is None and shared["training"] is None:
         model = (ExtraTreeRegressor if data.task == "regression" else ExtraTreeClassifier)(min_samples_leaf=LEAF)
     s = study_of(NAME, data, model, shared)
-    found, stats = outside(s, lambda a, b: designs.bags(len(data), s.seed, a, b), stop, worth, "in every bag")
-    stats["fewest_out_of_bag"] = int(found.trainings.min())
+    result, stats = outside(s, lambda a, b: designs.bags(len(data), s.seed, a, b), stop, row_utility, "in every bag")
+    stats["fewest_out_of_bag"] = int(result.trainings.min())
     if data.task == "regression":
-        suggested, flagged = found.votes[:, 0], off(data.codes - found.votes[:, 0]) > FAR
+        suggested, flagged = result.votes[:, 0], robust_z(data.codes - result.votes[:, 0]) > FAR
         noise: noise_model.NoiseModel | noise_model.Outliers = noise_model.outliers(data.codes - suggested)
         stats["flag_rule"] = f"label less out-of-bag prediction is more than {FAR:g} standard deviations from the median"
     else:
-        most = top(found.votes.round(9), data.codes)  # sums of the same shares may differ in the last digit
+        most = top(result.votes.round(9), data.codes)  # sums of the same shares may differ in the last digit
         suggested, flagged = data.labels_of(most), most != data.codes
         stats["flag_rule"] = "more out-of-bag models vote for another class than for the given one"
-        noise = noise_model.of_probabilities(found.votes, data.codes, votes=stats["fewest_out_of_bag"])
-    columns = {"data_oob": found.value} | noise.columns()
+        noise = noise_model.of_probabilities(result.votes, data.codes, votes=stats["fewest_out_of_bag"])
+    columns = {"data_oob": result.value} | noise.columns()
     stats["wrong_labels"] = noise.wrong_labels()
     if flag == "likely":
         flagged, stats["flag_rule"] = noise.flagged, noise_model.RULE
-    return Finding(found.value.copy(), flagged, columns, suggested, stats)
+    return Finding(result.value.copy(), flagged, columns, suggested, stats)

@@ -1,4 +1,4 @@
-"""Datamodels (Ilyas et al., ICML 2022): what a model says of each validation row, as a linear function of the rows it is trained on.
+"""Datamodels (Ilyas et al., ICML 2022): a model's prediction of each validation row, as a linear function of the rows it is trained on.
 
     theta_q = argmin 1/(2 m) sum_j (f_q(S_j) - theta_q0 - theta_q . 1_S_j)^2 + lambda_q |theta_q|_1
     score_i = mean over q of theta_q,i                                f_q(S): log-odds of q's label by the model trained on S
@@ -46,7 +46,7 @@ def datamodels(
     matrix: str | Path | None = None,
     **shared: Unpack[Trained],
 ) -> Finding:
-    """Effect of every row on what a model says of each validation row, by the LASSO on random subsets.
+    """Effect of every row on a model's prediction of each validation row, by the LASSO on random subsets.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def datamodels(
     -------
     Values
         scores (n,): the column ``datamodel``, high = raises the log-odds of the validation rows' labels. Flagged: below 0. Suggested label:
-        by models of the other folds. ``stats["explained"]``: share of the variance that is foretold for trainings left out, mean over
+        by models of the other folds. ``stats["explained"]``: out-of-sample R^2, on trainings left out of the fit, mean over
         queries.
 
     Examples
@@ -93,22 +93,22 @@ def datamodels(
     elif data.task == "classification":
         y = cast(ndarray, data.codes_val)
 
-    def worth(said: ndarray) -> ndarray:
+    def utility_of_training(predictions: ndarray) -> ndarray:
         if query is not None:
-            return one(said)[:, None]
+            return one(predictions)[:, None]
         if data.task == "classification":
-            return log_odds(of_labels(said, y))
-        return -((said[..., 0] - np.asarray(data.codes_val)) ** 2)
+            return log_odds(of_labels(predictions, y))
+        return -((predictions[..., 0] - np.asarray(data.codes_val)) ** 2)
 
-    got, F = s.sample(Inclusion("grid", (float(inclusion),)), stop, worth)
-    X = got.subsets.counts.astype(np.float64)
-    parts, foretold = [], []
+    collected, F = s.sample(Inclusion("grid", (float(inclusion),)), stop, utility_of_training)
+    X = collected.subsets.counts.astype(np.float64)
+    parts, r_squared = [], []
     for start in range(0, F.shape[1], AT_ONCE):
         U = F[:, start : start + AT_ONCE]
-        found = effects.lasso(X, U, rule=rule, folds=folds, seed=shared["seed"], n_jobs=shared["n_jobs"])
-        parts.append(found.coef)
-        least = np.nanmin(found.error, axis=0)
-        foretold.append(1 - least / np.maximum(U.var(axis=0), 1e-300))
+        fitted = effects.lasso(X, U, rule=rule, folds=folds, seed=shared["seed"], n_jobs=shared["n_jobs"])
+        parts.append(fitted.coef)
+        least = np.nanmin(fitted.error, axis=0)
+        r_squared.append(1 - least / np.maximum(U.var(axis=0), 1e-300))
     theta = np.concatenate(parts, axis=1)
     if matrix is not None:
         save_npy(theta, Path(matrix))
@@ -117,8 +117,8 @@ def datamodels(
     stats = {
         "trainings": len(F),
         "model": s.text,
-        "stopped": got.stopped,
-        "explained": float(np.concatenate(foretold).mean()),
+        "stopped": collected.stopped,
+        "explained": float(np.concatenate(r_squared).mean()),
         "nonzero": float((theta != 0).mean()),
         "flag_rule": "score below 0: the row "
         + (

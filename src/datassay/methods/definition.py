@@ -26,7 +26,7 @@ from numpy import ndarray
 from datassay.checks import Call, DataError, OptionError, annotated
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
-from datassay.engines.submodels import Store
+from datassay.engines.training_store import Store
 from datassay.files import check_paths
 from datassay.methods.controlled import controlled
 from datassay.values import Finding as Finding
@@ -162,7 +162,7 @@ def _door(
                 found = controlled(name, data, given["q"], lambda rows: f(**given | {"data": rows, "flag": "likely"}))
             else:
                 found = work(*bound.args, **bound.kwargs)
-        stats = found.stats | told(name, data, found.scores, found.stats)
+        stats = found.stats | common_stats(name, data, found.scores, found.stats)
         stats |= {"seconds": time.perf_counter() - start} | sources(data)
         return Values(
             data.ids,
@@ -170,7 +170,7 @@ def _door(
             found.flagged,
             found.columns,
             name,
-            kept(given) | found.options,
+            stored_options(given) | found.options,
             stats,
             data.y,
             found.suggested,
@@ -179,7 +179,7 @@ def _door(
 
     call.__signature__ = signature.replace(return_annotation="Values")  # type: ignore[attr-defined]
     call.renamed = dict(renamed)  # type: ignore[attr-defined]
-    call.__doc__ = completed(inspect.getdoc(f) or "", list(signature.parameters), shared)
+    call.__doc__ = with_shared_docs(inspect.getdoc(f) or "", list(signature.parameters), shared)
     return call
 
 
@@ -304,7 +304,7 @@ def no_empty_store(path: Any) -> Iterator[None]:
         raise
 
 
-def told(name: str, data: Dataset, scores: ndarray, stats: Mapping[str, Any]) -> dict[str, Any]:
+def common_stats(name: str, data: Dataset, scores: ndarray, stats: Mapping[str, Any]) -> dict[str, Any]:
     """What every method's scores have to be, and for ``stats`` a warning where they say nothing.
 
     Raises
@@ -323,7 +323,7 @@ def told(name: str, data: Dataset, scores: ndarray, stats: Mapping[str, Any]) ->
     return {}
 
 
-def kept(given: Mapping[str, Any]) -> dict[str, Any]:
+def stored_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """What `Values.options` keeps of the options: no data, objects by their names, a recipe by its numbers."""
     options = {option: plain(value) for option, value in given.items() if option not in NOT_KEPT}
     for option in NAMED:
@@ -336,7 +336,7 @@ def kept(given: Mapping[str, Any]) -> dict[str, Any]:
     return {option: str(value) if isinstance(value, Path) else value for option, value in options.items()}
 
 
-def completed(text: str, parameters: list[str], shared: Mapping[str, str]) -> str:
+def with_shared_docs(text: str, parameters: list[str], shared: Mapping[str, str]) -> str:
     """A docstring with all parameters explained, in their order behind its own, and what it raises.
 
     >>> text = "Title.\\n\\nParameters\\n----------\\nq\\n    Its own.\\n\\nReturns\\n-------\\nx\\n\\nRaises\\n------\\ny"
@@ -353,11 +353,11 @@ def completed(text: str, parameters: list[str], shared: Mapping[str, str]) -> st
         return text
     head, _, body = own.partition("\nParameters\n----------\n")
     there = {p.strip() for line in body.splitlines() if re.match(r"\w", line) for p in line.split(",")}
-    more = [f"{p}\n    {shared[p]}" for p in parameters if p not in there and p in shared]
+    missing_entries = [f"{p}\n    {shared[p]}" for p in parameters if p not in there and p in shared]
     if "\nRaises\n------\n" not in rest:
         listed = {e: says for e, says in RAISES.items() if e == "DataError" or shared is not ALL}
         raises = "Raises\n------\n" + "\n".join(f"{error}\n    {says}" for error, says in listed.items())
         found, examples, shown = rest.partition("\n\nExamples\n--------\n")
         rest = f"{found}\n\n{raises}{examples}{shown}"
-    parameters_text = "\n".join([body.rstrip(), *more] if body.strip() else more)
+    parameters_text = "\n".join([body.rstrip(), *missing_entries] if body.strip() else missing_entries)
     return f"{head}\nParameters\n----------\n{parameters_text}{rule}{rest}"

@@ -29,7 +29,7 @@ from datassay.engines.training import Recipe, Run, in_batches, random_numbers, s
 from datassay.methods.definition import Finding, network_method
 from datassay.networks.defaults import mlp
 from datassay.networks.problem import Model, Problem, problem
-from datassay.networks.runs import One, Trainings, averaged, chosen, do, options_of
+from datassay.networks.runs import One, Trainings, averaged, chosen, options_of, run_all
 
 DEFAULT = Recipe(epochs=100, batch_size=500, optimiser="adam", lr=1e-3, weight_decay=0.0)
 IMAGES = replace(DEFAULT, epochs=30, batch_size=128)
@@ -101,7 +101,7 @@ def dvgs(
        id given_label suggested_label
     3   3           b               a
     """
-    p = problem(data, model, shared["device"], "dvgs", validation=True, itself=unsupervised)
+    p = problem(data, model, shared["device"], "dvgs", autoencodes=unsupervised)
     if faithful and model is None:
         p = replace(p, model=partial(_published, p))
     images = len(p.shape) > 1 and not faithful
@@ -115,25 +115,25 @@ def dvgs(
     steps = every or (max(1, math.ceil(len(p.y_val) / used.batch_size)) if images else 1)
     options = options_of(call, used) | {"every": steps}
     work = partial(_run, similarity, aggregate == "quantile", steps, grad_params, pretrain, dropout or faithful)
-    found = do(work, call, p, used, options, runs=runs, units=used.epochs + 1)
-    scores, stderr = averaged([r.value for r in found])
-    cosine = np.mean([r.cosine for r in found], axis=0)
+    results = run_all(work, call, p, used, options, runs=runs, units=used.epochs + 1)
+    scores, stderr = averaged([r.value for r in results])
+    cosine = np.mean([r.cosine for r in results], axis=0)
     stats = {
         "flag_rule": "mean cosine of the row's gradient with that of the validation rows below 0",
-        "seconds_training": sum(r.seconds[0] for r in found),
-        "seconds_similarity": sum(r.seconds[1] for r in found),
+        "seconds_training": sum(r.seconds[0] for r in results),
+        "seconds_similarity": sum(r.seconds[1] for r in results),
         "device": p.device,
-        "through_torch_func": found[0].through_func,
+        "through_torch_func": results[0].through_func,
     } | stderr
-    columns = {"dvgs": scores.copy(), "cosine": cosine} | {f"restart_{r}": one.value for r, one in enumerate(found)}
-    suggested = None if unsupervised else p.suggested(np.mean([r.said for r in found], axis=0))
+    columns = {"dvgs": scores.copy(), "cosine": cosine} | {f"restart_{r}": one.value for r, one in enumerate(results)}
+    suggested = None if unsupervised else p.suggested(np.mean([r.predictions for r in results], axis=0))
     return Finding(scores, cosine < 0, columns, suggested, stats, options)
 
 
 class _Run(NamedTuple):
     value: np.ndarray  # (n,)
     cosine: np.ndarray  # (n,)
-    said: np.ndarray  # (n, outputs) class probabilities or amounts, mean over the steps
+    predictions: np.ndarray  # (n, outputs) class probabilities, or targets, mean over the steps
     seconds: tuple[float, float]  # training, similarities
     through_func: list[str]
 
@@ -152,9 +152,9 @@ def _run(
     began = time.perf_counter()
     if pretrain and not (one.file and one.file.exists()):
         Run(net, p.loss, x, y, replace(one.recipe, epochs=pretrain, balanced=False), seed=spawned(*own, 1)).through()
-    said = 0 if p.itself else p.outputs
+    predictions = 0 if p.autoencodes else p.outputs
     state = {"value": torch.zeros(n, dtype=torch.float64), "cosine": torch.zeros(n, dtype=torch.float64)}
-    state |= {"said": torch.zeros(n, said, dtype=torch.float64), "steps": torch.zeros(1), "seconds": torch.zeros(1)}
+    state |= {"said": torch.zeros(n, predictions, dtype=torch.float64), "steps": torch.zeros(1), "seconds": torch.zeros(1)}
     run = one.start(x_val, y_val, net, state=state, dropout=dropout)
     names = grad_params or [name for name, q in net.named_parameters() if q.requires_grad]
     parts = in_batches(n, 256 if len(p.shape) > 1 else max(1, AT_ONCE // p.data.X.shape[1]))
@@ -172,8 +172,8 @@ def _run(
                 for rows in parts:
                     of_rows = RowGradients(net, p.loss, x[rows], y[rows], names)
                     dots[rows], squares[rows] = of_rows.dots_and_squared_norms(g)
-                    if said:
-                        state["said"][rows] += p.says(of_rows.outputs).double().cpu()
+                    if predictions:
+                        state["said"][rows] += p.probabilities(of_rows.outputs).double().cpu()
                     through_func = of_rows.through_func
             sim = _similarity(dots, squares, length, similarity).double().cpu()
             state["value"] += torch.from_numpy((rankdata(sim) - 1) / max(1, n - 1)) if quantile else sim
@@ -207,4 +207,4 @@ def _similarity(dots: Tensor, squares: Tensor, length: Tensor, kind: str) -> Ten
 
 def _published(p: Problem, seed: int) -> nn.Module:
     """Released experiment 1: 2 x 100, Mish, dropout .5, each layer normalised within the row."""
-    return mlp(p.some(), p.outputs, dropout=0.5, standardise=not p.data.standardised)
+    return mlp(p.sample(), p.outputs, dropout=0.5, standardise=not p.data.standardised)

@@ -35,13 +35,13 @@ from torch import Tensor, nn
 from datassay.checks import Call, Count, Number, Positive, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import training as loop
-from datassay.engines.training import Recipe, Run, in_batches, keep, kept, outputs, random_numbers, spawned
+from datassay.engines.training import Recipe, Run, in_batches, load_state, outputs, random_numbers, save_state, spawned
 from datassay.engines.two_means import suspicious
 from datassay.methods.definition import Finding, network_method
 from datassay.networks.defaults import Standardise
 from datassay.networks.problem import Model, Problem, problem
 from datassay.networks.recipes import recipe
-from datassay.networks.runs import One, Trainings, averaged, chosen, do, options_of
+from datassay.networks.runs import One, Trainings, averaged, chosen, options_of, run_all
 from datassay.subsets.utilities import Scorer, utility_of
 
 DEFAULT = Recipe(epochs=10, batch_size=2000, lr=0.1, weight_decay=0.0)
@@ -128,14 +128,16 @@ def dvrl(
     if iterations is None:
         iterations = 2000 if faithful else max(1000, math.ceil(DRAWS * len(data) / selector_batch))
     runs = runs if runs is not None else 1 if faithful else 3
-    p = problem(data, model, shared["device"], "dvrl", validation=True)
+    p = problem(data, model, shared["device"], "dvrl")
     if utility is None and faithful and data.task == "classification":
         utility = "accuracy"
-    worth = utility_of(data, utility, "dvrl", default="probability")
+    training_utility = utility_of(data, utility, "dvrl", default="probability")
     used = chosen(shared, PUBLISHED if faithful else DEFAULT, len(data), exact=True)
     whole("dvrl", 1, epochs=used.epochs)
     average = None if (baseline or ("all" if faithful else "moving")) == "all" else window
-    how = _How(iterations, selector_batch, selector_lr, threshold, average, model is None and not faithful, faithful)
+    settings = Settings(
+        iterations, selector_batch, selector_lr, threshold, average, model is None and not faithful, faithful
+    )
     default = "squared-error" if data.task == "regression" else "probability"
     options = options_of(call, used) | {
         "iterations": iterations,
@@ -145,24 +147,24 @@ def dvrl(
     }
     order = np.argsort(data.ids if data.ids.dtype.kind in "iu" else data.ids.astype(str), kind="stable")
     p = replace(p, data=data.take(order))
-    found = do(partial(_run, how, worth), call, p, used, options, runs=runs, units=iterations)
+    results = run_all(partial(_run, settings, training_utility), call, p, used, options, runs=runs, units=iterations)
     back = np.argsort(order)
-    each = np.stack([r.probability for r in found])[:, back]
+    each = np.stack([r.probability for r in results])[:, back]
     scores, stderr = averaged(each)
     flagged, rule = suspicious(scores)
     stats = {
         "flag_rule": rule,
-        "utility": [r.utility for r in found],
-        "utility_of_all_rows": [r.of_all for r in found],
+        "utility": [r.utility for r in results],
+        "utility_of_all_rows": [r.of_all for r in results],
         "device": p.device,
     } | stderr
-    columns = {"probability": scores.copy(), "difference": np.mean([r.difference for r in found], axis=0)[back]}
+    columns = {"probability": scores.copy(), "difference": np.mean([r.difference for r in results], axis=0)[back]}
     columns |= {f"run_{r}": w for r, w in enumerate(each)}
-    suggested = p.suggested(np.mean([r.said for r in found], axis=0))[back]
+    suggested = p.suggested(np.mean([r.predictions for r in results], axis=0))[back]
     return Finding(scores, flagged, columns, suggested, stats, options)
 
 
-class _How(NamedTuple):
+class Settings(NamedTuple):
     iterations: int
     batch: int
     lr: float
@@ -172,10 +174,10 @@ class _How(NamedTuple):
     faithful: bool  # the selector: ReLU, no weight decay
 
 
-class _Found(NamedTuple):
+class _Result(NamedTuple):
     probability: ndarray  # (n,)
     difference: ndarray  # (n,)
-    said: ndarray  # (n, outputs) of the network that was trained on the validation rows
+    predictions: ndarray  # (n, outputs) of the network that was trained on the validation rows
     utility: float  # mean over the last selections
     of_all: float
 
@@ -215,11 +217,11 @@ class _Seen:
 
     def __init__(self, p: Problem, net: nn.Module) -> None:
         self.x, self.y, self.k = p.x, p.y, p.outputs
-        some = p.some().flatten(1)
-        self.scale = Standardise(some).to(p.device) if not p.data.standardised else nn.Identity()
-        self.d = some.shape[1] + self.k
-        self.said = p.says(outputs(net, self.x))  # (n, k)
-        self.difference = (self.targets(slice(None)) - self.said).abs()
+        sample = p.sample().flatten(1)
+        self.scale = Standardise(sample).to(p.device) if not p.data.standardised else nn.Identity()
+        self.d = sample.shape[1] + self.k
+        self.predictions = p.probabilities(outputs(net, self.x))  # (n, k)
+        self.difference = (self.targets(slice(None)) - self.predictions).abs()
 
     def targets(self, rows: Any) -> Tensor:
         y = self.y[rows]
@@ -231,60 +233,66 @@ class _Seen:
 
 def _linear(p: Problem) -> nn.Module:
     """Softmax or linear regression on standardised columns, from 0."""
-    some = p.some().flatten(1)
-    layer = nn.Linear(some.shape[1], p.outputs)
+    sample = p.sample().flatten(1)
+    layer = nn.Linear(sample.shape[1], p.outputs)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
-    return nn.Sequential(nn.Flatten(), Standardise(some) if not p.data.standardised else nn.Identity(), layer).to(p.device)
+    return nn.Sequential(nn.Flatten(), Standardise(sample) if not p.data.standardised else nn.Identity(), layer).to(p.device)
 
 
-def _run(how: _How, worth: Callable[[ndarray], ndarray], one: One) -> _Found:
+def _run(settings: Settings, training_utility: Callable[[ndarray], ndarray], one: One) -> _Result:
     p, used, own = one.p, one.recipe, one.own
     n, x, y, x_val = len(p.data), p.x, p.y, p.x_val
     on_val = recipe(None, VALIDATION, len(p.y_val))
     seen = _Seen(p, Run(one.net(), p.loss, x_val, p.y_val, on_val, seed=own).through())
-    drawn = _linear(p) if how.linear else one.net()
+    drawn = _linear(p) if settings.linear else one.net()
 
     def utility(rows: Tensor, number: int) -> float:
         """Of a predictor that is trained on these rows, always from the same initial weights."""
         net = copy.deepcopy(drawn)
         if len(rows):
             Run(net, p.loss, x[rows], y[rows], used, seed=spawned(own, 1, number)).through()
-        return float(worth(p.predictions(outputs(net, x_val).double())[None])[0])
+        return float(training_utility(p.log_probabilities(outputs(net, x_val).double())[None])[0])
 
     with random_numbers(spawned(own, 2), y.device):
-        selector = Selector(seen.d, seen.k, activation=nn.ReLU if how.faithful else nn.Tanh).to(p.device)
-    optimiser = torch.optim.AdamW(selector.parameters(), how.lr, weight_decay=0.0 if how.faithful else DECAY)
+        selector = Selector(seen.d, seen.k, activation=nn.ReLU if settings.faithful else nn.Tanh).to(p.device)
+    optimiser = torch.optim.AdamW(selector.parameters(), settings.lr, weight_decay=0.0 if settings.faithful else DECAY)
     first = utility(torch.arange(n, device=y.device), 0)
     state = {"baseline": torch.tensor(first).double(), "last": torch.zeros(20, dtype=torch.float64)}
     state |= {"of_all": state["baseline"].clone(), "done": torch.tensor(0)}
     key = f"{one.key} {drawn}"
     if one.file is not None and one.file.exists():
-        content = kept(one.file, key, "cpu")
+        content = load_state(one.file, key, "cpu")
         selector.load_state_dict(content["selector"])
         optimiser.load_state_dict(content["optimiser"])
         for name, tensor in content["state"].items():
             state[name].copy_(tensor)
     done, saved = int(state["done"]), time.monotonic()
     one.tick(done)
-    for t in range(done, how.iterations):
+    for t in range(done, settings.iterations):
         rng = np.random.default_rng([own, 3, t])
-        rows = torch.arange(n) if n <= how.batch else torch.from_numpy(np.sort(rng.choice(n, how.batch, replace=False)))
+        rows = (
+            torch.arange(n)
+            if n <= settings.batch
+            else torch.from_numpy(np.sort(rng.choice(n, settings.batch, replace=False)))
+        )
         rows = rows.to(y.device)
         logits = selector(*seen(rows))
         w = logits.detach().sigmoid().cpu().numpy()
         s = torch.from_numpy((rng.random(len(w)) < w).astype(np.float32)).to(y.device)
-        found = utility(rows[s > 0], t + 1)
-        loss = objective(logits, s, found - float(state["baseline"]), how.threshold)
+        utility_of_selection = utility(rows[s > 0], t + 1)
+        loss = objective(logits, s, utility_of_selection - float(state["baseline"]), settings.threshold)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        if how.window is not None:
-            state["baseline"] += (found - state["baseline"]) / how.window
-        state["last"][t % 20] = found
+        if settings.window is not None:
+            state["baseline"] += (utility_of_selection - state["baseline"]) / settings.window
+        state["last"][t % 20] = utility_of_selection
         state["done"] += 1
-        if one.file is not None and (t + 1 == how.iterations or time.monotonic() - saved > loop.SAVE_EVERY):
-            keep({"selector": selector.state_dict(), "optimiser": optimiser.state_dict(), "state": state}, one.file, key)
+        if one.file is not None and (t + 1 == settings.iterations or time.monotonic() - saved > loop.SAVE_EVERY):
+            save_state(
+                {"selector": selector.state_dict(), "optimiser": optimiser.state_dict(), "state": state}, one.file, key
+            )
             saved = time.monotonic()
         one.tick(1)
     parts = in_batches(n, max(1, AT_ONCE // seen.d))
@@ -292,5 +300,5 @@ def _run(how: _How, worth: Callable[[ndarray], ndarray], one: One) -> _Found:
         w = torch.cat([selector(*seen(rows)).double().sigmoid() for rows in parts]).cpu().numpy()
     spread = float(p.data.codes.std()) if p.data.task == "regression" else 1.0
     difference = seen.difference.amax(1).double().cpu().numpy() * spread
-    last = float(state["last"][: min(20, how.iterations)].mean())
-    return _Found(w, difference, seen.said.double().cpu().numpy(), last, float(state["of_all"]))
+    last = float(state["last"][: min(20, settings.iterations)].mean())
+    return _Result(w, difference, seen.predictions.double().cpu().numpy(), last, float(state["of_all"]))

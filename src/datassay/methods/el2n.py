@@ -24,7 +24,7 @@ from datassay.engines.training import outputs
 from datassay.methods.definition import Finding, network_method
 from datassay.networks.problem import Model, problem
 from datassay.networks.recipes import early
-from datassay.networks.runs import One, Trainings, averaged, chosen, do, options_of
+from datassay.networks.runs import One, Trainings, averaged, chosen, options_of, run_all
 
 
 @network_method("el2n")
@@ -55,33 +55,33 @@ def el2n(call: Call, data: Dataset, model: Model | None = None, *, runs: Count =
        id given_label suggested_label
     3   3           b               a
     """
-    p = problem(data, model, shared["device"], "el2n", regression=False)
+    p = problem(data, model, shared["device"], "el2n")
     used = chosen(shared, early(p), len(data))
     options = options_of(call, used)
-    found = do(_run, call, p, used, options, runs=runs, units=used.epochs + 1)
-    value, stderr = averaged([r.value for r in found])
-    said = np.mean([r.said for r in found], axis=0)
-    flagged, rule = p.unlike(said, "the class with the largest mean probability is not the given one")
+    results = run_all(_run, call, p, used, options, runs=runs, units=used.epochs + 1)
+    value, stderr = averaged([r.value for r in results])
+    predictions = np.mean([r.predictions for r in results], axis=0)
+    flagged, rule = p.disagreeing(predictions, "the class with the largest mean probability is not the given one")
     stats = {"flag_rule": rule, "device": p.device} | stderr
-    return Finding(-value, flagged, {"el2n": value}, p.suggested(said), stats, options)
+    return Finding(-value, flagged, {"el2n": value}, p.suggested(predictions), stats, options)
 
 
 class _Run(NamedTuple):
     value: np.ndarray  # (n,)
-    said: np.ndarray  # (n, c) class probabilities
+    predictions: np.ndarray  # (n, c) class probabilities
 
 
 def _run(one: One) -> _Run:
     p, x, y = one.p, one.p.x, one.p.y
-    said = p.says(outputs(one.start(x, y).through(one.tick), x).double())
+    predictions = p.probabilities(outputs(one.start(x, y).through(one.tick), x).double())
     one.tick(1)
-    return _Run(distance(said, y).cpu().numpy(), said.cpu().numpy())
+    return _Run(distance(predictions, y).cpu().numpy(), predictions.cpu().numpy())
 
 
-def distance(said: Tensor, y: Tensor) -> Tensor:
+def distance(predictions: Tensor, y: Tensor) -> Tensor:
     """(n,) |p - onehot(y)| of probabilities (n, c).
 
     >>> distance(torch.tensor([[0.6, 0.4], [0.0, 1.0]]), torch.tensor([0, 0])).tolist()
     [0.565..., 1.414...]
     """
-    return torch.linalg.vector_norm(said - F.one_hot(y, said.shape[1]), dim=1)
+    return torch.linalg.vector_norm(predictions - F.one_hot(y, predictions.shape[1]), dim=1)

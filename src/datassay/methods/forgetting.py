@@ -24,7 +24,7 @@ from datassay.engines.robust import counts, top
 from datassay.methods.definition import Finding, network_method
 from datassay.networks.problem import Model, problem
 from datassay.networks.recipes import WATCHED
-from datassay.networks.runs import One, Trainings, chosen, do, options_of
+from datassay.networks.runs import One, Trainings, chosen, options_of, run_all
 
 
 @network_method("forgetting")
@@ -60,19 +60,19 @@ def forgetting(
        id  flagged suggested_label  forgetting_events  learned_at
     3   3     True               a                 18        -1.0
     """
-    p = problem(data, model, shared["device"], "forgetting", regression=False)
+    p = problem(data, model, shared["device"], "forgetting")
     used = chosen(shared, WATCHED, len(data))
     whole("forgetting", 1, epochs=used.epochs)
     options = options_of(call, used)
-    found = do(_run, call, p, used, options, runs=runs)
-    lost = np.sum([r.lost for r in found], axis=0)
-    accuracy = np.sum([r.right for r in found], axis=0) / (runs * used.epochs)
-    confidence = np.mean([r.confidence for r in found], axis=0)
-    first = np.ma.masked_less([r.first for r in found], 0)
+    results = run_all(_run, call, p, used, options, runs=runs)
+    lost = np.sum([r.lost for r in results], axis=0)
+    accuracy = np.sum([r.right for r in results], axis=0) / (runs * used.epochs)
+    confidence = np.mean([r.confidence for r in results], axis=0)
+    first = np.ma.masked_less([r.first for r in results], 0)
     columns = {"forgetting_events": lost, "accuracy": accuracy, "confidence": confidence}
     columns["learned_at"] = first.mean(0).filled(-1.0)
     stats = {"flag_rule": "wrong in more than half of its presentations", "device": p.device}
-    suggested = data.labels_of(top(np.sum([r.said for r in found], axis=0), data.codes))
+    suggested = data.labels_of(top(np.sum([r.predictions for r in results], axis=0), data.codes))
     scores = -(lost + 1 - confidence)
     return Finding(scores, accuracy < 0.5, columns, suggested, stats, options)
 
@@ -91,7 +91,7 @@ class _Run(NamedTuple):
     right: ndarray  # (n,) presentations
     confidence: ndarray  # (n,) mean probability of the given label
     first: ndarray  # (n,) the epoch in which it was right first; -1 never
-    said: ndarray  # (n, c) how often each class was predicted
+    predictions: ndarray  # (n, c) how often each class was predicted
 
 
 def _run(one: One) -> _Run:

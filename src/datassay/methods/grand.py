@@ -24,7 +24,7 @@ from datassay.engines.training import in_batches
 from datassay.methods.definition import Finding, network_method
 from datassay.networks.problem import Model, last_layer, problem
 from datassay.networks.recipes import early
-from datassay.networks.runs import One, Trainings, averaged, chosen, do, options_of
+from datassay.networks.runs import One, Trainings, averaged, chosen, options_of, run_all
 
 AT_ONCE = 512  # rows in one pass
 
@@ -70,29 +70,29 @@ def grand(
     p = problem(data, model, shared["device"], "grand")
     used = chosen(shared, early(p), len(data))
     options = options_of(call, used)
-    found = do(partial(_run, layers == "last"), call, p, used, options, runs=runs, units=used.epochs + 1)
-    value, stderr = averaged([r.value for r in found])
-    said = np.mean([r.said for r in found], axis=0)
-    flagged, rule = p.unlike(said, "the class with the largest mean probability is not the given one")
-    stats = {"flag_rule": rule, "device": p.device, "through_torch_func": found[0].through_func} | stderr
-    return Finding(-value, flagged, {"grand": value}, p.suggested(said), stats, options)
+    results = run_all(partial(_run, layers == "last"), call, p, used, options, runs=runs, units=used.epochs + 1)
+    value, stderr = averaged([r.value for r in results])
+    predictions = np.mean([r.predictions for r in results], axis=0)
+    flagged, rule = p.disagreeing(predictions, "the class with the largest mean probability is not the given one")
+    stats = {"flag_rule": rule, "device": p.device, "through_torch_func": results[0].through_func} | stderr
+    return Finding(-value, flagged, {"grand": value}, p.suggested(predictions), stats, options)
 
 
 class _Run(NamedTuple):
     value: np.ndarray  # (n,)
-    said: np.ndarray  # (n, outputs) class probabilities or amounts
+    predictions: np.ndarray  # (n, outputs) class probabilities, or targets
     through_func: list[str]
 
 
 def _run(last: bool, one: One) -> _Run:
     p, x, y, n = one.p, one.p.x, one.p.y, len(one.p.data)
     net = one.start(x, y).through(one.tick).eval()
-    value, said = torch.empty(n, dtype=torch.float64), torch.empty(n, p.outputs, dtype=torch.float64)
+    value, predictions = torch.empty(n, dtype=torch.float64), torch.empty(n, p.outputs, dtype=torch.float64)
     through_func: list[str] = []
     for rows in in_batches(n, AT_ONCE):
         of_rows = RowGradients(net, p.loss, x[rows], y[rows], last_layer(net) if last else None)
         value[rows] = of_rows.squared_norms().double().sqrt().cpu()
-        said[rows] = p.says(of_rows.outputs.double()).cpu()
+        predictions[rows] = p.probabilities(of_rows.outputs.double()).cpu()
         through_func = of_rows.through_func
     one.tick(1)
-    return _Run(value.numpy(), said.numpy(), through_func)
+    return _Run(value.numpy(), predictions.numpy(), through_func)

@@ -30,7 +30,7 @@ from datassay.engines.training import Rows, outputs, set_mode
 from datassay.methods.definition import Finding, network_method
 from datassay.networks.problem import Model, Problem, mean_over, problem
 from datassay.networks.recipes import small_steps
-from datassay.networks.runs import One, Trainings, averaged, chosen, do, options_of
+from datassay.networks.runs import One, Trainings, averaged, chosen, options_of, run_all
 
 AT_ONCE = 512  # validation rows in one pass
 
@@ -79,7 +79,7 @@ def in_run_shapley(
        id given_label suggested_label
     3   3           b               a
     """
-    p = problem(data, model, shared["device"], "in-run-shapley", validation=True)
+    p = problem(data, model, shared["device"], "in-run-shapley")
     if val_batch_size is not None and val_batch_size > (m := data.X_val.shape[0]):
         raise DataError(
             f"in-run-shapley: val_batch_size must be at most {m}, the number of validation rows, got {val_batch_size}."
@@ -93,22 +93,22 @@ def in_run_shapley(
     if used.epochs == 0:
         raise DataError("in-run-shapley values steps, and epochs=0 has none: give at least 1.")
     options = options_of(call, used)
-    found = do(partial(_run, order, val_batch_size), call, p, used, options, runs=runs)
-    change, stderr = averaged([r.change for r in found])
+    results = run_all(partial(_run, order, val_batch_size), call, p, used, options, runs=runs)
+    change, stderr = averaged([r.change for r in results])
     stats = {
         "flag_rule": "the row's steps raise the validation loss: score below 0",
-        "validation_loss": found[0].loss,
-        "loss_change": float(found[0].change.sum()),
+        "validation_loss": results[0].loss,
+        "loss_change": float(results[0].change.sum()),
         "device": p.device,
-        "through_torch_func": found[0].through_func,
+        "through_torch_func": results[0].through_func,
     } | stderr
-    suggested = p.suggested(np.mean([r.said for r in found], axis=0))
+    suggested = p.suggested(np.mean([r.predictions for r in results], axis=0))
     return Finding(-change, change > 0, {"loss_change": change}, suggested, stats, options)
 
 
 class _Run(NamedTuple):
     change: np.ndarray  # (n,)
-    said: np.ndarray  # (n, outputs) class probabilities or amounts, mean over the row's steps
+    predictions: np.ndarray  # (n, outputs) class probabilities, or targets, mean over the row's steps
     loss: list[float]  # mean over the validation rows, before and after
     through_func: list[str]
 
@@ -126,11 +126,11 @@ def _run(order: int, val_batch: int | None, one: One) -> _Run:
         rows, judges = step.rows.to(y.device), (x_val, y_val)
         if val_batch is not None:
             drawn = np.random.default_rng([own, 2, step.step]).choice(len(y_val), val_batch, replace=False)
-            judges = (x_val[some := torch.from_numpy(drawn).to(y.device)], y_val[some])
+            judges = (x_val[sample := torch.from_numpy(drawn).to(y.device)], y_val[sample])
         weights = None if run.weights is None else run.weights[y[rows]]
         phi, batch = shares(net, p.loss, (x[rows], y[rows]), judges, step.lr, order, weights)
         state["change"][step.rows] += phi.double().cpu()
-        state["said"][step.rows] += p.says(batch.outputs.double()).cpu() / used.epochs
+        state["said"][step.rows] += p.probabilities(batch.outputs.double()).cpu() / used.epochs
         through_func = batch.through_func
         if step.batch == run.batches - 1:
             one.tick(1)
@@ -153,12 +153,12 @@ def shares(
     names, (x, y) = batch.names, judges
     ones = batch.losses.new_ones(len(batch)) if weights is None else weights.to(batch.losses.dtype)
 
-    def uphill(some: slice) -> dict[str, Tensor]:
-        return mean_gradient(net, loss, x[some], y[some], names)
+    def uphill(sample: slice) -> dict[str, Tensor]:
+        return mean_gradient(net, loss, x[sample], y[sample], names)
 
-    def between(some: slice) -> dict[str, Tensor]:
+    def between(sample: slice) -> dict[str, Tensor]:
         """The gradient half way along the step, by the quadratic."""
-        g, bent = hessian_product(net, loss, x[some], y[some], step)
+        g, bent = hessian_product(net, loss, x[sample], y[sample], step)
         return {name: g[name] - lr / 2 * bent[name] for name in names}
 
     step = mean_gradient(net, loss, *rows, names, ones) if order == 2 else {}

@@ -180,8 +180,8 @@ def knn_shapley(
                 for i, near in zip(turn, rows, strict=True):
                     count(i, near)
                 for begin, end in zip(begins, np.r_[begins[1:], m], strict=True):
-                    some = slice(begin, end)  # of one label
-                    sums.add(rows[some], *of_nearest(labels[rows[some]] == label[begin], d[some], short), label[begin])
+                    sample = slice(begin, end)  # of one label
+                    sums.add(rows[sample], *of_nearest(labels[rows[sample]] == label[begin], d[sample], short), label[begin])
             else:
                 if form == "threshold":
                     stats["radius"] = float(radius or _radius(Q, data.X, k, seed, engine))
@@ -211,8 +211,8 @@ def knn_shapley(
 
 
 def _radius(Q: Any, X: Any, k: int, seed: int, engine: dict[str, Any]) -> float:
-    some = np.sort(np.random.default_rng(seed).permutation(Q.shape[0])[:SAMPLE])
-    d, _ = nearest(Q, X, k, turn=some, **engine)
+    sample = np.sort(np.random.default_rng(seed).permutation(Q.shape[0])[:SAMPLE])
+    d, _ = nearest(Q, X, k, turn=sample, **engine)
     return float(np.median(np.sqrt(d[:, -1]) if engine["metric"] == "euclidean" else d[:, -1]))
 
 

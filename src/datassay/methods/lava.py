@@ -103,8 +103,8 @@ def lava(
         if class_weight:
             W = class_distances(blocks[0], blocks[1], bar.update)
         cost = Cost(x, x_val, (class_weight * W).astype(x.dtype), codes, codes_val)
-        some = cost[np.linspace(0, n - 1, min(n, 1000)).astype(int)]
-        unit = max(float(np.median(some)), float(some.mean()) / 100, 1e-12 / EPS)  # one row far off is no unit
+        sample = cost[np.linspace(0, n - 1, min(n, 1000)).astype(int)]
+        unit = max(float(np.median(sample)), float(sample.mean()) / 100, 1e-12 / EPS)  # one row far off is no unit
         blur, reach = eps or EPS * unit, None if unbalanced is None else float(np.sqrt(unbalanced * unit))
         a, b = np.full(n, 1 / n, x.dtype), np.full(m, 1 / m, x.dtype)
         begin = own_a = own_b = None
@@ -112,16 +112,16 @@ def lava(
             between = class_distances(blocks[1], blocks[1]) if class_weight else W
             among = Cost(x_val, x_val, (class_weight * between).astype(x.dtype), codes_val, codes_val)
             begin = own_b = transport.own(among.held(), b, blur, reach=reach, tol=tolerance).g
-        found = transport.solve(cost.held(), a, b, blur, reach=reach, start=begin, tol=tolerance, steps=5000)
-        error = found.error
+        plan = transport.solve(cost.held(), a, b, blur, reach=reach, start=begin, tol=tolerance, steps=5000)
+        error = plan.error
         if debias:
             inner = class_distances(blocks[0], blocks[0]) if class_weight else W
-            itself = Cost(x, x, (class_weight * inner).astype(x.dtype), codes, codes)
-            own = transport.own(itself.held(), a, blur, reach=reach, tol=tolerance)
+            own_cost = Cost(x, x, (class_weight * inner).astype(x.dtype), codes, codes)
+            own = transport.own(own_cost.held(), a, blur, reach=reach, tol=tolerance)
             own_a, error = own.f, max(error, own.error)
         if debias:
             own_a, own_b = np.asarray(own_a, float), np.asarray(own_b, float)
-        f, g = np.asarray(found.f, float), np.asarray(found.g, float)
+        f, g = np.asarray(plan.f, float), np.asarray(plan.g, float)
         at = transport.joined(a.astype(float), b.astype(float), f, g, own_a, own_b, blur, reach)
         suggested = data.labels_of(_around(Cost(x, x_val), codes_val, c, blur))
         bar.update(1)
@@ -133,13 +133,13 @@ def lava(
         "distance": float(at.value),
         "class_distances": W.tolist(),
         "eps": blur,
-        "steps": found.steps,
+        "steps": plan.steps,
         "error": error,
     }
     if error > tolerance:
         place = "of the mass in the wrong place" if reach is None else "of eps between the last two steps"
         stats["warning"] = (
-            f"the transport stopped after {found.steps} steps with {error:.2g} {place}: the scores are not exact; raise eps"
+            f"the transport stopped after {plan.steps} steps with {error:.2g} {place}: the scores are not exact; raise eps"
         )
     return Finding(scores, low, {"calibrated_gradient": gradient}, suggested, stats)
 

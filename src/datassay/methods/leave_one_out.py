@@ -67,17 +67,17 @@ def leave_one_out(
     (6, 5)
     """
     s = study_of("leave-one-out", data, model, shared, tol=PRECISE, same_seed=True)
-    worth = utility_of(data, utility, "leave-one-out")
+    training_utility = utility_of(data, utility, "leave-one-out")
     closed = _least_squares(s, model)
     if closed is not None and _leverage(closed[0], closed[2]).max() > 1 - 1e-8:
         closed = None  # a row that alone decides a coefficient: without it the fit is another one
     stats: dict[str, Any] = {}
     if closed is not None:
-        value, everything = _closed(*closed, data.codes, worth)
+        value, everything = _closed(*closed, data.codes, training_utility)
         stats |= {"way": "closed form, one fit", "trainings": 1}
     else:
         repeats = repeats if s.trainer.random else 1
-        every = [_retrained(replace(s, seed=s.seed + r), worth) for r in range(repeats)]
+        every = [_retrained(replace(s, seed=s.seed + r), training_utility) for r in range(repeats)]
         value, everything = np.mean([v for v, _ in every], axis=0), float(np.mean([u for _, u in every]))
         stats |= {"way": "every row left out in turn", "trainings": repeats * (len(data) + 1)}
         if repeats > 1:
@@ -91,7 +91,7 @@ def leave_one_out(
     return Finding(value.copy(), value < 0, {"leave_one_out": value}, suggested, stats)
 
 
-def _retrained(s: Study, worth: Utility) -> tuple[ndarray, float]:
+def _retrained(s: Study, training_utility: Utility) -> tuple[ndarray, float]:
     """(n,) U(N) - U(N without i), and U(N)."""
     n = len(s.data)
     everything = Subsets(np.ones((1, n), np.uint8), np.full(1, np.nan))
@@ -102,12 +102,12 @@ def _retrained(s: Study, worth: Utility) -> tuple[ndarray, float]:
     parts: list[ndarray] = []
     with progress_bar(f"leave-one-out, {n} rows", n, progress=s.progress) as bar:
         s.train(everything)
-        whole_worth = float(s.worth(everything, worth)[0])
+        utility_of_all = float(s.utilities_of(everything, training_utility)[0])
         for a in range(0, n, size):
             left_out = designs.without_each(n, range(a, min(a + size, n)))
             s.train(left_out, bar=bar)
-            parts.append(whole_worth - s.worth(left_out, worth))
-    return np.concatenate(parts), whole_worth
+            parts.append(utility_of_all - s.utilities_of(left_out, training_utility))
+    return np.concatenate(parts), utility_of_all
 
 
 def _least_squares(s: Study, model: Any) -> tuple[ndarray, ndarray, float] | None:
@@ -131,7 +131,7 @@ def _leverage(X: ndarray, alpha: float) -> ndarray:
     return np.einsum("nd,dn->n", X, np.linalg.solve(X.T @ X + np.diag(np.r_[np.full(d, alpha), 0.0]), X.T))
 
 
-def _closed(X: ndarray, Q: ndarray, alpha: float, y: ndarray, worth: Utility) -> tuple[ndarray, float]:
+def _closed(X: ndarray, Q: ndarray, alpha: float, y: ndarray, training_utility: Utility) -> tuple[ndarray, float]:
     """(n,) U(N) - U(N without i), and U(N), from one factorisation."""
     n, d = X.shape
     X, Q = np.c_[X, np.ones(n)], np.c_[Q, np.ones(len(Q))]
@@ -140,6 +140,6 @@ def _closed(X: ndarray, Q: ndarray, alpha: float, y: ndarray, worth: Utility) ->
     theta = B @ y
     e, h = y - X @ theta, np.einsum("nd,dn->n", X, B)
     everything, moved = Q @ theta, (Q @ B) * (e / (1 - h))  # (m,), (m, n)
-    whole_worth = float(worth(everything[None, :, None])[0])
-    without = [worth((everything[:, None] - moved[:, a : a + BLOCK]).T[..., None]) for a in range(0, n, BLOCK)]
-    return whole_worth - np.concatenate(without), whole_worth
+    utility_of_all = float(training_utility(everything[None, :, None])[0])
+    without = [training_utility((everything[:, None] - moved[:, a : a + BLOCK]).T[..., None]) for a in range(0, n, BLOCK)]
+    return utility_of_all - np.concatenate(without), utility_of_all

@@ -35,12 +35,12 @@ from datassay.checks import Call, DataError, FromZero, Positive, Share, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import transport
 from datassay.engines.gradients import Loss
-from datassay.engines.training import Recipe, keep, outputs
+from datassay.engines.training import Recipe, outputs, save_state
 from datassay.engines.two_means import suspicious
 from datassay.methods import lossval_released as released
 from datassay.methods.definition import Finding, network_method
 from datassay.networks.problem import Model, fingerprint, problem
-from datassay.networks.runs import One, OneTraining, chosen, do, options_of
+from datassay.networks.runs import One, OneTraining, chosen, options_of, run_all
 from datassay.networks.saved import model_file
 
 DEFAULT = Recipe(epochs=10, batch_size=32, optimiser="adam", lr=1e-3, weight_decay=0.0)
@@ -129,7 +129,7 @@ def lossval(
     True
     """
     target = model_file("lossval", save_model, shared["checkpoint"])
-    p = problem(data, model, shared["device"], "lossval", validation=True)
+    p = problem(data, model, shared["device"], "lossval")
     if faithful and model is None:
         p = replace(p, model=partial(released.network, p))
     fingerprint_of_loss = None if loss is None else fingerprint(p, loss)
@@ -152,7 +152,7 @@ def lossval(
     default_loss = p.loss
     if faithful:
         default_loss = released.cross_entropy if data.task == "classification" else released.squares
-    how = _How(
+    settings = Settings(
         power=float(transport_power if transport_power is not None else 2.0 if faithful else 1.0),
         clip=math.inf if clip is None else float(clip),
         product=objective == "product",
@@ -168,13 +168,13 @@ def lossval(
         standardise=not faithful and len(p.shape) == 1 and not data.standardised,
     )
     options = options_of(call, used) | {
-        "transport_power": how.power,
+        "transport_power": settings.power,
         "clip": clip if objective == "log" else None,
         "objective": objective,
-        "masses": how.masses,
-        "weights": how.weights,
+        "masses": settings.masses,
+        "weights": settings.weights,
         "weight_steps": steps,
-        "weight_lr": how.lr,
+        "weight_lr": settings.lr,
         "loss": None if loss is None else getattr(loss, "__qualname__", type(loss).__name__),
     }
     del options["save_model"]  # a path: `Values.options` has it as a text
@@ -182,30 +182,30 @@ def lossval(
         "device": p.device,
         "loss": fingerprint_of_loss,
     }
-    (found,) = do(partial(_run, how, target), call, p, used, run)
-    scores = math.log(2) - np.logaddexp(0, -found.u) if how.weights == "logistic" else found.u
+    (result,) = run_all(partial(_run, settings, target), call, p, used, run)
+    scores = math.log(2) - np.logaddexp(0, -result.u) if settings.weights == "logistic" else result.u
     low, rule = suspicious(scores, flag)
     shown = np.unique(np.linspace(0, used.epochs - 1, min(used.epochs, HISTORY)).round().astype(int))
     columns = {
-        "weight": found.weight,
-        "log_weight" if how.weights == "logistic" else "score": scores.copy(),
-        "weighted_loss_term": found.loss_term,
-        "transport_term": found.transport_term,
-    } | {f"weight_after_{e + 1}": found.history[e] for e in shown}
+        "weight": result.weight,
+        "log_weight" if settings.weights == "logistic" else "score": scores.copy(),
+        "weighted_loss_term": result.loss_term,
+        "transport_term": result.transport_term,
+    } | {f"weight_after_{e + 1}": result.history[e] for e in shown}
     stats = {
         "flag_rule": rule,
-        "model": found.model,
+        "model": result.model,
         "model_file": str(target),
-        "distance": found.distance,
-        "eps": found.eps,
-        "seconds_training": found.seconds_training,
-        "seconds_transport": found.seconds_transport,
+        "distance": result.distance,
+        "eps": result.eps,
+        "seconds_training": result.seconds_training,
+        "seconds_transport": result.seconds_transport,
         "device": p.device,
     }
-    return Finding(scores, low, columns, p.suggested(found.said), stats, options)
+    return Finding(scores, low, columns, p.suggested(result.predictions), stats, options)
 
 
-class _How(NamedTuple):
+class Settings(NamedTuple):
     power: float
     clip: float
     product: bool
@@ -218,13 +218,13 @@ class _How(NamedTuple):
     standardise: bool
 
 
-class _Found(NamedTuple):
+class _Result(NamedTuple):
     u: ndarray  # (n,)
     weight: ndarray  # (n,)
     loss_term: ndarray  # (n,)
     transport_term: ndarray  # (n,)
     history: ndarray  # (epochs, n)
-    said: ndarray  # (n, outputs)
+    predictions: ndarray  # (n, outputs)
     distance: float
     eps: float | None
     seconds_training: float  # with the transport
@@ -243,27 +243,27 @@ class Weights:
     (6.0, [0.9, 1.0, 0.5])
     """
 
-    def __init__(self, how: _How, n: int, epochs: int, x: Tensor | None, x_val: Tensor | None) -> None:
-        self.how, self.x, self.x_val = how, x, x_val
+    def __init__(self, settings: Settings, n: int, epochs: int, x: Tensor | None, x_val: Tensor | None) -> None:
+        self.settings, self.x, self.x_val = settings, x, x_val
         self.device = torch.device("cpu") if x is None else x.device
         m = 0 if x_val is None else len(x_val)
 
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(*shape, dtype=torch.float64, device=self.device)
 
-        self.u = zeros(n) if how.weights == "logistic" else zeros(n) + 1
+        self.u = zeros(n) if settings.weights == "logistic" else zeros(n) + 1
         self.adam = released.Adam(n, self.device)
         self.loss_term, self.transport_term = zeros(n), zeros(n)
         self.g, self.history, self.distance = zeros(m), zeros(epochs, n), zeros(2)  # distance: now, at first
         self.seconds, self.pull = 0.0, torch.zeros(n, device=self.device)
-        if x is None or x_val is None or how.power == 0:
+        if x is None or x_val is None or settings.power == 0:
             return
-        if how.masses == "all":
+        if settings.masses == "all":
             self.C = transport.Cost(x, x_val).held()
             self.b = x.new_full((m,), 1 / m)
-            self.eps = how.eps or _eps(x, x_val)
+            self.eps = settings.eps or _eps(x, x_val)
         else:
-            self.of_batch = released.BatchTransport(x, x_val, raw=how.masses == "raw")
+            self.of_batch = released.BatchTransport(x, x_val, raw=settings.masses == "raw")
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -272,13 +272,13 @@ class Weights:
 
     @property
     def w(self) -> Tensor:
-        return 2 * torch.sigmoid(self.u) if self.how.weights == "logistic" else self.u
+        return 2 * torch.sigmoid(self.u) if self.settings.weights == "logistic" else self.u
 
     def epoch(self, epoch: int) -> None:
         """Before an epoch: with masses "all", the pull of the transport on each row."""
         if epoch:
             self.history[epoch - 1] = self.w
-        if self.how.power == 0 or self.how.masses != "all":
+        if self.settings.power == 0 or self.settings.masses != "all":
             return
         began = time.perf_counter()
         a = self.w.clamp(min=1e-12).to(self.b.dtype)
@@ -297,60 +297,60 @@ class Weights:
 
     def reduce(self, rows: Tensor, losses: Tensor) -> Tensor:
         """What the network minimises of a batch, (b,) losses; the weights of its rows do a step at once."""
-        how, each, u = self.how, losses.detach(), self.u[rows]
-        w = (2 * torch.sigmoid(u) if how.weights == "logistic" else u).to(losses.dtype)
-        if not how.product:  # a mean has no room for weights below 0, nor for losses
+        settings, each, u = self.settings, losses.detach(), self.u[rows]
+        w = (2 * torch.sigmoid(u) if settings.weights == "logistic" else u).to(losses.dtype)
+        if not settings.product:  # a mean has no room for weights below 0, nor for losses
             if float(each.min()) < 0:
                 raise ValueError(f"with objective 'log' losses must not be below 0, got {float(each.min()):g}.")
             w = w.clamp(min=1e-12)
         S, pull, mass = 1.0, self.pull[rows].to(each.dtype), w.sum()
-        if how.power and how.masses != "all":
+        if settings.power and settings.masses != "all":
             began = time.perf_counter()
             S, pull = self.of_batch(rows, w)
             self.distance[0] = S
             self.seconds += time.perf_counter() - began
         mean = (w * each).sum() / mass
-        if how.product:
-            if how.masses == "all" and how.power:
+        if settings.product:
+            if settings.masses == "all" and settings.power:
                 S = float(self.distance[0])
             # with masses "all" a row gets here, once an epoch, what all batches would pull at it: therefore the mass of a batch
-            per = 1.0 if how.masses == "raw" else mass
-            factor = S**how.power
-            loss_part, pull_part = factor * each, factor * how.power * mean * mass * pull / per
+            per = 1.0 if settings.masses == "raw" else mass
+            factor = S**settings.power
+            loss_part, pull_part = factor * each, factor * settings.power * mean * mass * pull / per
             total = (w * losses).sum() * factor
         else:
-            per = mass if how.masses == "raw" else 1.0
-            loss_part, pull_part = (each / mean.clamp(min=1e-12)).clamp(max=how.clip) - 1, how.power * pull * per
+            per = mass if settings.masses == "raw" else 1.0
+            loss_part, pull_part = (each / mean.clamp(min=1e-12)).clamp(max=settings.clip) - 1, settings.power * pull * per
             total = (w * losses).sum() / mass
         self._step(rows, loss_part.double(), pull_part.double())
         return total
 
     def _step(self, rows: Tensor, loss_part: Tensor, pull_part: Tensor) -> None:
-        how, gradient = self.how, loss_part + pull_part
+        settings, gradient = self.settings, loss_part + pull_part
         self.loss_term.index_add_(0, rows, loss_part)
         self.transport_term.index_add_(0, rows, pull_part)
-        if how.steps == "gradient":
-            self.u.index_add_(0, rows, gradient, alpha=-how.lr)
+        if settings.steps == "gradient":
+            self.u.index_add_(0, rows, gradient, alpha=-settings.lr)
         else:
-            self.adam.step(self.u, rows, gradient, lr=how.lr, lazy=how.steps == "lazy-adam")
-        if how.weights == "positive":
+            self.adam.step(self.u, rows, gradient, lr=settings.lr, lazy=settings.steps == "lazy-adam")
+        if settings.weights == "positive":
             self.u.clamp_(min=0)
 
 
-def _run(how: _How, target: Path, one: One) -> _Found:
+def _run(settings: Settings, target: Path, one: One) -> _Result:
     p, used, net = one.p, one.recipe, one.net()
     x, n = p.x, len(p.data)
     began = time.perf_counter()
     flat, flat_val = None, None
-    if how.power:
+    if settings.power:
         flat, flat_val = x[:].flatten(1), p.x_val[:].flatten(1)
         std, mean = torch.std_mean(flat, 0, correction=0)
         flat, flat_val = flat - mean, flat_val - mean  # a common offset would cost the distances digits
-        if how.standardise:
+        if settings.standardise:
             std = torch.where(std > 0, std, 1.0)
             flat, flat_val = flat / std, flat_val / std
-    w = Weights(how, n, used.epochs, flat, flat_val)
-    run = one.start(x, p.y, net, loss=how.loss, state=w.state, reduce=w.reduce)
+    w = Weights(settings, n, used.epochs, flat, flat_val)
+    run = one.start(x, p.y, net, loss=settings.loss, state=w.state, reduce=w.reduce)
     one.tick(run.epoch)
     for step in run:
         if step.batch == 0:
@@ -359,16 +359,18 @@ def _run(how: _How, target: Path, one: One) -> _Found:
             one.tick(1)
     w.history[used.epochs - 1] = w.w
     training = time.perf_counter() - began
-    keep({name: t.cpu() for name, t in net.state_dict().items()}, target)
-    said = p.says(outputs(net, x)).double().cpu().numpy()
+    save_state({name: t.cpu() for name, t in net.state_dict().items()}, target)
+    predictions = p.probabilities(outputs(net, x)).double().cpu().numpy()
     u, weight, of_loss, of_transport, history = (
         t.cpu().numpy() for t in (w.u, w.w, w.loss_term, w.transport_term, w.history)
     )
-    eps = (w.eps if how.masses == "all" else released.BLUR**2) if how.power else None
-    return _Found(u, weight, of_loss, of_transport, history, said, float(w.distance[0]), eps, training, w.seconds, str(net))
+    eps = (w.eps if settings.masses == "all" else released.BLUR**2) if settings.power else None
+    return _Result(
+        u, weight, of_loss, of_transport, history, predictions, float(w.distance[0]), eps, training, w.seconds, str(net)
+    )
 
 
 def _eps(x: Tensor, x_val: Tensor) -> float:
     """Half of the median half squared distance to the next validation row; where most rows are copies, .0005 of the mean one."""
-    some = transport.half_squared_distances(x[torch.linspace(0, len(x) - 1, min(len(x), 1000)).long()], x_val)
-    return max(0.5 * float(some.amin(1).median()), 5e-4 * float(some.mean()), 1e-12)
+    sample = transport.half_squared_distances(x[torch.linspace(0, len(x) - 1, min(len(x), 1000)).long()], x_val)
+    return max(0.5 * float(sample.amin(1).median()), 5e-4 * float(sample.mean()), 1e-12)

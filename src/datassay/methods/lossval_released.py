@@ -32,9 +32,9 @@ class BatchTransport:
         clouds = (C, transport.half_squared_distances(x, x), self.C_val, a.to(C.dtype), self.b)
         if C.device.type == "cpu":  # so small matrices are numpy's: four times as fast
             clouds = tuple(t.numpy() for t in clouds)
-        found = annealed(*clouds, diameter=diameter, blur=BLUR)
-        da = torch.as_tensor(found.da, device=w.device)
-        value = float(found.value)
+        divergence = annealed(*clouds, diameter=diameter, blur=BLUR)
+        da = torch.as_tensor(divergence.da, device=w.device)
+        value = float(divergence.value)
         pull = da if self.raw else da - (a * da).sum()
         return abs(value), pull / math.copysign(max(abs(value), 1e-12), value)
 
@@ -54,15 +54,15 @@ class Adam:
 
     def step(self, u: Tensor, rows: Tensor, gradient: Tensor, *, lr: float, lazy: bool) -> None:
         """Down the gradient (b,) of these rows, in place."""
-        some: Tensor | slice = rows if lazy else slice(None)
+        touched: Tensor | slice = rows if lazy else slice(None)
         if not lazy:
             gradient = torch.zeros_like(u).index_copy_(0, rows, gradient)
-        self.count[some] += 1
-        k = self.count[some]
-        self.first[some] = BETAS[0] * self.first[some] + (1 - BETAS[0]) * gradient
-        self.second[some] = BETAS[1] * self.second[some] + (1 - BETAS[1]) * gradient**2
-        first, second = self.first[some] / (1 - BETAS[0] ** k), self.second[some] / (1 - BETAS[1] ** k)
-        u[some] -= lr * first / (second.sqrt() + 1e-8)
+        self.count[touched] += 1
+        k = self.count[touched]
+        self.first[touched] = BETAS[0] * self.first[touched] + (1 - BETAS[0]) * gradient
+        self.second[touched] = BETAS[1] * self.second[touched] + (1 - BETAS[1]) * gradient**2
+        first, second = self.first[touched] / (1 - BETAS[0] ** k), self.second[touched] / (1 - BETAS[1] ** k)
+        u[touched] -= lr * first / (second.sqrt() + 1e-8)
 
 
 def annealed(

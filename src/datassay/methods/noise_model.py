@@ -35,7 +35,7 @@ def noise_model(
     repeats: Count = 1,
     **shared: Unpack[Trained],
 ) -> Finding:
-    """Probability that each label is right, by a noise model on what models say that have not seen the row.
+    """Probability that each label is right, by a noise model on out-of-sample predictions.
 
     Parameters
     ----------
@@ -74,11 +74,11 @@ def noise_model(
             f"the probabilities prefer another class than the given label in {other:.1%} of the rows alone, as those of a model do "
             "that was trained on these rows: take out-of-sample ones (cross_val_predict(..., method='predict_proba'))"
         )
-    found = model_of_noise.of_probabilities(p, data.codes)
-    likeliest = np.where(found.flagged | (p.max(1) > p[np.arange(len(p)), data.codes]), p.argmax(1), data.codes)
+    fitted = model_of_noise.of_probabilities(p, data.codes)
+    likeliest = np.where(fitted.flagged | (p.max(1) > p[np.arange(len(p)), data.codes]), p.argmax(1), data.codes)
     suggested = (
         data.labels_of(likeliest) if len(classes) == len(data.classes) else np.array(classes, dtype=object)[likeliest]
     )
-    columns = found.columns() | {"self_confidence": confidences(p, data.codes)["self_confidence"]}
-    stats |= {"wrong_labels": found.wrong_labels(), "flag_rule": model_of_noise.RULE}
-    return Finding(1 - found.probability, found.flagged, columns, suggested, stats, options)
+    columns = fitted.columns() | {"self_confidence": confidences(p, data.codes)["self_confidence"]}
+    stats |= {"wrong_labels": fitted.wrong_labels(), "flag_rule": model_of_noise.RULE}
+    return Finding(1 - fitted.probability, fitted.flagged, columns, suggested, stats, options)

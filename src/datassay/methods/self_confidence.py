@@ -21,9 +21,9 @@ from datassay.data.dataset import Dataset
 from datassay.engines import noise_model
 from datassay.engines.designs import Subsets
 from datassay.engines.margins import confidences
-from datassay.engines.robust import FAR, off, top
+from datassay.engines.robust import FAR, robust_z, top
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.held_out import TOL, said_without
+from datassay.subsets.held_out import TOL, out_of_sample_predictions
 from datassay.subsets.study import Study, Trained, study_of
 
 NAME = "self-confidence"
@@ -83,12 +83,16 @@ def self_confidence(
     s = study_of(NAME, rows, model, shared, tol=TOL)
     if not by_folds and not s.trainer.random:
         repeats = 1
-    each = said_without(s, repeats, (lambda t: t.out_of_fold(folds)) if by_folds else _said_of_all)
+    each = out_of_sample_predictions(s, repeats, (lambda t: t.out_of_fold(folds)) if by_folds else _predict_all)
     stats: dict[str, Any] = {"model": s.text, "trainings": repeats * (folds if by_folds else 1)}
     if data.task == "regression":
         residual = data.codes - each[..., 0]
         columns = {"residual": residual.mean(0)}
-        scores, flagged, suggested = -off(columns["residual"]), off(columns["residual"]) > FAR, each[..., 0].mean(0)
+        scores, flagged, suggested = (
+            -robust_z(columns["residual"]),
+            robust_z(columns["residual"]) > FAR,
+            each[..., 0].mean(0),
+        )
         stats["flag_rule"] = f"the residual is more than {FAR:g} standard deviations from the median"
         noise: noise_model.NoiseModel | noise_model.Outliers = noise_model.outliers(columns["residual"])
     else:
@@ -135,8 +139,8 @@ def _judged(data: Dataset) -> Dataset:
     return Dataset(shaped(data.X_val), data.y_val, shaped(data.X), data.y, task=data.task)
 
 
-def _said_of_all(s: Study) -> ndarray:
+def _predict_all(s: Study) -> ndarray:
     """(n, c) what a model of all rows says of the validation rows."""
     everything = Subsets(np.ones((1, len(s.data)), np.uint8), np.full(1, np.nan))
     s.train(everything)
-    return s.worth(everything, lambda said: said)[0].astype(np.float64)
+    return s.utilities_of(everything, lambda predictions: predictions)[0].astype(np.float64)

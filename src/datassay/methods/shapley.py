@@ -85,16 +85,16 @@ def shapley(
         raise DataError(
             "shapley: reuse, antithetic, stderr and settled are for estimator='ridge' and estimator='differences'."
         )
-    worth = utility_of(data, utility, "shapley", default="probability")
+    training_utility = utility_of(data, utility, "shapley", default="probability")
     if estimator == "permutation":
         stop = stop_when("shapley", n_models, shared)
-        return _permutations(study_of("shapley", data, model, shared), stop, worth, float(truncation))
+        return _permutations(study_of("shapley", data, model, shared), stop, training_utility, float(truncation))
     return semivalue(
         "shapley",
         data,
         model,
         n_models,
-        worth,
+        training_utility,
         Inclusion("uniform", INNER if standardise and estimator == "ridge" else (0.0, 1.0)),
         shapley_law,
         shared,
@@ -103,14 +103,14 @@ def shapley(
     )
 
 
-def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Finding:
+def _permutations(s: Study, stop: Stop, training_utility: Utility, truncation: float) -> Finding:
     n = len(s.data)
     if stop.n_models < n:
         raise DataError(
             f"shapley: a permutation takes {n} trainings, one for each row, and n_models is {stop.n_models}: give more, or take "
             "estimator='ridge', where every training serves every row."
         )
-    none, everything = s.ends(worth)
+    none, everything = s.ends(training_utility)
     near = truncation * abs(everything - none)
     marginals: list[ndarray] = []
     trainings, reason = 0, "as many trainings as were asked for"
@@ -122,9 +122,9 @@ def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Fi
                 at_once = max(1, min(AT_ONCE, (stop.n_models - trainings) // (n - 1)))
                 at_once = at_once if stop.seconds == np.inf else 1  # an order that is not gone to its end is lost
                 orders = [np.argsort(designs.permutation(n, s.seed, first + k)[s.place]) for k in range(at_once)]
-                found = _along(s, orders, worth, (none, everything), near, bar)
-                trainings += sum(t for _, t in found)
-                marginals += [m for m, _ in found]
+                marginals_of_round = _along(s, orders, training_utility, (none, everything), near, bar)
+                trainings += sum(t for _, t in marginals_of_round)
+                marginals += [m for m, _ in marginals_of_round]
                 share = np.median(_error(marginals)) / max(np.std(np.mean(marginals, axis=0)), 1e-300)
                 bar.set_postfix_str(f", {len(marginals)} orders, standard error {share:.2f} of the spread")
             if s.elapsed > stop.seconds and stop.n_models - trainings >= n - 1:
@@ -146,7 +146,7 @@ def _permutations(s: Study, stop: Stop, worth: Utility, truncation: float) -> Fi
 
 
 def _along(
-    s: Study, orders: list[ndarray], worth: Utility, ends: tuple[float, float], near: float, bar: tqdm
+    s: Study, orders: list[ndarray], training_utility: Utility, ends: tuple[float, float], near: float, bar: tqdm
 ) -> list[tuple[ndarray, int]]:
     """Marginal contributions of every row along each order, and the trainings that took."""
     n = len(s.data)
@@ -167,8 +167,10 @@ def _along(
                 np.concatenate([p.counts for *_, p in parts]), np.concatenate([p.p for *_, p in parts])
             )
             s.train(subsets, bar=bar)
-            found = np.split(s.worth(subsets, worth), np.cumsum([len(lengths) for _, lengths, _ in parts])[:-1])
-            for (k, lengths, _), u in zip(parts, found, strict=True):
+            utilities = np.split(
+                s.utilities_of(subsets, training_utility), np.cumsum([len(lengths) for _, lengths, _ in parts])[:-1]
+            )
+            for (k, lengths, _), u in zip(parts, utilities, strict=True):
                 v[k][lengths] = u
                 reached[k] = int(lengths[-1])
         for k in sorted(going):

@@ -26,7 +26,7 @@ from datassay.engines.training import in_batches, set_mode
 from datassay.methods.definition import Finding, network_method
 from datassay.networks.problem import Model, last_layer, mean_over, problem
 from datassay.networks.recipes import small_steps
-from datassay.networks.runs import One, Trainings, averaged, chosen, do, options_of
+from datassay.networks.runs import One, Trainings, averaged, chosen, options_of, run_all
 
 CHECKPOINTS = 20
 AT_ONCE = 512  # rows in one pass
@@ -78,7 +78,7 @@ def tracin(
        id given_label suggested_label
     3   3           b               a
     """
-    p = problem(data, model, shared["device"], "tracin", validation=influence == "validation")
+    p = problem(data, model, shared["device"], "tracin")
     used = chosen(shared, small_steps(p, tables=5, images=6), len(data))
     steps = used.epochs * -(-len(data) // used.batch_size)
     if steps == 0:
@@ -88,31 +88,31 @@ def tracin(
         raise DataError(f"tracin: {n_checkpoints} checkpoints need as many steps, and {used.epochs} epochs have {steps}.")
     options = options_of(call, used) | {"n_checkpoints": n_checkpoints}
     work = partial(_run, influence == "self", layers == "last", n_checkpoints)
-    found = do(work, call, p, used, options, runs=runs)
-    column, stderr = averaged([r.value for r in found])
-    said = np.mean([r.said for r in found], axis=0)
+    results = run_all(work, call, p, used, options, runs=runs)
+    column, stderr = averaged([r.value for r in results])
+    predictions = np.mean([r.predictions for r in results], axis=0)
     if influence == "validation":
         scores, flagged, rule = column.copy(), column < 0, "opponent of the validation rows: tracin below 0"
     else:
-        flagged, rule = p.unlike(said, "the networks at the checkpoints, on average, say another class")
+        flagged, rule = p.disagreeing(predictions, "the networks at the checkpoints, on average, say another class")
         scores = -column
     stats = {
         "flag_rule": rule,
-        "seconds_gradients": sum(r.seconds for r in found),
+        "seconds_gradients": sum(r.seconds for r in results),
         "device": p.device,
-        "through_torch_func": found[0].through_func,
+        "through_torch_func": results[0].through_func,
     } | stderr
-    return Finding(scores, flagged, {"tracin": column}, p.suggested(said), stats, options)
+    return Finding(scores, flagged, {"tracin": column}, p.suggested(predictions), stats, options)
 
 
 class _Run(NamedTuple):
     value: np.ndarray  # (n,)
-    said: np.ndarray  # (n, outputs) class probabilities or amounts, mean over the checkpoints
+    predictions: np.ndarray  # (n, outputs) class probabilities, or targets, mean over the checkpoints
     seconds: float
     through_func: list[str]
 
 
-def _run(itself: bool, last: bool, checkpoints: int, one: One) -> _Run:
+def _run(self_influence: bool, last: bool, checkpoints: int, one: One) -> _Run:
     p, used, net = one.p, one.recipe, one.net()
     n, x, y = len(p.data), p.x, p.y
     names = last_layer(net) if last else [name for name, q in net.named_parameters() if q.requires_grad]
@@ -120,7 +120,7 @@ def _run(itself: bool, last: bool, checkpoints: int, one: One) -> _Run:
     state["seconds"] = torch.zeros(1)
     run = one.start(x, y, net, state=state)
     through_func: list[str] = []
-    x_val, y_val = (None, None) if itself else (p.x_val, p.y_val)
+    x_val, y_val = (None, None) if self_influence else (p.x_val, p.y_val)
 
     steps = used.epochs * run.batches
     after = {round(k * steps / checkpoints) for k in range(1, checkpoints + 1)}
@@ -130,12 +130,12 @@ def _run(itself: bool, last: bool, checkpoints: int, one: One) -> _Run:
         set_mode(net, dropout=False, batch_norm=False)
         g = {}
         if x_val is not None and y_val is not None:
-            g = mean_over(len(x_val), AT_ONCE, lambda some: mean_gradient(net, p.loss, x_val[some], y_val[some], names))
+            g = mean_over(len(x_val), AT_ONCE, lambda batch: mean_gradient(net, p.loss, x_val[batch], y_val[batch], names))
         for rows in in_batches(n, AT_ONCE):
             of_rows = RowGradients(net, p.loss, x[rows], y[rows], names)
-            found = of_rows.squared_norms() if itself else of_rows.dots(g)
-            state["value"][rows] += used.rate((done - 1) / steps) * found.double().cpu()
-            state["said"][rows] += p.says(of_rows.outputs.double()).cpu() / checkpoints
+            products = of_rows.squared_norms() if self_influence else of_rows.dots(g)
+            state["value"][rows] += used.rate((done - 1) / steps) * products.double().cpu()
+            state["said"][rows] += p.probabilities(of_rows.outputs.double()).cpu() / checkpoints
             through_func[:] = of_rows.through_func
         state["seconds"] += time.perf_counter() - now
 

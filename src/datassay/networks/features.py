@@ -13,7 +13,7 @@ from datassay.engines.gradients import RowGradients
 from datassay.engines.training import Recipe, Rows, in_batches
 from datassay.networks.problem import Model, Problem, last_module, problem
 from datassay.networks.recipes import recipe, small_steps
-from datassay.networks.runs import One, do
+from datassay.networks.runs import One, run_all
 
 AT_ONCE = 512  # rows in one pass
 
@@ -56,7 +56,7 @@ def network_features(
     Raises
     ------
     DataError
-        A model that doesn't fit the data, a loss that runs away, options that can't be.
+        A model that doesn't fit the data, a training that diverges, an invalid option.
 
     Examples
     --------
@@ -70,8 +70,8 @@ def network_features(
     whole("network_features", 0, seed=seed)
     p = problem(data, model, device, "network_features")
     used = recipe(training, default(p), len(data), epochs=epochs, batch_size=batch_size, lr=lr)
-    (found,) = do(_features, Call(p.method, {"seed": seed, "progress": progress}), p, used)
-    return data.with_features(*found)
+    (result,) = run_all(_features, Call(p.method, {"seed": seed, "progress": progress}), p, used)
+    return data.with_features(*result)
 
 
 def default(p: Problem) -> Recipe:
@@ -130,8 +130,8 @@ def logit_kernel(net: nn.Module, x: Tensor, size: int = AT_ONCE) -> Tensor:
         here = gradients(rows)
         K[rows, rows] = here.products(here)
         for columns in parts[k + 1 :]:
-            K[rows, columns] = found = here.products(gradients(columns))
-            K[columns, rows] = found.T
+            K[rows, columns] = result = here.products(gradients(columns))
+            K[columns, rows] = result.T
     return K
 
 
@@ -150,12 +150,12 @@ def velocities(groups: list[ndarray], one: One) -> ndarray:
     net, x, used = one.net(), one.p.x, one.recipe
     inputs = [x[torch.from_numpy(rows).to(one.p.device)] for rows in groups]
     run = one.start(x, one.p.y, net)
-    found, last = np.zeros((used.epochs, len(groups))), [logit_kernel(net, rows) for rows in inputs]
+    result, last = np.zeros((used.epochs, len(groups))), [logit_kernel(net, rows) for rows in inputs]
 
     def look(epoch: int) -> None:
         for g, rows in enumerate(inputs):
             now = logit_kernel(net, rows)
-            found[epoch, g], last[g] = velocity(last[g], now), now
+            result[epoch, g], last[g] = velocity(last[g], now), now
         one.tick(1)
 
     for step in run:
@@ -163,4 +163,4 @@ def velocities(groups: list[ndarray], one: One) -> ndarray:
             look(step.epoch - 1)
     if used.epochs:
         look(used.epochs - 1)
-    return found
+    return result

@@ -1,4 +1,4 @@
-"""What methods that read gradients ask of a network: one for each seed, rows in its form, a loss for each row.
+"""What methods that read gradients need: a network for each seed, rows in its input shape, a loss for each row.
 
 A network is an `nn.Module`, or a class or function that makes one, from a seed where it asks for one; without any it is a perceptron
 for tables and a small ResNet for images. Normalisation within a row (LayerNorm, GroupNorm) is used in both: with batch normalisation a
@@ -25,11 +25,11 @@ from datassay.checks import DataError
 from datassay.data.dataset import Dataset, is_images
 from datassay.engines.gradients import Loss
 from datassay.engines.machine import pick_device
-from datassay.engines.robust import FAR, far
+from datassay.engines.robust import FAR, is_outlier
 from datassay.engines.training import in_batches, spawned
 from datassay.networks.defaults import autoencoder, mlp, resnet
 
-LOWEST = math.log(1e-12)  # log-probability of what a network holds for impossible
+LOWEST = math.log(1e-12)  # lower limit of log-probabilities
 WHOLE = 2**31  # bytes up to which all rows are held as one tensor on the device; more are turned into floats batch by batch
 
 Model: TypeAlias = nn.Module | Callable[[int], nn.Module] | Callable[[], nn.Module]
@@ -37,7 +37,7 @@ Model: TypeAlias = nn.Module | Callable[[int], nn.Module] | Callable[[], nn.Modu
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Rows of a matrix as float32 tensors of the network's input shape, where and when they are asked for."""
+    """Rows of a matrix as float32 tensors of the network's input shape, made when they are indexed."""
 
     X: Any  #: (n, d) numpy, memory map or CSR
     shape: tuple[int, ...]  #: of an image: (height, width[, channels]); of a row of a table: (d,)
@@ -64,16 +64,16 @@ class Inputs:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What a network has to learn, in its own terms."""
+    """A learning problem in the form that a network takes."""
 
     method: str  #: for errors
     data: Dataset
     model: Model | None
     device: str
-    outputs: int  #: numbers the network says about a row: a logit a class, or one
+    outputs: int  #: of the network for a row: a logit a class, or one number
     shape: tuple[int, ...]  #: of a row
-    itself: bool = False  #: the network has to give back its inputs: labels don't count
-    more: str = ""  #: what outputs beyond the classes are for, for errors
+    autoencodes: bool = False  #: the targets are the inputs; labels are not used
+    extra_outputs: str = ""  #: what outputs beyond the classes are for, for errors
 
     @property
     def x(self) -> Tensor | Inputs:
@@ -88,12 +88,12 @@ class Problem:
     @property
     def y(self) -> Tensor:
         """(n,) classes, or targets in standard deviations from their mean; or the inputs."""
-        return self.x[:] if self.itself else self.targets(self.data.codes)
+        return self.x[:] if self.autoencodes else self.targets(self.data.codes)
 
     @property
     def y_val(self) -> Tensor:
         """(m,) the same for the validation rows."""
-        return self.x_val[:] if self.itself else self.targets(cast(ndarray, self.data.codes_val))
+        return self.x_val[:] if self.autoencodes else self.targets(cast(ndarray, self.data.codes_val))
 
     def targets(self, codes: ndarray) -> Tensor:
         """Class numbers, or regression targets in standard deviations from their mean, as the loss takes them."""
@@ -101,15 +101,15 @@ class Problem:
             codes = ((codes - self.data.codes.mean()) / self.data.codes.std()).astype(np.float32)
         return torch.from_numpy(np.array(codes)).to(self.device)  # torch does not know arrays that can't be written
 
-    def in_their_unit(self, predictions: ndarray) -> ndarray:
-        """Back from there: predicted regression targets in the labels' unit."""
+    def in_label_units(self, log_probabilities: ndarray) -> ndarray:
+        """Predicted regression targets in the labels' unit: the inverse of `targets`."""
         codes = self.data.codes
-        return predictions * codes.std() + codes.mean()
+        return log_probabilities * codes.std() + codes.mean()
 
     @property
     def loss(self) -> Loss:
         """Cross-entropy, or squared error."""
-        if self.itself:
+        if self.autoencodes:
             return reconstruction_error
         return cross_entropy if self.data.task == "classification" else squared_error
 
@@ -126,52 +126,52 @@ class Problem:
                     if callable(reset := getattr(module, "reset_parameters", None)):
                         reset()
             else:
-                net = self._called(self.model, start)
+                net = self._build(self.model, start)
         if not isinstance(net, nn.Module):
             raise DataError(
                 f"{self.method}: the function given as model must return an nn.Module, got {type(net).__name__}."
             )
-        return self._checked(net.to(self.device))
+        return self._check_network(net.to(self.device))
 
-    def some(self) -> Tensor:
+    def sample(self) -> Tensor:
         """At most 10,000 rows, by which a network standardises its inputs."""
         rows = np.linspace(0, len(self.data) - 1, min(len(self.data), 10_000)).astype(int)
         return Inputs(self.data.X, self.shape, "cpu")[rows]
 
-    def says(self, outputs: Tensor) -> Tensor:
-        """(n, classes) probabilities, or (n, 1) amounts."""
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """(n, classes) probabilities, or (n, 1) predicted targets."""
         return outputs.softmax(1) if self.data.task == "classification" else outputs
 
-    def predictions(self, outputs: Tensor) -> ndarray:
+    def log_probabilities(self, outputs: Tensor) -> ndarray:
         """(..., n, c) log-probabilities, or regression targets in the labels' unit."""
         if self.data.task == "classification":
             return np.maximum(outputs.log_softmax(-1).cpu().numpy(), LOWEST)
-        return self.in_their_unit(outputs.double().cpu().numpy())
+        return self.in_label_units(outputs.double().cpu().numpy())
 
-    def suggested(self, said: ndarray) -> ndarray:
-        """(n,) labels from the mean of what networks said of each row."""
+    def suggested(self, predictions: ndarray) -> ndarray:
+        """(n,) labels from the mean prediction of each row."""
         if self.data.task == "classification":
-            return self.data.labels_of(said.argmax(1))
-        return self.in_their_unit(said[:, 0])
+            return self.data.labels_of(predictions.argmax(1))
+        return self.in_label_units(predictions[:, 0])
 
-    def unlike(self, said: ndarray, rule: str) -> tuple[ndarray, str]:
-        """(n,) of which rows networks say another class, and the rule; in regression those with a far residual."""
+    def disagreeing(self, predictions: ndarray, rule: str) -> tuple[ndarray, str]:
+        """(n,) rows whose predicted class is another one, and the rule; in regression those whose residual is an outlier."""
         if self.data.task == "classification":
-            return said.argmax(1) != self.data.codes, rule
+            return predictions.argmax(1) != self.data.codes, rule
         far_off = f"the residual is {FAR:g} robust standard deviations or more from the median residual"
-        return far(self.data.codes - self.suggested(said)), far_off
+        return is_outlier(self.data.codes - self.suggested(predictions)), far_off
 
     def _default(self) -> nn.Module:
-        some = self.some()
-        if self.itself:
-            return autoencoder(some)
+        sample = self.sample()
+        if self.autoencodes:
+            return autoencoder(sample)
         if len(self.shape) == 1:
             # a frame's columns are standardised already, and the one-hot ones must not be: rare categories would be large
-            return mlp(some, self.outputs, standardise=not self.data.standardised)
-        return resnet(some, self.outputs)
+            return mlp(sample, self.outputs, standardise=not self.data.standardised)
+        return resnet(sample, self.outputs)
 
-    def _called(self, make: Callable[..., Any], seed: int) -> Any:
-        """What a function or a class makes, of the seed where it asks for one; torch's random numbers follow from the seed anyway."""
+    def _build(self, make: Callable[..., Any], seed: int) -> Any:
+        """Call the function or class, with the seed where it takes one; torch's random numbers follow from the seed anyway."""
         takes_seed = _takes_seed(make)
         if takes_seed is None:
             raise DataError(
@@ -190,35 +190,36 @@ class Problem:
                 "seed, or with nothing where it takes nothing, and must return an nn.Module."
             ) from error
 
-    def _checked(self, net: nn.Module) -> nn.Module:
-        """Two rows go through: a sentence here is worth a traceback later. Of what is more than a tensor, the logits alone."""
-        came = Inputs(self.data.X, self.shape, self.device)[:2]
+    def _check_network(self, net: nn.Module) -> nn.Module:
+        """Two rows go through, so that an error comes before the training. Of an output that is more than a tensor, the logits alone."""
+        batch = Inputs(self.data.X, self.shape, self.device)[:2]
         net.eval()
         try:
             with torch.no_grad():
-                out = net(came)
+                out = net(batch)
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:  # whatever somebody's forward does
             raise DataError(
-                f"{self.method}: the model can't take a batch of shape {tuple(came.shape)}, as rows of this data come "
+                f"{self.method}: the model can't take a batch of shape {tuple(batch.shape)}, as rows of this data come "
                 f"({_first_line(error)}): put a layer before it that brings them into its form, nn.Flatten() or nn.Unflatten say."
             ) from error
-        if not isinstance(out, Tensor) and (found := logits_in(out)) is not None:
-            net, out = Logits(net).train(net.training), found
+        if not isinstance(out, Tensor) and (logits := logits_in(out)) is not None:
+            net, out = Logits(net).train(net.training), logits
         if not isinstance(out, Tensor):
-            what = "give back its input" if self.itself else f"give {self._what()} for each row"
+            needed_output = "give back its input" if self.autoencodes else f"give {self._outputs_in_words()} for each row"
             raise DataError(
-                f"{self.method}: the model must {what}, as a tensor, a tuple that begins with one, or an object with .logits; it gave "
-                f"{type(out).__name__}."
+                f"{self.method}: the model must {needed_output}, as a tensor, a tuple that begins with one, or an object with .logits; "
+                f"it gave {type(out).__name__}."
             )
-        if self.itself and out.shape != came.shape:
+        if self.autoencodes and out.shape != batch.shape:
             raise DataError(
-                f"{self.method}: an autoencoder must give back the shape that it gets, {tuple(came.shape)}; it gave {tuple(out.shape)}."
+                f"{self.method}: an autoencoder must give back the shape that it gets, {tuple(batch.shape)}; it gave {tuple(out.shape)}."
             )
-        if not self.itself and tuple(out.shape) != (2, self.outputs):
+        if not self.autoencodes and tuple(out.shape) != (2, self.outputs):
             raise DataError(
-                f"{self.method}: the model must give {self._what()}, for each row; for two rows it gave shape {tuple(out.shape)}."
+                f"{self.method}: the model must give {self._outputs_in_words()}, for each row; for two rows it gave shape "
+                f"{tuple(out.shape)}."
             )
         if not any(p.requires_grad for p in net.parameters()):
             raise DataError(
@@ -226,9 +227,11 @@ class Problem:
             )
         return net
 
-    def _what(self) -> str:
-        """What a network says of a row, in words."""
-        return f"{self.outputs} logits, one a class{self.more}" if self.data.task == "classification" else "one number"
+    def _outputs_in_words(self) -> str:
+        """The outputs that are needed for a row, in words."""
+        return (
+            f"{self.outputs} logits, one a class{self.extra_outputs}" if self.data.task == "classification" else "one number"
+        )
 
 
 class Logits(nn.Module):
@@ -239,9 +242,9 @@ class Logits(nn.Module):
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
-        found = logits_in(self.net(x))
-        assert found is not None  # it was looked at before
-        return found
+        logits = logits_in(self.net(x))
+        assert logits is not None  # it was looked at before
+        return logits
 
 
 def logits_in(out: Any) -> Tensor | None:
@@ -250,10 +253,10 @@ def logits_in(out: Any) -> Tensor | None:
     >>> logits_in((torch.zeros(2), None)), logits_in({"logits": torch.ones(1)}), logits_in("logits")
     (tensor([0., 0.]), tensor([1.]), None)
     """
-    found = out.get("logits") if isinstance(out, Mapping) else getattr(out, "logits", None)
-    if found is None and isinstance(out, (tuple, list)) and out:
-        found = out[0]
-    return found if isinstance(found, Tensor) else None
+    logits = out.get("logits") if isinstance(out, Mapping) else getattr(out, "logits", None)
+    if logits is None and isinstance(out, (tuple, list)) and out:
+        logits = out[0]
+    return logits if isinstance(logits, Tensor) else None
 
 
 def _takes_seed(make: Callable[..., Any]) -> bool | None:
@@ -288,28 +291,18 @@ def problem(
     device: str,
     method: str,
     *,
-    validation: bool = False,
-    regression: bool = True,
-    itself: bool = False,
+    autoencodes: bool = False,
 ) -> Problem:
-    """Check what a method was given.
+    """The problem for these rows and this model.
 
     Raises
     ------
     DataError
-        A model that is no torch module, missing validation rows, regression where there must be classes.
+        A model that is no torch module, or a device that is not there.
     """
     if model is not None and not isinstance(model, nn.Module) and (not callable(model) or hasattr(model, "fit")):
         raise DataError(
             f"{method} reads gradients: model must be a torch nn.Module or a function from a seed to one, got {_name(model)}."
-        )
-    if validation and data.X_val is None:
-        raise DataError(
-            f"{method} needs validation rows, X_val and y_val (file: --val), whose loss tells what a row is worth."
-        )
-    if not regression and data.task == "regression":
-        raise DataError(
-            f"{method} is about classes, and this is regression: dvgs, tracin, grand and in-run-shapley take amounts."
         )
     shape = (data.X.shape[1],)
     if is_images(data.shown) and math.prod(data.shown.shape[1:]) == data.X.shape[1]:
@@ -318,7 +311,7 @@ def problem(
         device = pick_device(device)
     except ValueError as error:
         raise DataError(f"{method}: {error}") from None
-    return Problem(method, data, model, device, max(1, len(data.classes)), shape, itself)
+    return Problem(method, data, model, device, max(1, len(data.classes)), shape, autoencodes)
 
 
 def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
@@ -337,26 +330,26 @@ def reconstruction_error(outputs: Tensor, x: Tensor) -> Tensor:
 
 
 def fingerprint(p: Problem, loss: Loss) -> str:
-    """What a function says of a few rows: names don't tell two losses apart. A DataError if it is no loss."""
+    """The losses of a few rows, which identify the function: names don't. A DataError if it is no loss."""
     if not callable(loss):
         raise DataError(
             f"{p.method}: loss must be a function from outputs and targets to a loss for each row, got {loss!r}."
         )
     y = p.y[:16]
     random = torch.Generator().manual_seed(0)
-    some = torch.randn(len(y), p.outputs, generator=random).to(y.device)
+    outputs = torch.randn(len(y), p.outputs, generator=random).to(y.device)
     try:
-        found = loss(some, y)
+        losses = loss(outputs, y)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise DataError(
-            f"{p.method}: loss failed on outputs {tuple(some.shape)} and targets {tuple(y.shape)} ({error})."
+            f"{p.method}: loss failed on outputs {tuple(outputs.shape)} and targets {tuple(y.shape)} ({error})."
         ) from error
-    if not isinstance(found, Tensor) or found.shape != (len(y),):
-        came = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+    if not isinstance(losses, Tensor) or losses.shape != (len(y),):
+        received = f"shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__
         raise DataError(
-            f"{p.method}: loss must give a number for each row (reduction='none'), for {len(y)} rows it gave {came}."
+            f"{p.method}: loss must give a number for each row (reduction='none'), for {len(y)} rows it gave {received}."
         )
-    return f"{loss!r} {found.tolist()}" if isinstance(loss, nn.Module) else str(found.tolist())
+    return f"{loss!r} {losses.tolist()}" if isinstance(loss, nn.Module) else str(losses.tolist())
 
 
 def last_module(net: nn.Module) -> tuple[str, nn.Module]:
@@ -371,7 +364,7 @@ def last_layer(net: nn.Module) -> list[str]:
 
 
 def mean_over(rows: int, size: int, work: Callable[[slice], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Mean over so many rows, from the means that ``work`` finds over some at a time."""
+    """Mean over so many rows, from the means over batches that ``work`` returns."""
     total: dict[str, Tensor] = {}
     for part in in_batches(rows, size):
         share = (part.stop - part.start) / rows

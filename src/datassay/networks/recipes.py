@@ -1,4 +1,4 @@
-"""How networks are trained where nothing else is asked for, and how the named options change it."""
+"""Default training recipes, and how the named options change them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from datassay.networks.problem import Problem
 
 Optimiser = Literal["sgd", "adam"]
 
-WATCHED = Recipe(epochs=6, optimiser="adam", lr=1e-3, weight_decay=0.0)  #: all along which rows are looked at
+WATCHED = Recipe(
+    epochs=6, optimiser="adam", lr=1e-3, weight_decay=0.0
+)  #: for methods that watch each row throughout the training
 
 
 def early(p: Problem) -> Recipe:
@@ -40,7 +42,7 @@ def recipe(
     Raises
     ------
     DataError
-        If a number can't be.
+        An invalid number.
 
     Examples
     --------

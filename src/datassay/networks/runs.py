@@ -1,4 +1,4 @@
-"""What all methods that train networks have in common: their options, several trainings under one bar, a folder to go on from."""
+"""What all methods that train networks share: their options, several trainings under one progress bar, a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from datassay.networks.problem import Problem
 from datassay.networks.recipes import recipe
 
 T = TypeVar("T")
-NOT_KEPT = ("data", "n_jobs", "progress", "checkpoint")  # nothing about how fast it goes
+NOT_KEPT = ("data", "n_jobs", "progress", "checkpoint")  # what does not change the numbers
 
 
 class OneTraining(TypedDict, total=False):
@@ -54,8 +54,8 @@ class One:
     seed: int  #: of the call
     number: int  #: of the training, from 0 on
     tick: Tick  #: moves the bar
-    file: Path | None  #: where it is written down
-    key: str  #: and as what
+    file: Path | None  #: its checkpoint
+    key: str  #: identifies the checkpoint
 
     @property
     def own(self) -> int:
@@ -78,7 +78,7 @@ class One:
         reduce: Callable[[Tensor, Tensor], Tensor] | None = None,
         dropout: bool = True,
     ) -> Run:
-        """The training, to be walked through: on these rows, of this network or a fresh one; the rest as for `Run`."""
+        """The training as a `Run`: on these rows, of this network or a fresh one; the other options as for `Run`."""
         return Run(
             net or self.net(),
             loss or self.p.loss,
@@ -96,7 +96,7 @@ class One:
 
 
 def chosen(shared: OneTraining, default: Recipe, n: int, *, exact: bool = False) -> Recipe:
-    """The recipe that the options name; ``exact``: where none is given the batches are the default's, however few rows there are."""
+    """The recipe that the options name; ``exact``: without one, the batch size is the default's, however few rows there are."""
     return recipe(
         shared["training"] or (default if exact else None),
         default,
@@ -108,21 +108,21 @@ def chosen(shared: OneTraining, default: Recipe, n: int, *, exact: bool = False)
 
 
 def options_of(call: Call, recipe: Recipe) -> dict[str, Any]:
-    """What `Values.options` keeps of a method's keywords: no data, nothing about how fast it goes; the recipe as it was used."""
+    """A method's keywords as `Values.options` stores them: no data, nothing that only changes the speed; the recipe as it was used."""
     options = {name: plain(value) for name, value in call.given.items() if name not in NOT_KEPT}
-    options["model"] = None if call.given["model"] is None else _named(call.given["model"])
-    used = dataclasses.asdict(recipe) | {"augment": None if recipe.augment is None else _named(recipe.augment)}
+    options["model"] = None if call.given["model"] is None else _name_of(call.given["model"])
+    used = dataclasses.asdict(recipe) | {"augment": None if recipe.augment is None else _name_of(recipe.augment)}
     options["training"] = {name: plain(value) for name, value in used.items()}
     for name in ("epochs", "batch_size", "lr"):
         options[name] = options["training"][name]
     return options
 
 
-def _named(thing: Any) -> str:
+def _name_of(thing: Any) -> str:
     return f"{getattr(thing, '__qualname__', type(thing).__name__)}"
 
 
-def do(
+def run_all(
     work: Callable[[One], T],
     call: Call,
     p: Problem,
@@ -171,7 +171,7 @@ def _one(
 
 
 def averaged(each: Sequence[ndarray] | ndarray) -> tuple[ndarray, dict[str, Any]]:
-    """(n,) mean of what the runs found, and for `Values.stats` its standard error, where there are several.
+    """(n,) mean over the runs, and for `Values.stats` its standard error, where there are several.
 
     >>> averaged([np.array([1.0, 2.0]), np.array([3.0, 2.0])])
     (array([2., 2.]), {'stderr': array([1., 0.])})

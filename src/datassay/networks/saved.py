@@ -14,7 +14,7 @@ from datassay.files import check_target
 
 
 def model_file(method: str, save_model: str | Path | None, checkpoint: str | Path | None) -> Path:
-    """Where the network goes; that it can be written there is found out before the training."""
+    """Where the network is saved; whether it can be written there is checked before the training."""
     if save_model is None:
         return (
             Path(_temporary() if checkpoint is None else checkpoint) / f"model{'' if checkpoint else time.monotonic_ns()}.pt"

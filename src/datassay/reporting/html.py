@@ -51,10 +51,10 @@ def number(value: Any) -> str:
     if value is None or isinstance(value, bool | str):
         return text(value)
     if isinstance(value, int) or 1000 <= abs(value) < 1e9:
-        shown = f"{value:,.0f}" if isinstance(value, float) else f"{value:,}"
+        text_of_number = f"{value:,.0f}" if isinstance(value, float) else f"{value:,}"
     else:
-        shown = f"{value:.4g}"
-    return shown.replace("-", "−") if value < 0 else shown
+        text_of_number = f"{value:.4g}"
+    return text_of_number.replace("-", "−") if value < 0 else text_of_number
 
 
 def text(value: Any) -> str:
@@ -118,8 +118,10 @@ def mark(edge: float, edges: list[float]) -> str:
     digits = 2 - math.floor(math.log10(edges[-1] - edges[0]))
     if not 0 <= digits <= 6:
         return number(edge)
-    shown = f"{edge:,.{digits}f}"
-    return (shown[1:] if float(shown.replace(",", "")) == 0 and edge < 0 else shown).replace("-", "−")
+    text_of_number = f"{edge:,.{digits}f}"
+    return (text_of_number[1:] if float(text_of_number.replace(",", "")) == 0 and edge < 0 else text_of_number).replace(
+        "-", "−"
+    )
 
 
 def _labels(summary: dict[str, Any]) -> dict[str, Any]:

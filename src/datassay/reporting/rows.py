@@ -29,8 +29,8 @@ class Pictures:
 
     kind = "images"
 
-    def __init__(self, shown: np.ndarray, pictures: int) -> None:
-        self.images = shown if shown.ndim == 4 else shown[..., None]
+    def __init__(self, images: np.ndarray, pictures: int) -> None:
+        self.images = images if images.ndim == 4 else images[..., None]
         self.made: dict[int, str] = {}
         channels = self.images.shape[3]
         self.side = int(np.clip((_BYTES / max(1, pictures) / channels) ** 0.5, 16, _SIDE))
@@ -124,11 +124,11 @@ class Entries:
         others = [
             {
                 "cells": [
-                    {"column": self.names[used[j]], "value": plain(v[j]), "differs": bool(there[j] != here[j])}
+                    {"column": self.names[used[j]], "value": plain(v[j]), "differs": bool(is_set[j] != here[j])}
                     for j in chosen
                 ]
             }
-            for v, there in zip(dense[1:], dense[1:] != 0, strict=True)
+            for v, is_set in zip(dense[1:], dense[1:] != 0, strict=True)
         ]
         left = np.count_nonzero(here) - np.count_nonzero(here[chosen])
         return {"cells": own, "hidden": int(left)}, others

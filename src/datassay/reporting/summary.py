@@ -41,10 +41,10 @@ def summarize(values: Values, data: Dataset, *, top: int = 100, evidence: int = 
     classes = [plain(c) for c in data.classes]
     suggested = _suggested_codes(values, data)
     flagged = int(values.flagged.sum())
-    shown = min(top, len(data))
-    suspects, kind = _suspects(values, data, suggested, shown, evidence)
+    n_shown = min(top, len(data))
+    suspects, kind = _suspects(values, data, suggested, n_shown, evidence)
     return {
-        "finding": _finding(values, shown, data.task),
+        "finding": _finding(values, n_shown, data.task),
         "wrong_labels": values.stats.get("wrong_labels"),
         "false_finds": _false_finds(values),
         "method": values.method,
@@ -93,13 +93,13 @@ def check_same(values: Values, data: Dataset) -> None:
         )
 
 
-def _finding(values: Values, shown: int, task: str) -> str:
+def _finding(values: Values, n_shown: int, task: str) -> str:
     """The headline: counts that the data can carry; where the method has no predictions, the flags alone."""
     flagged, n = int(values.flagged.sum()), len(values)
-    if said := values.headline("label" if task == "classification" else "target"):
-        return said[0].upper() + said[1:]
+    if headline := values.headline("label" if task == "classification" else "target"):
+        return headline[0].upper() + headline[1:]
     if flagged == 0:
-        return f"No row of {n:,} is flagged; the {shown:,} lowest scores are below"
+        return f"No row of {n:,} is flagged; the {n_shown:,} lowest scores are below"
     return f"{flagged:,} of {n:,} rows {'is' if flagged == 1 else 'are'} flagged; start with {'it' if flagged == 1 else 'these'}"
 
 
@@ -244,8 +244,8 @@ def _groups(data: Dataset, row: int, suggested: int) -> list[tuple[dict[str, Any
     """Which rows to search for the nearest: the given label's, and the suggested one's or else all other labels'."""
     if data.task == "regression":
         return [({"kind": "any", "label": None}, np.ones(len(data), bool))]
-    given = int(data.codes[row])
-    same = ({"kind": "given", "label": plain(data.classes[given])}, data.codes == given)
-    if suggested in (-1, given):
-        return [same, ({"kind": "other", "label": None}, data.codes != given)]
+    code = int(data.codes[row])
+    same = ({"kind": "given", "label": plain(data.classes[code])}, data.codes == code)
+    if suggested in (-1, code):
+        return [same, ({"kind": "other", "label": None}, data.codes != code)]
     return [same, ({"kind": "suggested", "label": plain(data.classes[suggested])}, data.codes == suggested)]

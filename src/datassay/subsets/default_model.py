@@ -17,7 +17,7 @@ from datassay.engines import designs, linear
 
 CHOICE = 1e-5  # tolerance of the models by which the penalty is chosen
 ROUGHLY = 1e-3  # the same where there are many classes
-SAID = 2**21  # numbers that are said of the rows by which C is chosen of these
+PREDICTIONS = 2**21  # numbers that are said of the rows by which C is chosen of these
 START, FARTHEST = -3, 6  # of C, in halves of a power of ten
 SAMPLE = 1000  # rows by which C is chosen
 KNOWN = 64  # data sets whose choice is remembered
@@ -30,13 +30,13 @@ def scaled(data: Dataset, *, together: bool = False) -> tuple[ndarray, ndarray |
 
     ``together``: all columns divided by one number instead, so that those that vary little, at the edge of a picture say, stay small.
     """
-    found = _dense(data)
-    if found is None:
+    matrices = _dense(data)
+    if matrices is None:
         raise DataError(
             f"{data.X.shape[0]} x {data.X.shape[1]} numbers are too many for the default model: pass one that takes sparse rows, "
             "SGDClassifier(loss='log_loss') say."
         )
-    X, Q = found
+    X, Q = matrices
     if data.standardised:
         return X, Q
     mean, std = X.mean(0), X.std(0)
@@ -44,7 +44,7 @@ def scaled(data: Dataset, *, together: bool = False) -> tuple[ndarray, ndarray |
     return (X - mean) / std, None if Q is None else (Q - mean) / std
 
 
-def _chosen(data: Dataset) -> tuple[float, bool]:
+def default_C(data: Dataset) -> tuple[float, bool]:
     """C of the default logistic regression, and whether one scale for all columns is better; known for data that came before.
 
     From `START` on C goes to its neighbours as long as the mean log-likelihood of the labels of three folds of at most `SAMPLE` rows
@@ -74,7 +74,7 @@ def _choice(content: _Content) -> tuple[float, bool]:
 def _choose(data: Dataset) -> tuple[float, bool]:
     best: tuple[ndarray, float, bool] | None = None
     classes, rough = len(data.classes), len(data.classes) > linear.MANY
-    rows = np.argsort(designs.places(data.ids.tolist()))[: max(SAMPLE, SAID // classes) if rough else SAMPLE]
+    rows = np.argsort(designs.places(data.ids.tolist()))[: max(SAMPLE, PREDICTIONS // classes) if rough else SAMPLE]
     y, fold = data.codes[rows], np.arange(len(rows)) % 3
     if rough:  # one fold is enough, and its models take long
         judged = np.flatnonzero(fold == 0)
@@ -85,7 +85,7 @@ def _choose(data: Dataset) -> tuple[float, bool]:
     for together in (False, True)[: 1 if data.standardised else 2]:
         X = scaled(data, together=together)[0][rows]
         models = linear.Logistic(X, y, classes, few=True, rough=rough)
-        found: dict[int, ndarray] = {}
+        likelihoods: dict[int, ndarray] = {}
         start = np.zeros((len(inside), X.shape[1] + 1, classes))  # it has not seen the rows of the fold
 
         def likelihood(
@@ -93,27 +93,27 @@ def _choose(data: Dataset) -> tuple[float, bool]:
             X: ndarray = X,
             models: linear.Logistic = models,
             start: ndarray = start,
-            found: dict[int, ndarray] = found,
+            likelihoods: dict[int, ndarray] = likelihoods,
         ) -> float:
-            if at not in found:
+            if at not in likelihoods:
                 W = models.penalised(10.0 ** (at / 2))(inside, tol=ROUGHLY if rough else CHOICE, start=start)
                 if rough:
                     start[:] = np.where(np.isfinite(W), W, 0.0)
-                said = linear.log_probabilities(X[judged], W)[fold, np.arange(len(judged)), y_judged]
-                found[at] = np.maximum(said, UNLIKELY)
-            return float(found[at].mean())
+                log_likelihood = linear.log_probabilities(X[judged], W)[fold, np.arange(len(judged)), y_judged]
+                likelihoods[at] = np.maximum(log_likelihood, UNLIKELY)
+            return float(likelihoods[at].mean())
 
         top, apart = START, 2 if rough else 1
         for step in (apart, -apart):
             while abs(top + step) <= FARTHEST and likelihood(top + step) > likelihood(top):
                 top += step
-        at, enough = top, likelihood(top) - found[top].std() / np.sqrt(len(judged))
+        at, enough = top, likelihood(top) - likelihoods[top].std() / np.sqrt(len(judged))
         while at - apart >= max(-FARTHEST, top - 2) and likelihood(at - apart) >= enough:
             at -= apart
         if best is not None:  # one scale for all columns has to be better, and not by chance
-            gain = found[top] - best[0]
+            gain = likelihoods[top] - best[0]
         if best is None or gain.mean() > gain.std() / np.sqrt(len(judged)):
-            best = found[top], 10.0 ** (at / 2), together
+            best = likelihoods[top], 10.0 ** (at / 2), together
     assert best is not None
     return best[1:]
 

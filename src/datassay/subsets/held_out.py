@@ -1,4 +1,4 @@
-"""What models say of rows that they were trained without: by folds, or by all subsets that lack a row."""
+"""Out-of-sample predictions: by folds, or by all subsets that lack a row."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from datassay.engines.designs import Draw, Subsets
 from datassay.subsets.study import Stop, Study, Trained, study_of
 from datassay.subsets.utilities import accuracy, log_odds, of_labels
 
-AT_ONCE = 2**23  # numbers that models say, held at once
-TOL = 1e-6  # of logistic regressions for folds, which begin at a model of all rows: of that nothing may be left
+AT_ONCE = 2**23  # predictions that are held at once
+TOL = 1e-6  # of logistic regressions for folds, which begin at a model of all rows: nothing of that may remain
 
 
-def said_without(s: Study, repeats: int, ask: Callable[[Study], ndarray]) -> ndarray:
-    """(repeats, n, c) probabilities (amounts: predictions) by so many studies that differ by their seeds."""
+def out_of_sample_predictions(s: Study, repeats: int, ask: Callable[[Study], ndarray]) -> ndarray:
+    """(repeats, n, c) out-of-sample probabilities (regression: predictions), of studies that differ by their seeds."""
     seeds = [s.seed, *np.random.SeedSequence(s.seed).generate_state(repeats - 1).tolist()]
-    said = np.stack([ask(replace(s, seed=seed)) for seed in seeds])
+    predictions = np.stack([ask(replace(s, seed=seed)) for seed in seeds])
     if s.data.task == "regression":
-        return said
-    p = np.exp(said)
+        return predictions
+    p = np.exp(predictions)
     return p / p.sum(2, keepdims=True)
 
 
 def class_probabilities(
     name: str, data: Dataset, model: Any, given: Any, folds: int, repeats: int, shared: Trained
 ) -> tuple[ndarray, list[Any], dict[str, Any], dict[str, Any]]:
-    """(n, K) probabilities without the row, the K classes, and what `Values.stats` and ``options`` say of them: those that were given, or
+    """(n, K) out-of-sample probabilities, the K classes, and what `Values.stats` and ``options`` say of them: those that were given, or
     out-of-fold ones.
 
     Raises
@@ -43,7 +43,7 @@ def class_probabilities(
     """
     if given is None:
         s = study_of(name, data, model, shared, tol=TOL)
-        p = said_without(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
+        p = out_of_sample_predictions(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
         return p, list(data.classes), {"model": s.text, "trainings": folds * repeats}, {}
     if model is not None:
         raise DataError(f"{name}: probabilities say what a model would: leave one of them out.")
@@ -51,10 +51,10 @@ def class_probabilities(
     return p, classes, {}, {"probabilities": f"given, {p.shape[0]} x {p.shape[1]}"}
 
 
-Worth = Callable[[ndarray], ndarray]  #: what trainings say of the rows, (k, n, c), to what that is worth for each, (k, n)
+RowUtility = Callable[[ndarray], ndarray]  #: from predictions of the rows, (k, n, c), to the utility for each row, (k, n)
 
 
-def utility_of_rows(data: Dataset, what: str | None, method: str) -> Worth:
+def utility_of_rows(data: Dataset, utility: str | None, method: str) -> RowUtility:
     """T; None is the first of those for the task.
 
     Raises
@@ -63,23 +63,23 @@ def utility_of_rows(data: Dataset, what: str | None, method: str) -> Worth:
         There is no such utility.
     """
     y = data.codes
-    known: dict[str, Worth] = {
-        "accuracy": lambda said: accuracy(said, y),
-        "probability": lambda said: np.exp(of_labels(said, y).astype(np.float64)),
-        "margin": lambda said: log_odds(of_labels(said, y)),
+    known: dict[str, RowUtility] = {
+        "accuracy": lambda predictions: accuracy(predictions, y),
+        "probability": lambda predictions: np.exp(of_labels(predictions, y).astype(np.float64)),
+        "margin": lambda predictions: log_odds(of_labels(predictions, y)),
     }
     if data.task == "regression":
-        known = {"squared-error": lambda said: -((said[..., 0] - y) ** 2)}
-    one_of(method, (None, *known), utility=what)
-    return known[what or next(iter(known))]
+        known = {"squared-error": lambda predictions: -((predictions[..., 0] - y) ** 2)}
+    one_of(method, (None, *known), utility=utility)
+    return known[utility or next(iter(known))]
 
 
 class Without(NamedTuple):
-    """What trainings that were without a row say of it: the mean over groups of trainings of the mean over each group."""
+    """Predictions of each row by trainings without it: the mean over groups of trainings of the mean in each group."""
 
     value: ndarray  #: (n,) of the utility; NaN where all trainings had the row
     stderr: ndarray  #: (n,) of the value; infinite where too few trainings lacked the row
-    votes: ndarray  #: (n, c) shares of the trainings that say each class, (n, 1) the prediction
+    votes: ndarray  #: (n, c) shares of the trainings that predict each class, (n, 1) the prediction
     trainings: ndarray  #: (groups, n) how many were without the row
 
     def check(self, s: Study, where: str) -> None:
@@ -99,9 +99,9 @@ class Without(NamedTuple):
 
 
 def outside(
-    s: Study, draw: Draw, stop: Stop, worth: Worth, where: str, levels: Sequence[float] = ()
+    s: Study, draw: Draw, stop: Stop, row_utility: RowUtility, where: str, levels: Sequence[float] = ()
 ) -> tuple[Without, dict[str, Any]]:
-    """Train until it is enough, and ask each training about the rows that it was without; of ``levels`` of p all count alike.
+    """Train until the stopping rule holds, and evaluate each training on the rows that it lacks; all ``levels`` of p have the same weight.
 
     Raises
     ------
@@ -109,23 +109,23 @@ def outside(
         A row was in all subsets.
     """
 
-    def asked(subsets: Subsets) -> Without:
+    def evaluate(subsets: Subsets) -> Without:
         m = len(subsets.p)
         group = np.abs(subsets.p[:, None] - np.array(levels)).argmin(1) if levels else np.zeros(m, np.int64)
-        return without(s, subsets, worth, group, max(1, len(levels)))
+        return without(s, subsets, row_utility, group, max(1, len(levels)))
 
     def look(subsets: Subsets) -> tuple[ndarray, ndarray]:
-        found = asked(subsets)
-        return np.nan_to_num(found.value), found.stderr
+        result = evaluate(subsets)
+        return np.nan_to_num(result.value), result.stderr
 
-    got = s.collect(s.drawn(draw), stop, rows=True, look=look)
-    found = asked(got.subsets)
-    found.check(s, where)
-    return found, s.about(got) | {"stderr": found.stderr}
+    collected = s.collect(s.drawn(draw), stop, rows=True, look=look)
+    result = evaluate(collected.subsets)
+    result.check(s, where)
+    return result, s.about(collected) | {"stderr": result.stderr}
 
 
-def without(s: Study, subsets: Subsets, worth: Worth, group: ndarray, groups: int) -> Without:
-    """Ask trainings (m of them, each in a group) about the rows that they were without."""
+def without(s: Study, subsets: Subsets, row_utility: RowUtility, group: ndarray, groups: int) -> Without:
+    """Evaluate trainings (m of them, each in a group) on the rows that they lack."""
     m, n = subsets.counts.shape
     c = max(1, len(s.data.classes))
     trainings = np.stack([(subsets.counts[group == g] == 0).sum(0) for g in range(groups)])
@@ -135,15 +135,15 @@ def without(s: Study, subsets: Subsets, worth: Worth, group: ndarray, groups: in
     step = max(1, AT_ONCE // (n * c))
     for a in range(0, m, step):
         part, of = Subsets(subsets.counts[a : a + step], subsets.p[a : a + step]), group[a : a + step]
-        said = s.worth(part, lambda said: said, rows=True)
+        predictions = s.utilities_of(part, lambda predictions: predictions, rows=True)
         out = part.counts == 0
-        value = np.where(out, worth(said), 0.0)
+        value = np.where(out, row_utility(predictions), 0.0)
         np.add.at(total, of, value)
         np.add.at(squares, of, value**2)
         if s.data.classes:
-            likeliest = said == said.max(2, keepdims=True)
-            said = likeliest / likeliest.sum(2, keepdims=True)
-        votes += np.einsum("kn,knc->nc", out * weight[of], said)
+            likeliest = predictions == predictions.max(2, keepdims=True)
+            predictions = likeliest / likeliest.sum(2, keepdims=True)
+        votes += np.einsum("kn,knc->nc", out * weight[of], predictions)
     with np.errstate(invalid="ignore"):
         value = (total / np.maximum(1, trainings)).sum(0) / (trainings > 0).sum(0)
     return Without(value, _stderr(trainings, total, squares, weight), votes, trainings)

@@ -1,4 +1,4 @@
-"""By what text a model and its options are known in a store of trainings."""
+"""The text that identifies a model and its options in a store of trainings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy import ndarray
 
 
-def _named(model: Any) -> str:
+def described(model: Any) -> str:
     """Class and options as text; functions by their code, since their addresses differ from run to run."""
     options = {name: coded(value) for name, value in sorted(model.get_params(deep=True).items())}
     return f"{type(model).__module__}.{type(model).__qualname__} {options!r}"

@@ -34,7 +34,7 @@ def semivalue(
     estimator: str,
     standardise: bool,
 ) -> Finding:
-    """What a law makes of subsets that were drawn row by row; the values are exact where all subsets were trained.
+    """A semivalue from subsets that were drawn row by row; the values are exact where all subsets were trained.
 
     Raises
     ------
@@ -56,11 +56,13 @@ def semivalue(
         return semivalues.estimate(keep, v, drawn, law(n), ends=ends, by=by, standardise=standardise and ridge)
 
     if reuse:
-        got, v = s.stored(utility)
+        collected, v = s.stored(utility)
     else:
-        got, v = s.sample(inclusion, stop, utility, antithetic=antithetic, look=lambda subsets, u: estimated(subsets, u)[:2])
-    found = estimated(got.subsets, v)
-    stats = s.about(got) | {
+        collected, v = s.sample(
+            inclusion, stop, utility, antithetic=antithetic, look=lambda subsets, u: estimated(subsets, u)[:2]
+        )
+    found = estimated(collected.subsets, v)
+    stats = s.about(collected) | {
         "stderr": found.stderr,
         "effective_trainings": round(found.effective, 1),
         "shrinkage": found.shrinkage,
@@ -77,7 +79,7 @@ def exactly(s: Study, stop: Stop, utility: Utility, law: Law) -> ndarray | None:
         return None
     every = designs.all_subsets(n)
     s.train(every)
-    return semivalues.exact(s.worth(every, utility), law(n))
+    return semivalues.exact(s.utilities_of(every, utility), law(n))
 
 
 def harm(s: Study, value: ndarray, stats: dict[str, Any]) -> Finding:

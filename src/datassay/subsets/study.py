@@ -1,4 +1,6 @@
-"""What all methods that retrain on subsets have in common: a model, a store, when to stop, a bar that shows how well it is known."""
+"""What all methods that retrain on subsets share: options, a study of trainings, stopping rules, a progress bar with interim checks.
+
+The store of trainings itself is `engines.training_store`."""
 
 from __future__ import annotations
 
@@ -19,16 +21,17 @@ from datassay.engines import designs
 from datassay.engines.designs import Draw, Inclusion, Subsets
 from datassay.engines.machine import pick_device
 from datassay.engines.progress import progress_bar
-from datassay.engines.submodels import Store, Trainer, keys_of, train, utilities
+from datassay.engines.train_subsets import Trainer, keys_of, train, utilities
+from datassay.engines.training_store import Store
 from datassay.subsets.trainers import trainable
 from datassay.units import in_seconds
 
-FEWEST = 20  # trainings without which nothing is said
-FIRST_LOOK = 200
-GROWTH = 1.5  # from look to look
+FEWEST = 20  # trainings, for any result
+FIRST_CHECK = 200
+GROWTH = 1.5  # between interim checks
 TOL = 1e-4  # of logistic regressions: their log-probabilities are right to a few thousandths, far below what trainings differ by
 INTERRUPTED = "interrupted"  #: in ``stats["stopped"]``, after Ctrl-C
-SUSPECTS = 0.1  # share of the rows that a look compares
+SUSPECTS = 0.1  # share of the rows that two interim checks compare
 
 Utility = Callable[[ndarray], ndarray]
 
@@ -81,7 +84,7 @@ class Study:
         return designs.in_places(draw, self.place)
 
     def train(self, subsets: Subsets, *, rows: bool = False, bar: Any = None) -> None:
-        """Train these, whatever the time; only what the store lacks."""
+        """Train those that the store lacks, without a stopping rule."""
         for done in self._train(subsets, rows):
             if bar is not None:
                 bar.update(done.new)
@@ -100,24 +103,24 @@ class Study:
         )
 
     def keys(self, subsets: Subsets) -> list[bytes]:
-        """By which the store knows them."""
+        """Their keys in the store."""
         return keys_of(subsets, self.trainer, self.seed, self.same_seed)
 
-    def worth(self, subsets: Subsets, utility: Utility, *, rows: bool = False) -> ndarray:
+    def utilities_of(self, subsets: Subsets, utility: Utility, *, rows: bool = False) -> ndarray:
         """(m,) or (m, t) utilities of subsets that were trained."""
-        found = utilities(self.store, self.key, self.keys(subsets), utility, rows=rows)
-        if not rows and not np.isfinite(found).all():
+        values = utilities(self.store, self.key, self.keys(subsets), utility, rows=rows)
+        if not rows and not np.isfinite(values).all():
             raise DataError(
-                f"{self.method}: the utility of a training is {found[~np.isfinite(found)][0]}: take another utility."
+                f"{self.method}: the utility of a training is {values[~np.isfinite(values)][0]}: take another utility."
             )
-        return found
+        return values
 
-    def stored(self, utility: Utility, law: Inclusion | None = None) -> tuple[Collected, ndarray]:
-        """All trainings of this study whose rows were drawn one by one, by whatever method, and what they are worth; of a grid only
+    def stored(self, utility: Utility, distribution: Inclusion | None = None) -> tuple[Collected, ndarray]:
+        """All trainings of this study whose rows were drawn one by one, by whatever method, and their utilities; of a grid only
         those with its p."""
         keys, subsets = self.store.drawn(self.key, len(self.data))
-        if law is not None:
-            fits = np.isclose(subsets.p[:, None], law.parameters).any(axis=1)
+        if distribution is not None:
+            fits = np.isclose(subsets.p[:, None], distribution.parameters).any(axis=1)
             keys, subsets = (
                 [k for k, fit in zip(keys, fits, strict=True) if fit],
                 Subsets(subsets.counts[fits], subsets.p[fits]),
@@ -130,7 +133,7 @@ class Study:
         return Collected(subsets, "all that the store has", []), utilities(self.store, self.key, keys, utility)
 
     def out_of_fold(self, folds: int = 5, repeats: int = 1) -> ndarray:
-        """(n, c) what models say of rows that they were not trained on: log-probabilities (of the mean over repeats), or amounts."""
+        """(n, c) out-of-fold predictions: log-probabilities (of the mean over repeats); regression: targets."""
         n = len(self.data)
         if n < folds:
             raise DataError(f"{self.method} needs {folds} rows for {folds} folds, got {n}.")
@@ -146,24 +149,24 @@ class Study:
         keys = self.keys(subsets)
         at = 0
         for part in self.store.read(self.key, keys, val=False, rows=True):
-            for said in part:
-                assert said.rows is not None
+            for predictions in part:
+                assert predictions.rows is not None
                 out = counts[at] == 0
-                total[out] += np.exp(said.rows[out]) if self.data.classes else said.rows[out]
+                total[out] += np.exp(predictions.rows[out]) if self.data.classes else predictions.rows[out]
                 at += 1
         return np.log(total / repeats) if self.data.classes else total / repeats
 
     def suggested(self) -> ndarray:
         """(n,) the label of each row by models that were trained without it, five folds."""
-        said = self.out_of_fold(min(5, len(self.data)))
-        return self.data.labels_of(said.argmax(1)) if self.data.classes else said[:, 0]
+        predictions = self.out_of_fold(min(5, len(self.data)))
+        return self.data.labels_of(predictions.argmax(1)) if self.data.classes else predictions[:, 0]
 
     def ends(self, utility: Utility) -> tuple[float, float]:
-        """What no rows are worth, and all of them."""
+        """The utilities of no rows and of all rows."""
         n = len(self.data)
         both = Subsets(np.stack([np.zeros(n, np.uint8), np.ones(n, np.uint8)]), np.full(2, np.nan))
         self.train(both)
-        none, everything = self.worth(both, utility)
+        none, everything = self.utilities_of(both, utility)
         return float(none), float(everything)
 
     def collect(
@@ -176,18 +179,19 @@ class Study:
     ) -> Collected:
         """Train one subset of the design after the other, until it is time to stop.
 
-        ``look`` gives scores and their standard errors from so many. Interrupted (Ctrl-C), it is as if so many had been asked for.
+        ``look``, the interim check, gives scores and their standard errors from the trainings so far. Interrupted (Ctrl-C), the run
+        ends as if only these had been requested.
         """
         block = self.trainer.block
         subsets = draw(0, 0)
         looks: list[dict[str, float]] = []
         last: ndarray | None = None
-        done, reason, spent_looking = 0, "as many trainings as were asked for", 0.0
+        done, reason, seconds_checking = 0, "as many trainings as were asked for", 0.0
         bar = progress_bar(
             f"{self.method}, {len(self.data)} rows, {stop.n_models} trainings", stop.n_models, progress=self.progress
         )
         with bar:
-            for upto in _looks(stop.n_models, block):
+            for upto in _check_points(stop.n_models, block):
                 try:
                     more = draw(len(subsets.p), upto)
                     subsets = Subsets(np.concatenate([subsets.counts, more.counts]), np.concatenate([subsets.p, more.p]))
@@ -206,8 +210,8 @@ class Study:
                     break
                 if look is None or done < FEWEST:
                     continue
-                worthwhile = stop.wants_looks or (not bar.disable and spent_looking < 0.05 * self.elapsed)
-                if done == stop.n_models or not worthwhile:
+                check_now = stop.wants_checks or (not bar.disable and seconds_checking < 0.05 * self.elapsed)
+                if done == stop.n_models or not check_now:
                     continue
                 begun = time.perf_counter()
                 try:
@@ -215,9 +219,9 @@ class Study:
                 except KeyboardInterrupt:
                     reason = INTERRUPTED
                     break
-                spent_looking += time.perf_counter() - begun
+                seconds_checking += time.perf_counter() - begun
                 seen = {"trainings": float(done), "stderr": float(np.median(stderr) / max(scores.std(), 1e-300))}
-                seen["same_suspects"] = _shared(scores, last)
+                seen["same_suspects"] = _overlap(scores, last)
                 last = scores
                 looks.append(seen)
                 bar.set_postfix_str(
@@ -237,21 +241,28 @@ class Study:
 
     def sample(
         self,
-        law: Inclusion,
+        distribution: Inclusion,
         stop: Stop,
         utility: Utility,
         *,
         antithetic: bool = False,
         look: Callable[[Subsets, ndarray], tuple[ndarray, ndarray]] | None = None,
     ) -> tuple[Collected, ndarray]:
-        """Trainings on subsets whose rows are drawn one by one, and what they are worth."""
-        draw = self.drawn(lambda a, b: law.draw(len(self.data), self.seed, a, b, antithetic=antithetic))
-        got = self.collect(draw, stop, look=None if look is None else lambda some: look(some, self.worth(some, utility)))
-        return got, self.worth(got.subsets, utility)
+        """Trainings on subsets whose rows are drawn one by one, and their utilities."""
+        draw = self.drawn(lambda a, b: distribution.draw(len(self.data), self.seed, a, b, antithetic=antithetic))
+        collected = self.collect(
+            draw, stop, look=None if look is None else lambda some: look(some, self.utilities_of(some, utility))
+        )
+        return collected, self.utilities_of(collected.subsets, utility)
 
-    def about(self, got: Collected) -> dict[str, Any]:
+    def about(self, collected: Collected) -> dict[str, Any]:
         """For `Values.stats`: the model, and how many trainings there are and why no more."""
-        return {"model": self.text, "trainings": len(got.subsets.p), "stopped": got.stopped, "looks": got.looks}
+        return {
+            "model": self.text,
+            "trainings": len(collected.subsets.p),
+            "stopped": collected.stopped,
+            "looks": collected.looks,
+        }
 
     @property
     def elapsed(self) -> float:
@@ -259,7 +270,7 @@ class Study:
 
 
 class Collected(NamedTuple):
-    """Trainings that are there."""
+    """Trainings that were collected."""
 
     subsets: Subsets
     stopped: str  #: why there are no more
@@ -275,7 +286,7 @@ class Stop(NamedTuple):
     settled: float | None
 
     @property
-    def wants_looks(self) -> bool:
+    def wants_checks(self) -> bool:
         return self.stderr is not None or self.settled is not None
 
 
@@ -315,14 +326,32 @@ def study(
         pick_device(device, worthwhile=False)
     except ValueError as error:
         raise DataError(f"{method}: {error}") from None
-    made = trainable(data, model, method, training=training, device=device, tol=tol)
+    trainable_model = trainable(data, model, method, training=training, device=device, tol=tol)
     try:
-        where = Store(store)
+        opened_store = Store(store)
     except (ValueError, OSError) as error:
         raise DataError(f"{method}: {error}") from None
-    about = {"data": data.hash, "model": made.text, "rows": len(data), "tol": tol, "datassay": version("datassay")}
+    about = {
+        "data": data.hash,
+        "model": trainable_model.text,
+        "rows": len(data),
+        "tol": tol,
+        "datassay": version("datassay"),
+    }
     place = designs.places(data.ids.tolist())
-    return Study(method, data, made.trainer, where, where.study(about), seed, place, n_jobs, progress, made.text, same_seed)
+    return Study(
+        method,
+        data,
+        trainable_model.trainer,
+        opened_store,
+        opened_store.study(about),
+        seed,
+        place,
+        n_jobs,
+        progress,
+        trainable_model.text,
+        same_seed,
+    )
 
 
 def study_of(method: str, data: Dataset, model: Any, shared: Trained, *, tol: float = TOL, same_seed: bool = False) -> Study:
@@ -350,12 +379,12 @@ def grid(method: str, inclusion: float | Sequence[float]) -> Inclusion:
         raise DataError(f"{method}: inclusion: {error}") from None
 
 
-def symmetric(method: str, law: Inclusion) -> None:
+def symmetric(method: str, distribution: Inclusion) -> None:
     """What antithetic subsets need: else their probabilities would be other ones."""
-    if not law.symmetric:
+    if not distribution.symmetric:
         raise DataError(
             f"{method}: antithetic=True leaves out what the subset before had, so that rows are in with probability 1 - p, too: it "
-            f"needs probabilities that are symmetric about 1/2, got {law.parameters}."
+            f"needs probabilities that are symmetric about 1/2, got {distribution.parameters}."
         )
 
 
@@ -363,18 +392,18 @@ def _first(subsets: Subsets, m: int) -> Subsets:
     return Subsets(subsets.counts[:m], subsets.p[:m])
 
 
-def _looks(n_models: int, block: int) -> list[int]:
-    """After how many trainings it is looked how well the scores are known, in whole blocks: with more models to come they hold the
-    same subsets. The last is all of them."""
-    at, m = [], float(FIRST_LOOK)
+def _check_points(n_models: int, block: int) -> list[int]:
+    """Numbers of trainings after which there is an interim check, in whole blocks, so that they hold the same subsets whatever
+    ``n_models``. The last is all of them."""
+    at, m = [], float(FIRST_CHECK)
     while m < n_models:
         at.append(-(-int(m) // block) * block)
         m *= GROWTH
     return [*dict.fromkeys(a for a in at if a < n_models), -(-n_models // block) * block]
 
 
-def _shared(scores: ndarray, last: ndarray | None) -> float:
-    """Share of the worst tenth that was there at the look before."""
+def _overlap(scores: ndarray, last: ndarray | None) -> float:
+    """Share of the worst tenth that was in it at the interim check before."""
     if last is None:
         return 0.0
     k = max(1, round(SUSPECTS * len(scores)))

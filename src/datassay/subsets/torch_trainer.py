@@ -15,8 +15,8 @@ from numpy import ndarray
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 from datassay.engines.stacked import block, train_stacked
-from datassay.engines.submodels import Said
 from datassay.engines.training import Recipe
+from datassay.engines.training_store import Predictions
 from datassay.networks.problem import Model, Problem, problem
 from datassay.networks.recipes import recipe
 from datassay.subsets.identity import coded
@@ -55,7 +55,7 @@ class Stacks:
     block: int
     random: bool = True
 
-    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
+    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Predictions]:
         p = self.problem
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # the same bits wherever it runs
@@ -69,11 +69,12 @@ class Stacks:
         finally:
             torch.set_num_threads(threads)
         answers = [
-            Said(*(next(it) if wanted else None for wanted in (val, rows))) for it in map(iter, zip(*each, strict=True))
+            Predictions(*(next(it) if wanted else None for wanted in (val, rows)))
+            for it in map(iter, zip(*each, strict=True))
         ]
         return answers
 
     def _says(self, outputs: Any) -> ndarray:
         """(b, q, c) log-probabilities, which take half the room as float32, or regression targets in the labels' unit."""
-        found = self.problem.predictions(outputs)
+        found = self.problem.log_probabilities(outputs)
         return found.astype(np.float32) if self.problem.data.task == "classification" else found

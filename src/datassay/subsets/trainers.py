@@ -1,8 +1,8 @@
-"""What methods that retrain on subsets ask of a model: trained on these rows, what does it say of those?
+"""Trainers: fit a model on each subset and predict other rows.
 
 A scikit-learn estimator, a torch module or a function from a seed to one; without any, logistic regression or ridge regression on
-scaled columns, which `engines.linear` fits many at a time and exactly. Answers are log-probabilities of the classes, or
-predictions; classes that a subset lacks get `LOWEST`.
+scaled columns, which `engines.linear` fits many at a time and exactly. Predictions are log-probabilities of the classes, or
+regression targets; classes that a subset lacks get `LOWEST`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines import linear
-from datassay.engines.submodels import Said, Trainer
-from datassay.subsets.default_model import _chosen, _dense, scaled
-from datassay.subsets.identity import _named
+from datassay.engines.train_subsets import Trainer
+from datassay.engines.training_store import Predictions
+from datassay.subsets.default_model import _dense, default_C, scaled
+from datassay.subsets.identity import described
 from datassay.subsets.utilities import LOWEST
 
-NAMED = 5  # classes and ids of a subset that are told
+NAMED = 5  # classes and ids of a subset that an error names
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ def trainable(
         if training is not None:
             raise DataError(f"{method}: training says how a network is trained; pass one as model.")
         if classification:
-            C, together = _chosen(data)
+            C, together = default_C(data)
             X, Q = scaled(data, together=together)
             fit = linear.Logistic(X, data.codes, len(data.classes), C=C)
-            what = "columns of a frame" if data.standardised else "columns in one scale" if together else "scaled columns"
-            return Trainable(LogisticTrainer(fit, X, Q, tol), f"logistic regression, C={C:.3g}, {what}")
+            scaling = "columns of a frame" if data.standardised else "columns in one scale" if together else "scaled columns"
+            return Trainable(LogisticTrainer(fit, X, Q, tol), f"logistic regression, C={C:.3g}, {scaling}")
         X, Q = scaled(data)
         alpha = float(RidgeCV(len(X) * np.geomspace(1e-5, 10, 13)).fit(X, data.codes).alpha_)
         return Trainable(
@@ -80,11 +81,11 @@ def trainable(
             )
         if is_regressor(model) if classification else is_classifier(model):
             raise DataError(f"{method}: this is {data.task}, and {type(model).__name__} is a model for the other task.")
-        text = f"scikit-learn {sklearn_version} {_named(model)}"
+        text = f"scikit-learn {sklearn_version} {described(model)}"
         dense = _dense(data)
-        if dense is not None and classification and (given := _logistic_C(model)):
+        if dense is not None and classification and (parameters := _logistic_C(model)):
             return Trainable(
-                LogisticTrainer(linear.Logistic(dense[0], data.codes, len(data.classes), C=given), *dense, tol),
+                LogisticTrainer(linear.Logistic(dense[0], data.codes, len(data.classes), C=parameters), *dense, tol),
                 f"{text} (exactly)",
             )
         if dense is not None and type(model) is Ridge and not classification and _plain_ridge(model):
@@ -140,19 +141,19 @@ def _logistic_C(model: Any) -> float | None:
     """C, where it is the logistic regression that `engines.linear` fits."""
     if type(model) is not LogisticRegression:
         return None
-    given = model.get_params()
+    parameters = model.get_params()
     plain = (
-        given.get("penalty", "l2") in ("l2", "deprecated")
-        and given.get("l1_ratio", 0) in (0, None)
-        and not given.get("dual", False)
-        and given["fit_intercept"]
-        and given["class_weight"] is None
-        and not given["warm_start"]
-        and given["solver"] != "liblinear"  # it shrinks the intercept, too
-        and given.get("multi_class", "auto") in ("auto", "deprecated", "multinomial")
-        and 0 < given["C"] < np.inf
+        parameters.get("penalty", "l2") in ("l2", "deprecated")
+        and parameters.get("l1_ratio", 0) in (0, None)
+        and not parameters.get("dual", False)
+        and parameters["fit_intercept"]
+        and parameters["class_weight"] is None
+        and not parameters["warm_start"]
+        and parameters["solver"] != "liblinear"  # it shrinks the intercept, too
+        and parameters.get("multi_class", "auto") in ("auto", "deprecated", "multinomial")
+        and 0 < parameters["C"] < np.inf
     )
-    return float(given["C"]) if plain else None
+    return float(parameters["C"]) if plain else None
 
 
 def _plain_ridge(model: Ridge) -> bool:
@@ -168,10 +169,10 @@ class LogisticTrainer:
     block: int = 25
     random: bool = False
 
-    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
+    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Predictions]:
         W = self.fit(counts, tol=self.tol)
-        asked = self.Q if val else None, self.X if rows else None
-        each = [None if Z is None else np.maximum(linear.log_probabilities(Z, W), LOWEST) for Z in asked]
+        matrices = self.Q if val else None, self.X if rows else None
+        each = [None if Z is None else np.maximum(linear.log_probabilities(Z, W), LOWEST) for Z in matrices]
         return _split(each, len(counts))
 
 
@@ -184,16 +185,19 @@ class RidgeTrainer:
     block: int = 16
     random: bool = False
 
-    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
-        mean = self.y.mean()  # what a model of no rows says
+    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Predictions]:
+        mean = self.y.mean()  # the prediction of a model of no rows
         W = linear.ridge(self.X, self.y - mean, counts, alpha=self.alpha)
-        asked = self.Q if val else None, self.X if rows else None
-        return _split([None if Z is None else mean + linear.predictions(Z, W)[..., None] for Z in asked], len(counts))
+        matrices = self.Q if val else None, self.X if rows else None
+        return _split([None if Z is None else mean + linear.predictions(Z, W)[..., None] for Z in matrices], len(counts))
 
 
-def _split(each: list[ndarray | None], b: int) -> list[Said]:
-    said = [None if found is None else found.astype(np.float32 if found.shape[-1] > 1 else np.float64) for found in each]
-    return [Said(*(None if found is None else found[i] for found in said)) for i in range(b)]
+def _split(each: list[ndarray | None], b: int) -> list[Predictions]:
+    arrays = [
+        None if predictions is None else predictions.astype(np.float32 if predictions.shape[-1] > 1 else np.float64)
+        for predictions in each
+    ]
+    return [Predictions(*(None if predictions is None else predictions[i] for predictions in arrays)) for i in range(b)]
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,7 @@ class EstimatorTrainer:
     """A scikit-learn estimator, cloned and fitted for each subset.
 
     It is given its rows and labels as they are; where it can't be fitted on that, codes 0 to k - 1 of the subset's classes, and the
-    frame. What it says is an error of its own then, with the subset that caused it.
+    frame. Its exception becomes an error that names the subset that caused it.
     """
 
     model: Any
@@ -215,22 +219,24 @@ class EstimatorTrainer:
     def random(self) -> bool:
         return any(k.split("__")[-1] == "random_state" and v is None for k, v in self.model.get_params(deep=True).items())
 
-    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Said]:
-        said = []
+    def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Predictions]:
+        predictions = []
         for c, seed in zip(counts, seeds, strict=True):
-            found = iter(self._ask(np.repeat(np.arange(len(c)), c), seed, val=val, rows=rows))
-            said.append(Said(next(found) if val else None, next(found) if rows else None))
-        return said
+            matrices = iter(self._predict_after(np.repeat(np.arange(len(c)), c), seed, val=val, rows=rows))
+            predictions.append(Predictions(next(matrices) if val else None, next(matrices) if rows else None))
+        return predictions
 
-    def _ask(self, inside: ndarray, seed: int, *, val: bool, rows: bool) -> list[ndarray]:
-        """What the model says of each matrix, trained on these rows."""
+    def _predict_after(self, inside: ndarray, seed: int, *, val: bool, rows: bool) -> list[ndarray]:
+        """Predictions for each matrix of the model trained on these rows."""
         sizes = [Z.shape[0] for Z, wanted in ((self.tables[0].Q, val), (self.tables[0].X, rows)) if wanted]
         if not self.classes:
             if len(inside) == 0:
                 return [np.full((size, 1), self.y.astype(float).mean()) for size in sizes]
-            model, table, _ = self._fitted(inside, [self.y[inside]], seed)
-            said = [self._says(model.predict, Z, inside) for Z, wanted in ((table.Q, val), (table.X, rows)) if wanted]
-            return [answer.astype(np.float64).reshape(-1, 1) for answer in said]
+            model, table, _ = self._fit(inside, [self.y[inside]], seed)
+            predictions = [
+                self._predict(model.predict, Z, inside) for Z, wanted in ((table.Q, val), (table.X, rows)) if wanted
+            ]
+            return [answer.astype(np.float64).reshape(-1, 1) for answer in predictions]
         code = {label: i for i, label in enumerate(self.classes)}
         labels = self.y[inside]
         of = np.array([code[label] for label in labels.tolist()], np.int64)
@@ -239,12 +245,12 @@ class EstimatorTrainer:
             p = np.full(len(self.classes), 1 / len(self.classes) if not len(present) else 0.0)
             p[present] = 1.0
             return [np.tile(_log(p), (size, 1)) for size in sizes]
-        model, table, by_number = self._fitted(inside, [labels, np.searchsorted(present, of)], seed)
+        model, table, by_number = self._fit(inside, [labels, np.searchsorted(present, of)], seed)
         code = {i: int(c) for i, c in enumerate(present)} if by_number else code
-        code = {str(label): c for label, c in code.items()} | code  # some models say all labels as text
+        code = {str(label): c for label, c in code.items()} | code  # some models predict all labels as text
 
-        def codes(said: Any) -> list[int]:
-            return [code[label] for label in np.asarray(said).ravel().tolist()]
+        def codes(predictions: Any) -> list[int]:
+            return [code[label] for label in np.asarray(predictions).ravel().tolist()]
 
         columns, answers = codes(model.classes_) if hasattr(model, "classes_") else present.tolist(), []
         for Z, wanted in ((table.Q, val), (table.X, rows)):
@@ -252,13 +258,13 @@ class EstimatorTrainer:
                 continue
             p = np.zeros((Z.shape[0], len(self.classes)))
             if hasattr(model, "predict_proba"):
-                p[:, columns] = self._says(model.predict_proba, Z, inside)
+                p[:, columns] = self._predict(model.predict_proba, Z, inside)
             else:
-                p[np.arange(len(p)), codes(self._says(model.predict, Z, inside))] = 1
+                p[np.arange(len(p)), codes(self._predict(model.predict, Z, inside))] = 1
             answers.append(_log(p))
         return answers
 
-    def _says(self, ask: Callable[[Any], Any], Z: Any, inside: ndarray) -> ndarray:
+    def _predict(self, ask: Callable[[Any], Any], Z: Any, inside: ndarray) -> ndarray:
         name = type(self.model).__name__
         try:
             answer = np.asarray(ask(Z))
@@ -273,8 +279,8 @@ class EstimatorTrainer:
             raise DataError(f"{name} said NaN or infinity after a subset of {len(inside)} rows: pass a model that does not.")
         return answer
 
-    def _fitted(self, inside: ndarray, forms: list[ndarray], seed: int) -> tuple[Any, Rows, bool]:
-        """The model, trained; the form of the rows that it took; and whether it took numbers in place of labels."""
+    def _fit(self, inside: ndarray, forms: list[ndarray], seed: int) -> tuple[Any, Rows, bool]:
+        """The fitted model; the form of the rows that it took; and whether it took numbers in place of labels."""
         first: Exception | None = None
         for table in self.tables:
             for place, labels in enumerate(forms):
@@ -301,15 +307,15 @@ class EstimatorTrainer:
 
     def _subset(self, inside: ndarray, error: Exception) -> str:
         """Which rows these are, in a few words, and the model's own exception."""
-        some = ", ".join(repr(plain(i)) for i in self.ids[inside[:NAMED]]) + (", ..." if len(inside) > NAMED else "")
-        told = f"ids {some}; {type(error).__name__}: {(str(error).strip().splitlines() or ['no more is said'])[0]}"
+        sample = ", ".join(repr(plain(i)) for i in self.ids[inside[:NAMED]]) + (", ..." if len(inside) > NAMED else "")
+        description = f"ids {sample}; {type(error).__name__}: {(str(error).strip().splitlines() or ['no more is said'])[0]}"
         if self.classes:
             count: dict[Any, int] = {}
             for label in self.y[inside].tolist():
                 count[label] = count.get(label, 0) + 1
             each = [f"{plain(c)!r} {count[c]}" for c in self.classes if c in count]
-            told = f"{', '.join(each[:NAMED])}{', ...' if len(each) > NAMED else ''}; {told}"
-        return f"{len(inside)} rows ({told})"
+            description = f"{', '.join(each[:NAMED])}{', ...' if len(each) > NAMED else ''}; {description}"
+        return f"{len(inside)} rows ({description})"
 
 
 def _log(p: ndarray) -> ndarray:

@@ -1,4 +1,4 @@
-"""What a training is worth, from what it says of the validation rows."""
+"""The utility of a training, from its predictions of the validation rows."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from numpy import ndarray
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 
-LOWEST = float(np.log(1e-12))  #: log-probability of what a model holds for impossible
-CLIP = float(np.log(1e-6))  # log-odds beyond 14 say no more, and would outweigh all others
+LOWEST = float(np.log(1e-12))  #: lower limit of log-probabilities
+CLIP = float(np.log(1e-6))  # log-odds beyond 14 carry no information, and would outweigh all others
 
 
-def log_odds(said: ndarray) -> ndarray:
+def log_odds(predictions: ndarray) -> ndarray:
     """log p / (1 - p) of log-probabilities, clipped at odds of a million.
 
     >>> log_odds(np.log([0.5, 0.9, 1e-30])).round(3).tolist()
     [0.0, 2.197, -13.816]
     """
-    logp = np.minimum(said.astype(np.float64), -1e-7)
+    logp = np.minimum(predictions.astype(np.float64), -1e-7)
     return np.clip(logp - np.log(-np.expm1(logp)), CLIP, -CLIP)
 
 
-def of_labels(said: ndarray, codes: ndarray) -> ndarray:
-    """(k, q) what is said of the label of each row, from (k, q, c)."""
-    return np.take_along_axis(said, codes[None, :, None], axis=2)[..., 0]
+def of_labels(predictions: ndarray, codes: ndarray) -> ndarray:
+    """(k, q) the prediction for the label of each row, from (k, q, c)."""
+    return np.take_along_axis(predictions, codes[None, :, None], axis=2)[..., 0]
 
 
-def accuracy(said: ndarray, codes: ndarray) -> ndarray:
+def accuracy(predictions: ndarray, codes: ndarray) -> ndarray:
     """(k, q) whether the likeliest class is the label: among equal ones in equal shares."""
-    top = said.max(2, keepdims=True) == said
+    top = predictions.max(2, keepdims=True) == predictions
     return of_labels(top / top.sum(2, keepdims=True), codes)
 
 
@@ -40,9 +40,9 @@ Scorer = Callable[[Any, Any, Any], float]
 
 
 def utility_of(
-    data: Dataset, what: str | Scorer | None, method: str, *, default: str = "margin"
+    data: Dataset, utility: str | Scorer | None, method: str, *, default: str = "margin"
 ) -> Callable[[ndarray], ndarray]:
-    """The function from what trainings say of the validation rows, (k, m, c), to what each is worth, (k,).
+    """The function from predictions of the validation rows, (k, m, c), to utilities, (k,).
 
     None: ``default``; in regression "squared-error", minus its mean in variances of the training labels. "margin" is the mean
     log-odds of the validation rows' labels.
@@ -52,36 +52,36 @@ def utility_of(
     DataError
         There is no such utility.
     """
-    what = what or (default if data.task == "classification" else "squared-error")
+    utility = utility or (default if data.task == "classification" else "squared-error")
     y = cast(ndarray, data.codes_val)
     if data.task == "classification":
         known: dict[str, Callable[[ndarray], ndarray]] = {
-            "margin": lambda said: log_odds(of_labels(said, y)).mean(1),
-            "accuracy": lambda said: accuracy(said, y).mean(1),
-            "log-likelihood": lambda said: np.maximum(of_labels(said, y).astype(np.float64), CLIP).mean(1),
-            "probability": lambda said: np.exp(of_labels(said, y).astype(np.float64)).mean(1),
+            "margin": lambda predictions: log_odds(of_labels(predictions, y)).mean(1),
+            "accuracy": lambda predictions: accuracy(predictions, y).mean(1),
+            "log-likelihood": lambda predictions: np.maximum(of_labels(predictions, y).astype(np.float64), CLIP).mean(1),
+            "probability": lambda predictions: np.exp(of_labels(predictions, y).astype(np.float64)).mean(1),
         }
     else:
         variance = data.codes.var()
-        known = {"squared-error": lambda said: -((said[..., 0] - y) ** 2).mean(1) / variance}
-    if isinstance(what, str) and what in known:
-        return known[what]
-    scorer = what
-    if isinstance(what, str):
+        known = {"squared-error": lambda predictions: -((predictions[..., 0] - y) ** 2).mean(1) / variance}
+    if isinstance(utility, str) and utility in known:
+        return known[utility]
+    scorer = utility
+    if isinstance(utility, str):
         from sklearn.metrics import get_scorer, get_scorer_names
 
-        if what not in get_scorer_names():
+        if utility not in get_scorer_names():
             raise DataError(
-                f"{method}: utility must be {', '.join(map(repr, known))}, or a scikit-learn scorer, got {what!r}."
+                f"{method}: utility must be {', '.join(map(repr, known))}, or a scikit-learn scorer, got {utility!r}."
             )
-        scorer = get_scorer(what)
+        scorer = get_scorer(utility)
     if not callable(scorer):
-        raise DataError(f"{method}: utility must be a name or a scorer, scorer(model, X, y), got {type(what).__name__}.")
+        raise DataError(f"{method}: utility must be a name or a scorer, scorer(model, X, y), got {type(utility).__name__}.")
     rows = np.arange(len(y))[:, None]
 
-    def scored(said: ndarray) -> ndarray:
+    def scored(predictions: ndarray) -> ndarray:
         try:
-            return np.array([float(scorer(_speaker(data, one), rows, data.y_val)) for one in said])
+            return np.array([float(scorer(_as_estimator(data, one), rows, data.y_val)) for one in predictions])
         except Exception as error:  # whatever somebody's scorer does
             raise DataError(
                 f"{method}: the utility failed ({type(error).__name__}: {error}); it is called as scorer(model, X, y), where X are the "
@@ -108,7 +108,7 @@ def query_utility(
     if data.task == "regression":
         if label is not None:
             raise DataError(f"{method}: label is a class, and this is regression.")
-        return (lambda said: said[:, query, 0].astype(np.float64)), True
+        return (lambda predictions: predictions[:, query, 0].astype(np.float64)), True
     own = int(cast(ndarray, data.codes_val)[query])
     if label is None:
         code = own
@@ -117,30 +117,30 @@ def query_utility(
     else:
         raise DataError(f"{method}: label must be one of the classes {data.classes[:10]}, got {label!r}.")
     if probability:
-        return (lambda said: np.exp(said[:, query, code].astype(np.float64))), code == own
-    return (lambda said: log_odds(said[:, query, code])), code == own
+        return (lambda predictions: np.exp(predictions[:, query, code].astype(np.float64))), code == own
+    return (lambda predictions: log_odds(predictions[:, query, code])), code == own
 
 
-def _speaker(data: Dataset, said: ndarray) -> Any:
-    """An estimator that says what was said."""
+def _as_estimator(data: Dataset, predictions: ndarray) -> Any:
+    """The predictions as a fitted estimator."""
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
     class Classifier(ClassifierMixin, BaseEstimator):
         classes_ = np.asarray(data.labels_of(np.arange(len(data.classes)))) if data.classes else None
 
         def predict_proba(self, X: Any) -> ndarray:
-            p = np.exp(said[X[:, 0]].astype(np.float64))
+            p = np.exp(predictions[X[:, 0]].astype(np.float64))
             return cast(ndarray, p / p.sum(1, keepdims=True))
 
         def predict(self, X: Any) -> ndarray:
-            return data.labels_of(said[X[:, 0]].argmax(1))
+            return data.labels_of(predictions[X[:, 0]].argmax(1))
 
         def __sklearn_is_fitted__(self) -> bool:
             return True
 
     class Regressor(RegressorMixin, BaseEstimator):
         def predict(self, X: Any) -> ndarray:
-            return said[X[:, 0], 0]
+            return predictions[X[:, 0], 0]
 
         def __sklearn_is_fitted__(self) -> bool:
             return True
