@@ -196,7 +196,6 @@ class Encoder:
         return out, np.ones(len(X), bool)
 
     def _fit_frame(self, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        from sklearn.compose import ColumnTransformer
         from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
         # inside, columns are c0, c1, ...: their own names can be numbers, dates or tuples, and scikit-learn wants text
@@ -224,21 +223,17 @@ class Encoder:
         if self.missing == "mean":
             self.fill = {c: self._usual(ready[c][~absent[:, j]], c) for j, c in enumerate(ready)}
         ready, keep = self._filled(ready, absent, "X", self.ids)
-        self.transformer = ColumnTransformer(
-            [
-                ("number", StandardScaler() if self.standardise else "passthrough", self.numeric),
-                ("text", OneHotEncoder(handle_unknown="ignore", sparse_output=False), self.text),
-            ]
-        )
+        # not in a ColumnTransformer, which looks for each name among all
+        self.scaler = StandardScaler() if self.standardise and self.numeric else None
+        self.hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False) if self.text else None
         matrix = self._encoded(ready, fit=True)
         for j, c in enumerate(self.numeric):
             how = "number, as it is"
-            if self.standardise:
-                scaler = self.transformer.named_transformers_["number"]
-                how = _how(scaler.mean_[j], scaler.scale_[j])
+            if self.scaler is not None:
+                how = _how(self.scaler.mean_[j], self.scaler.scale_[j])
             self.encoding[self.names[c]] = how
         for j, c in enumerate(self.text):
-            values = self.transformer.named_transformers_["text"].categories_[j]
+            values = self.hot.categories_[j]  # type: ignore[union-attr]
             self.one_hot.append(slice(len(self.columns), len(self.columns) + len(values)))
             self.columns += [f"{self.names[c]}={v}" for v in values]
             self.encoding[self.names[c]] = f"text, one-hot, {len(values)} values"
@@ -246,7 +241,7 @@ class Encoder:
 
     def _transform_frame(self, frame: pd.DataFrame, name: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         frame = frame.set_axis(list(self.names), axis=1)
-        dtypes = frame.dtypes
+        dtypes = dict(frame.dtypes)
         for c in self.numeric:
             if not _is_plain(dtypes[c]) and not _is_numeric(frame[c], self.names[c]):
                 raise DataError(f"column {self.names[c]!r} is text in the validation rows and numbers in the training rows.")
@@ -264,7 +259,7 @@ class Encoder:
 
     def _typed(self, frame: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
         """Numbers as float64, text as it is; and which cells have neither."""
-        dtypes, place = frame.dtypes, {c: j for j, c in enumerate(self.numeric)}
+        dtypes, place = dict(frame.dtypes), {c: j for j, c in enumerate(self.numeric)}
         numbers = np.empty((len(place), len(frame))).T  # column by column, as pandas keeps it
         plain_ones = [c for c in self.numeric if _is_plain(dtypes[c])]
         if plain_ones:
@@ -315,9 +310,16 @@ class Encoder:
         return (ready.astype(dict.fromkeys(self.text, str)) if self.text else ready), keep
 
     def _encoded(self, ready: pd.DataFrame, *, fit: bool) -> np.ndarray:
+        parts = []
         with np.errstate(over="ignore", invalid="ignore"):
-            matrix = self.transformer.fit_transform(ready) if fit else self.transformer.transform(ready)
-        matrix = np.ascontiguousarray(matrix, dtype=np.float64)
+            if self.numeric:
+                numbers = ready[self.numeric].to_numpy(np.float64) if self.text else ready.to_numpy(np.float64)
+                if self.scaler is not None:
+                    numbers = self.scaler.fit_transform(numbers) if fit else self.scaler.transform(numbers)
+                parts.append(numbers)
+            if self.hot is not None:
+                parts.append(self.hot.fit_transform(ready[self.text]) if fit else self.hot.transform(ready[self.text]))
+        matrix = np.ascontiguousarray(np.hstack(parts) if len(parts) > 1 else parts[0], dtype=np.float64)
         # n standardised numbers are at most sqrt(n - 1) large, unless their squares overflowed
         bound = 2 * np.sqrt(len(matrix)) if fit and self.standardise else np.inf
         if len(bad := np.flatnonzero(~(abs(matrix) <= bound).all(axis=0))):

@@ -351,8 +351,7 @@ def _of_frame(
     frame = frame.drop(columns=[d for d in drop if d in frame])
     if frame.shape[1] == 0:
         raise DataError(f"{path} has no column left beside {label!r} to value the rows on.")
-    dtypes = frame.dtypes
-    firsts = {c: 0 if getattr(dtypes[c], "kind", "O") in "iufbM" else _first(frame[c]) for c in frame}
+    firsts = {c: 0 if getattr(dtype, "kind", "O") in "iufbM" else _first(frame[c]) for c, dtype in frame.dtypes.items()}
     for c, cell in firsts.items():
         if isinstance(cell, dict) and "bytes" not in cell:
             raise DataError(f"column {c!r} of {path} holds records: leave it out (drop), or give its fields as columns.")
