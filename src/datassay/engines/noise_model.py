@@ -150,11 +150,27 @@ def of_probabilities(p: Matrix, codes: Codes, *, votes: int | None = None) -> No
 
 def softmax(L: Matrix, s: float) -> Matrix:
     """(n, K) softmax(s L), row by row."""
-    p = L - L.max(1, keepdims=True)
-    p *= s
-    np.exp(p, out=p)
+    p = _raised(_below_most(L), s)
     p /= p.sum(1, keepdims=True)
     return p
+
+
+def _below_most(L: Matrix) -> Matrix:
+    return L - L.max(1, keepdims=True)
+
+
+def _raised(below: Matrix, s: float) -> Matrix:
+    """exp(s L) of L less its rows' maxima, which need not be taken anew for each s."""
+    p = below * s
+    np.exp(p, out=p)
+    return p
+
+
+def _own(below: Matrix, s: float, own: tuple[ndarray, ndarray]) -> Float[ndarray, " n"]:
+    """(n,) softmax of the given classes alone."""
+    p = _raised(below, s)
+    mine: ndarray = p[own] / p.sum(1)
+    return mine
 
 
 def readings(p: Matrix, T: ndarray, codes: Codes) -> tuple[ndarray, ndarray]:
@@ -181,11 +197,12 @@ def odds(p: Matrix, codes: Codes, shares: Float[ndarray, " K"] | None = None) ->
 def one_rate(L: Matrix, codes: Codes) -> tuple[float, float]:
     """s and e of the greatest likelihood: from the best point of a lattice."""
     K = L.shape[1]
-    own = (np.arange(len(L)), codes)
+    own, below = (np.arange(len(L)), codes), _below_most(L)
 
     def minus(x: ndarray) -> tuple[float, ndarray]:
         s, e = np.exp(x[0]), MOST / (1 + np.exp(-x[1]))
-        p = softmax(L, s)
+        p = _raised(below, s)
+        p /= p.sum(1, keepdims=True)
         mine = p[own]
         q = np.maximum((1 - e) * mine + e * (1 - mine) / (K - 1), 1e-300)
         by_s = (1 - e - e / (K - 1)) * mine * (L[own] - (p * L).sum(1)) * s
@@ -202,9 +219,9 @@ def one_rate(L: Matrix, codes: Codes) -> tuple[float, float]:
 
 def _lattice(L: Matrix, own: tuple[ndarray, ndarray]) -> Iterator[tuple[float, float, float]]:
     """s, e and the log likelihood, all over."""
-    K = L.shape[1]
+    K, below = L.shape[1], _below_most(L)
     for s in np.exp(np.arange(-3, 5, 0.5)):
-        mine = softmax(L, float(s))[own]
+        mine = _own(below, float(s), own)
         for e in (LEAST, 0.01, 0.03, 0.1, 0.2, 0.4, 0.6):
             yield float(s), e, float(np.log(np.maximum((1 - e) * mine + e * (1 - mine) / (K - 1), 1e-300)).sum())
 
@@ -288,11 +305,15 @@ def _temperature(L: Matrix, codes: Codes, T: ndarray, s: float, reach: float = 0
     """The s near this one of the greatest likelihood with this T, and that log likelihood: by Brent's method, going on from an end."""
     off = T[~np.eye(len(T), dtype=bool)]
     one, rows = np.ptp(off) == 0 == np.ptp(np.diag(T)), np.arange(len(L))  # of one rate only the given class counts
-    weights = None if one else T[:, codes].T
+    weights, below = None if one else T[:, codes].T, _below_most(L)
 
     def minus(x: float) -> float:
-        p = softmax(L, float(np.exp(x)))
-        q = off[0] + (T[0, 0] - off[0]) * p[rows, codes] if weights is None else (p * weights).sum(1)
+        if weights is None:
+            q = off[0] + (T[0, 0] - off[0]) * _own(below, float(np.exp(x)), (rows, codes))
+        else:
+            p = _raised(below, float(np.exp(x)))
+            p /= p.sum(1, keepdims=True)
+            q = (p * weights).sum(1)
         return -float(np.log(np.maximum(q, 1e-300)).sum())
 
     x = float(np.log(s))
