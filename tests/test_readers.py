@@ -849,11 +849,15 @@ def test_words_for_gaps_among_numbers(tmp_path, word):
 
 
 def test_all_columns_that_are_refused_are_named_at_once(tmp_path):
-    text = "name,ticket,age,kind\n" + "".join(f"Mr {i},t{i * 7},{i},{'xy'[i % 2]}\n" for i in range(20))
-    with pytest.raises(
-        DataError, match=r"'name' is text with 20 .* The same goes for 'ticket': .*drop=\['name', 'ticket'\]"
-    ):
+    text = "size,cost,age,kind\n" + "".join(
+        f"{i if i else 'big'},{i if i else 'low'},{i},{'xy'[i % 2]}\n" for i in range(20)
+    )
+    with pytest.raises(DataError, match=r"'size' needs numbers.* The same goes for 'cost': .*drop=\['size', 'cost'\]"):
         da.read(write(tmp_path, text), label="kind")
+    names = "name,ticket,age,kind\n" + "".join(f"Mr {i},t{i * 7},{i},{'xy'[i % 2]}\n" for i in range(20))
+    data = da.read(write(tmp_path, names), label="kind")
+    assert data.columns == ["age"]
+    assert [note.split("'")[1] for note in data.notes[-2:]] == ["name", "ticket"]
 
 
 def test_bad_cells_of_validation_rows_go_by_their_file(tmp_path):

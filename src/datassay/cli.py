@@ -43,7 +43,7 @@ Features = Annotated[
     str | None,
     typer.Option(
         "--features",
-        help="What to value the rows on: pixels, patches (of images) or auto; or .npy or .parquet with a row of numbers for each row.",
+        help="What to value the rows on: pixels, patches (of images), tfidf or auto; or .npy or .parquet with numbers.",
     ),
 ]
 ValFeatures = Annotated[Path | None, typer.Option("--val-features", help="The same for the validation rows.")]
@@ -54,6 +54,10 @@ Missing = Annotated[
 Task = Annotated[str | None, typer.Option("--task", help="classification or regression; default: found from the labels.")]
 ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="Bring images to this many pixels a side.")]
 Encoding = Annotated[str, typer.Option("--encoding", help="Of CSV files, such as latin-1.")]
+Text = Annotated[
+    list[str] | None,
+    typer.Option("--text", help="Column of free text, whatever is in it; may be repeated. Others are found."),
+]
 Budget = Annotated[str | None, typer.Option("--budget", help="Time that may be spent, such as '10 min'.")]
 Memory = Annotated[
     str | None, typer.Option("--memory", help="Memory that may be used, such as '8 GB'; default: what is free.")
@@ -138,6 +142,7 @@ def value(
     task: Task = None,
     image_size: ImageSize = None,
     encoding: Encoding = "utf-8",
+    text: Text = None,
     seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="An option of the method, as in --set ridge=0; may be repeated.")
@@ -188,7 +193,7 @@ def value(
         options,
     )
     rows = _read(
-        data, label, id, val, features, val_features, drop, missing, task, image_size, encoding,
+        data, label, id, val, features, val_features, drop, missing, task, image_size, encoding, text,
         choose=_on_any_features(method),
     )  # fmt: skip
     out.print(escape(f"{data}: {rows!r}"))
@@ -275,6 +280,7 @@ def report(
     task: Task = None,
     image_size: ImageSize = None,
     encoding: Annotated[str | None, typer.Option("--encoding", help="As in `datassay value`.")] = None,
+    text: Text = None,
     force: Force = False,
 ) -> None:
     """Write one HTML page of suspects.
@@ -291,7 +297,7 @@ def report(
     source = saved.stats.get("source", {})
     arguments = {
         "label": label, "id": id, "val": val, "features": features, "val_features": val_features, "drop": drop,
-        "missing": missing, "task": task, "image_size": image_size, "encoding": encoding,
+        "missing": missing, "task": task, "image_size": image_size, "encoding": encoding, "text": text,
     }  # fmt: skip
     reading: dict[str, Any] = {
         name: source.get(name) if argument is None else argument for name, argument in arguments.items()
@@ -321,6 +327,7 @@ def plan(
     task: Task = None,
     image_size: ImageSize = None,
     encoding: Encoding = "utf-8",
+    text: Text = None,
 ) -> None:
     """Predict time, memory and disk; nothing is valued.
 
@@ -329,7 +336,7 @@ def plan(
     from datassay.planning import plan as make_plan
 
     rows = _read(
-        data, label, id, val, features, val_features, drop, missing, task, image_size, encoding,
+        data, label, id, val, features, val_features, drop, missing, task, image_size, encoding, text,
         choose=_on_any_features(method),
     )  # fmt: skip
     out.print(escape(f"{data}: {rows!r}"))
@@ -337,7 +344,7 @@ def plan(
     print_table(planned.shown(), title="what each would take on this machine")
     if planned.method is None:
         fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
-    arguments = _reading_arguments(label, id, val, features, val_features, drop, missing, task, image_size, encoding)
+    arguments = _reading_arguments(label, id, val, features, val_features, drop, missing, task, image_size, encoding, text)
     out.print(escape(f"Next: {printable(shlex.join(_value_command(data, arguments, planned.method, planned.options)))}"))
 
 
@@ -370,6 +377,7 @@ def audit(
     task: Task = None,
     image_size: ImageSize = None,
     encoding: Encoding = "utf-8",
+    text: Text = None,
     seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
 ) -> None:
     """Find out which method to trust on these data.
@@ -383,12 +391,14 @@ def audit(
         check_all_paths(
             [data, *label_files(data, label, id), val, features_file(features), val_features], [], options=options
         )
-    dataset = _read(data, label, id, val, features, val_features, drop, missing, task, image_size, encoding, choose=True)
+    dataset = _read(
+        data, label, id, val, features, val_features, drop, missing, task, image_size, encoding, text, choose=True
+    )
     out.print(escape(f"{data}: {dataset!r}"))
     with when_stopped("an audit keeps nothing: a smaller --budget ends sooner"):
         audited = run_audit(dataset, method, budget=budget, kind=kind, rate=rate, repeats=repeats, rows=rows, seed=seed)
     _print_audit(audited, len(dataset))
-    arguments = _reading_arguments(label, id, val, features, val_features, drop, missing, task, image_size, encoding)
+    arguments = _reading_arguments(label, id, val, features, val_features, drop, missing, task, image_size, encoding, text)
     words = _value_command(data, arguments, audited.name, audited.options)
     out.print(escape(f"Next: {printable(shlex.join(words))}"))
 
@@ -473,7 +483,7 @@ def bench(
         check_all_paths([study, *map(Path, data or []), *files], [*tables, output / "index.html"], force)
     if data:
         study_options["data"] = {
-            name: _read(Path(name), label, None, None, None, None, None, "error", None, None, "utf-8")
+            name: _read(Path(name), label, None, None, None, None, None, "error", None, None, "utf-8", None)
             if Path(name).suffix and ":" not in name
             else name
             for name in data
@@ -549,7 +559,7 @@ def methods() -> None:
 
 def _read(
     path: Path, label: Any, id: Any, val: Any, features: Any, val_features: Any, drop: Any, missing: Any, task: Any,
-    image_size: Any, encoding: Any, *, choose: bool = False,
+    image_size: Any, encoding: Any, text: Any, *, choose: bool = False,
 ) -> Dataset:  # fmt: skip
     """The rows; with ``choose``, and without --features, images on patches where their labels are likelier so."""
     from datassay.data.dataset import is_images
@@ -557,7 +567,7 @@ def _read(
 
     data = read(
         path, label=label, id=id, val=val, features=features, val_features=val_features, drop=drop or (),
-        missing=missing, task=task, image_size=image_size, encoding=encoding,
+        missing=missing, task=task, image_size=image_size, encoding=encoding, text=text or (),
     )  # fmt: skip
     if choose and features is None and is_images(data.shown):
         source = data.source
@@ -586,6 +596,7 @@ def _reading_arguments(
     task: Any,
     size: Any,
     encoding: str,
+    text: Any,
 ) -> list[str]:
     """How the rows are read, as arguments of a command; defaults are left out."""
     arguments = {
@@ -594,7 +605,8 @@ def _reading_arguments(
         "--encoding": None if encoding == "utf-8" else encoding,
     }  # fmt: skip
     words = [word for name, value in arguments.items() if value is not None for word in (name, str(value))]
-    return words + [word for name in drop or [] for word in ("--drop", name)]
+    words += [word for name in drop or [] for word in ("--drop", name)]
+    return words + [word for name in text or [] for word in ("--text", name)]
 
 
 def _value_command(data: Path, arguments: list[str], method: str, options: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ import copy
 import functools
 import hashlib
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +61,10 @@ class Dataset:
     standardise
         Bring numeric columns to mean 0 and standard deviation 1; default: frames yes, arrays no.
 
+    text
+        Columns of a frame to take for free text, whatever is in them. Others are free text if most of their values differ and have
+        several words.
+
     Raises
     ------
     DataError
@@ -100,6 +104,10 @@ class Dataset:
     features: Mapping[
         str, Any
     ]  #: for `Values.stats`: what `with_features` took, by name and weight; empty: the rows as they came
+    prose: dict[str, slice]  #: where in X the columns of each free text are
+    written: np.ndarray | None = None  #: (n, t) these texts: they, and not the numbers, make the hash
+    written_val: np.ndarray | None = None  #: (m, t)
+    text_key: str = ""  #: of the texts from which the words were learned
     base: Dataset | None = None  #: the rows as they came, where they are valued on other features
     recipe: str = ""  #: of features that follow from the rows: these, and not the numbers, then make the hash
 
@@ -114,11 +122,13 @@ class Dataset:
         *,
         missing: Missing = "error",
         standardise: bool | None = None,
+        text: Sequence[str] = (),
     ) -> None:
         if task not in (None, "classification", "regression"):
             raise DataError(f"task must be 'classification' or 'regression', got {task!r}.")
         if missing not in ("error", "drop", "mean"):
             raise DataError(f"missing must be 'error', 'drop' or 'mean', got {missing!r}.")
+        text = _named_text(text, X)
         _check_order(X, y, "X", "y")
         _check_order(X, ids, "X", "ids")
         _check_order(X_val, y_val, "X_val", "y_val")
@@ -154,13 +164,14 @@ class Dataset:
                 labels = _without_blanks(labels, stays)
                 shown, names = _chosen(shown, stays), names[stays]
         rows = np.flatnonzero(stays)
-        encoder = Encoder(shown, names, missing, standardise, X.columns if isinstance(X, Table) else None, rows)
+        encoder = Encoder(shown, names, missing, standardise, X.columns if isinstance(X, Table) else None, rows, text)
         matrix, keep = encoder.fit()
         if not keep.all():  # of a class of two rows one may have gone
             still, more = _of_use(labels[keep], task, names[keep])
             if not still.all():
                 matrix, left = taken(matrix, still) if isinstance(matrix, np.ndarray) else matrix[still], left + more
                 keep[np.flatnonzero(keep)[~still]] = False
+                encoder.written = None if encoder.written is None else encoder.written[still]
         kept = np.zeros(n, bool)
         kept[rows[keep]] = True
         self.dropped, self.kept, self.kept_val = _read_only(all_names[~kept]), _read_only(kept), None
@@ -171,6 +182,13 @@ class Dataset:
         if not keep.all():
             labels, names = labels[keep], names[keep]
         self.ids, self.source, self.features = _read_only(names), {}, {}
+        self.prose = encoder.prose_columns
+        if self.prose:
+            self.written = encoder.written
+            self.text_key = " ".join(it.key for it in encoder.prose.values())
+            blocks_ = {"table": 1.0} if len(self.prose) < len(encoder.encoding) - len(encoder.left) else {}
+            total = len(self.prose) + len(blocks_)
+            self.features = {"features": {name: w / total for name, w in {**blocks_, "tfidf": len(self.prose)}.items()}}
         self.X_val = self.shown_val = self.y_val = self.codes_val = None
         self._set_labels(labels, task)
         if shown_val is not None and labels_val is not None:
@@ -187,6 +205,7 @@ class Dataset:
                 raise DataError(f"in the validation rows, {error}") from None
             there[np.flatnonzero(there)[~keep_val]] = False
             self.X_val, self.shown_val = _read_only(matrix_val), _chosen(shown_val, there)
+            self.written_val = encoder.written_val
             self.y_val, self.kept_val = _read_only(labels_val[there]), _read_only(there)
             self.codes_val = self._codes_of(self.y_val)
         self.notes = (*noticed, *encoder.notes, *left, *_about(self.classes, self.codes, task))
@@ -276,6 +295,7 @@ class Dataset:
         new.X, new.ids = _read_only(self.X[rows]), _read_only(self.ids[rows])
         new.shown = new.X if self.shown is self.X else _at(self.shown, rows)
         new.base = self.base and self.base._taken(rows)
+        new.written = None if self.written is None else self.written[rows]
         new._set_labels(self.y[rows], self.task)
         if self.y_val is not None:
             new.codes_val = new._codes_of(self.y_val)
@@ -287,6 +307,7 @@ class Dataset:
         new.X, new.ids, new.y = _read_only(self.X[rows]), _read_only(self.ids[rows]), _read_only(self.y[rows])
         new.codes = _read_only(self.codes[rows])
         new.shown = new.X if self.shown is self.X else _at(self.shown, rows)
+        new.written = None if self.written is None else self.written[rows]
         return new
 
     def with_labels(self, y: Any) -> Dataset:
@@ -317,7 +338,8 @@ class Dataset:
         ----------
         F
             (n, p) numbers, an embedding say. Or a name: "patches", what images show in terms of random whitened patches of them
-            (engines/patches.py), no network is needed; "pixels" or "table", the rows as they came; "auto", for images patches or
+            (engines/patches.py), no network is needed; "tfidf", the columns of free text alone; "pixels" or "table", the rows as they came
+            (beside "tfidf": without free text); "auto", for images patches or
             pixels, by the leave-one-out likelihood of the labels. Or a function from a list of rows (pictures as arrays, texts, dicts) to
             one row of numbers each; a torch module, which gets pictures as (n, c, h, w) in 0 ... 1, or a pair of it and a transform of
             one row. Or a dict of a name to any of these: blocks side by side, weighed by the same likelihood.
@@ -366,6 +388,7 @@ class Dataset:
         new.X, new.X_val, new.columns, new.encoding = features.X, features.X_val, features.columns, features.encoding
         new.one_hot, new.standardised = features.one_hot, features.standardised
         new.base, new.recipe, new.features = self.base or self, "", {"features": {"array": 1.0}}
+        new.prose, new.written, new.written_val = {}, None, None
         return new
 
     def showing(self, rows: Any, rows_val: Any = None) -> Dataset:
@@ -399,6 +422,7 @@ class Dataset:
         new = copy.copy(self)
         new.X = new.shown = _read_only(X)
         new.shown_val, new.base, new.recipe = self.X_val, None, ""
+        new.prose, new.written, new.written_val = {}, None, None
         return new
 
     def as_standardised(self) -> Dataset:
@@ -426,13 +450,14 @@ class Dataset:
         new.y_val, new.kept_val = _read_only(self.y_val[rows]), _read_only(np.ones(len(rows), bool))
         new.codes_val = self._codes_of(new.y_val)
         new.base = self.base and self.base.take_validation(rows)
+        new.written_val = None if self.written_val is None else self.written_val[rows]
         return new
 
     def without_validation(self) -> Dataset:
         """The same training rows alone."""
         new = copy.copy(self)
         new.X_val = new.y_val = new.codes_val = new.shown_val = None
-        new.base = self.base and self.base.without_validation()
+        new.base, new.written_val = self.base and self.base.without_validation(), None
         return new
 
     def joined(self) -> Dataset:
@@ -454,7 +479,19 @@ class Dataset:
         ids[:] = [*self.ids.tolist(), *(("validation", row) for row in range(len(self.y_val)))]
         new.ids = _read_only(ids)
         new._set_labels(np.concatenate([self.y, self.y_val]), self.task)
+        new.base, new.recipe, new.prose, new.written = None, "", {}, None
         return new
+
+    def _hashed(self) -> list[Any]:
+        """The arrays that make the hash: of texts themselves, since what becomes of them may differ in its last digits."""
+        if not self.prose:
+            return [self.X, self.X_val]
+        numbers = np.ones(self.X.shape[1], bool)
+        for columns in self.prose.values():
+            numbers[columns] = False
+        texts = [[self.text_key], *(w.tolist() for w in (self.written, self.written_val) if w is not None)]
+        said = [np.frombuffer(repr(cells).encode("utf-8", "surrogatepass"), np.uint8)[:, None] for cells in texts]
+        return [self.X[:, numbers], None if self.X_val is None else self.X_val[:, numbers], *said]
 
     @functools.cached_property
     def hash(self) -> str:
@@ -462,7 +499,7 @@ class Dataset:
         digest = hashlib.blake2b(digest_size=16)
         rows_of = self.base if self.recipe and self.base is not None else self
         digest.update(self.recipe.encode())
-        for part in (rows_of.X, rows_of.X_val):
+        for part in rows_of._hashed():
             arrays = [part.data, part.indices, part.indptr] if sp.issparse(part) else [part]
             for array in arrays:
                 if array is not None:
@@ -547,6 +584,18 @@ def _rows(X: Any, name: str) -> Any:
     if X.ndim == 0 or (len(X) and X[0].size == 0):
         raise DataError(f"{name} has shape {X.shape}: there is nothing in a row.")
     return X
+
+
+def _named_text(text: Sequence[str], X: Any) -> tuple[str, ...]:
+    """The columns that are said to be free text."""
+    names = (text,) if isinstance(text, str) else tuple(text)
+    if names and not hasattr(X, "columns"):
+        raise DataError("text names columns of a frame, and X is none.")
+    there = [str(c) for c in X.columns] if names else []
+    for name in names:
+        if name not in there:
+            raise DataError(f"there is no column {name!r} (text); X has {', '.join(map(repr, there[:20]))}.")
+    return names
 
 
 def _to_show(rows: Any, n: int, name: str) -> Any:

@@ -12,11 +12,14 @@ import scipy.sparse as sp
 
 from datassay.checks import DataError
 from datassay.data.out_of_core import SMALL, blocks, is_large, is_mapped, room, taken
+from datassay.data.prose import Prose, as_texts, is_prose, names_rows
 
 Missing = Literal["error", "drop", "mean"]
+Kind = Literal["number", "kind", "many", "text", "name"]
 
 _FAR = 30  # a cell this many times as far from the median as all others says something else than they do
 _SIGN = 2
+_MOST = 50  # columns of one-hot for a text with very many values
 _SIGNS = tuple(1.0 - 10.0**k for k in range(2, 13))  # -99, -999, ...
 EMPTY = "(empty)"  #: the kind of an empty cell among kinds of text, where gaps are filled
 
@@ -32,10 +35,17 @@ class Encoder:
         standardise: bool | None,
         columns: Sequence[str] | None = None,
         rows: np.ndarray | None = None,
+        text: Sequence[str] = (),
     ) -> None:
         self.rows = rows
         self.rows_val: np.ndarray | None = None  # their numbers before some were left out
         self.shown, self.ids, self.missing = shown, ids, missing
+        self.as_text = text  # columns that are free text by the caller's word
+        self.prose: dict[str, Prose] = {}
+        self.prose_columns: dict[str, slice] = {}
+        self.left: list[str] = []  # columns that are not valued
+        self.written: np.ndarray | None = None  # (n, t) the texts, and of the validation rows
+        self.written_val: np.ndarray | None = None
         self.frame = isinstance(shown, pd.DataFrame)
         self.standardise = (self.frame or columns is not None) if standardise is None else standardise
         self.named = columns is not None
@@ -201,14 +211,17 @@ class Encoder:
         # inside, columns are c0, c1, ...: their own names can be numbers, dates or tuples, and scikit-learn wants text
         self.names = {f"c{j}": str(c) for j, c in enumerate(frame.columns)}
         frame = frame.set_axis(list(self.names), axis=1)
-        kinds: dict[Any, bool] = {}
+        kinds: dict[Any, Kind] = {}
         refused: dict[str, str] = {}
         for c, dtype in frame.dtypes.items():
+            if self.names[c] in self.as_text:
+                kinds[c] = "text"
+                continue
             if _is_plain(dtype):
-                kinds[c] = True
+                kinds[c] = "number"
                 continue
             try:
-                kinds[c] = _is_numeric(frame[c], self.names[c])
+                kinds[c] = _kind(frame[c], self.names[c])
             except DataError as error:
                 refused[self.names[c]] = str(error)
         if refused:
@@ -216,28 +229,74 @@ class Encoder:
             also = ", ".join(map(repr, others[:10])) + (", ..." if len(others) > 10 else "")
             more = f" The same goes for {also}: leave all of them out by drop={list(refused)}." if others else ""
             raise DataError(refused[first] + more)
-        self.numeric, self.text = [c for c in kinds if kinds[c]], [c for c in kinds if not kinds[c]]
+        self._left_out(frame, kinds)
+        self.numeric = [c for c in kinds if kinds[c] == "number"]
+        self.text = [c for c in kinds if kinds[c] in ("kind", "many")]
+        self.many = [c for c in kinds if kinds[c] == "many"]
+        self.prose = {c: Prose() for c in kinds if kinds[c] == "text"}
         self.columns = [self.names[c] for c in self.numeric]
+        whole = frame
+        if self.prose or self.left:
+            frame = frame[[c for c in kinds if kinds[c] in ("number", "kind", "many")]]
         ready, absent = self._typed(frame)
         ready = self._tamed_frame(ready, "X")
         if self.missing == "mean":
             self.fill = {c: self._usual(ready[c][~absent[:, j]], c) for j, c in enumerate(ready)}
-        ready, keep = self._filled(ready, absent, "X", self.ids)
+        ready, keep = self._filled(ready, absent, "X", self.ids, whole)
         # not in a ColumnTransformer, which looks for each name among all
         self.scaler = StandardScaler() if self.standardise and self.numeric else None
-        self.hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False) if self.text else None
+        self.few = [c for c in self.text if c not in self.many]
+        self.hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False) if self.few else None
+        rest = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_MOST, sparse_output=False)
+        self.rest = rest if self.many else None
         matrix = self._encoded(ready, fit=True)
         for j, c in enumerate(self.numeric):
             how = "number, as it is"
             if self.scaler is not None:
                 how = _how(self.scaler.mean_[j], self.scaler.scale_[j])
             self.encoding[self.names[c]] = how
-        for j, c in enumerate(self.text):
+        for j, c in enumerate(self.few):
             values = self.hot.categories_[j]  # type: ignore[union-attr]
             self.one_hot.append(slice(len(self.columns), len(self.columns) + len(values)))
             self.columns += [f"{self.names[c]}={v}" for v in values]
             self.encoding[self.names[c]] = f"text, one-hot, {len(values)} values"
-        return matrix, keep
+        for j, c in enumerate(self.many):
+            values, seldom = self.rest.categories_[j], set(self.rest.infrequent_categories_[j])  # type: ignore[union-attr]
+            common = [v for v in values if v not in seldom]
+            self.one_hot.append(slice(len(self.columns), len(self.columns) + len(common) + 1))
+            self.columns += [*(f"{self.names[c]}={v}" for v in common), f"{self.names[c]}: another"]
+            self.encoding[self.names[c]] = f"text, one-hot, the {len(common)} commonest of {len(values)} values"
+        return self._with_prose(matrix, whole[keep]), keep
+
+    def _left_out(self, frame: pd.DataFrame, kinds: dict[Any, Kind]) -> None:
+        """Columns that name the rows are not valued, unless there is no other."""
+        names = [c for c in kinds if kinds[c] == "name"]
+        self.left = names
+        for c in names:
+            if len(names) == len(kinds):
+                raise DataError(_of_names(frame[c], self.names[c]))
+            self.encoding[self.names[c]] = "left out: another name in nearly each row"
+            first = plain(frame[c].dropna().iloc[0])
+            self.notes.append(
+                f"column {self.names[c]!r} has another name in nearly each row, such as {first!r}: left out; if it names the rows, make "
+                "it the id"
+            )
+
+    def _with_prose(self, matrix: np.ndarray, frame: pd.DataFrame) -> np.ndarray:
+        """Beside the other columns those of texts, each text as much as all others together: no block drowns the rest."""
+        if not self.prose:
+            return matrix
+        others = float(np.mean(np.einsum("nd,nd->n", matrix, matrix))) if matrix.shape[1] else 0.0
+        parts, written = [matrix], []
+        for c, it in self.prose.items():
+            written.append(as_texts(frame[c]))
+            parts.append(it.fit(written[-1], others or 1.0))
+            names = it.columns(self.names[c])
+            self.prose_columns[self.names[c]] = slice(len(self.columns), len(self.columns) + len(names))
+            self.columns += names
+            self.encoding[self.names[c]] = it.how
+        self.written = np.array(written, dtype=object).T
+        return np.concatenate(parts, axis=1)
 
     def _transform_frame(self, frame: pd.DataFrame, name: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         frame = frame.set_axis(list(self.names), axis=1)
@@ -245,9 +304,19 @@ class Encoder:
         for c in self.numeric:
             if not _is_plain(dtypes[c]) and not _is_numeric(frame[c], self.names[c]):
                 raise DataError(f"column {self.names[c]!r} is text in the validation rows and numbers in the training rows.")
+        whole = frame
+        if self.prose or self.left:
+            frame = frame.drop(columns=[*self.prose, *self.left])
         ready, absent = self._typed(frame)
-        ready, keep = self._filled(self._tamed_frame(ready, name), absent, name, ids)
-        return self._encoded(ready, fit=False), keep
+        ready, keep = self._filled(self._tamed_frame(ready, name), absent, name, ids, whole)
+        matrix = self._encoded(ready, fit=False)
+        if not self.prose:
+            return matrix, keep
+        written = [as_texts(whole[c][keep]) for c in self.prose]
+        self.written_val = np.array(written, dtype=object).T
+        return np.concatenate(
+            [matrix, *(it.transform(cells) for it, cells in zip(self.prose.values(), written, strict=True))], axis=1
+        ), keep
 
     def _tamed_frame(self, ready: pd.DataFrame, name: str) -> pd.DataFrame:
         came = ready[self.numeric].to_numpy(np.float64)
@@ -285,10 +354,12 @@ class Encoder:
         return present.mean() if c in self.numeric else EMPTY
 
     def _filled(
-        self, ready: pd.DataFrame, absent: np.ndarray, name: str, ids: np.ndarray
+        self, ready: pd.DataFrame, absent: np.ndarray, name: str, ids: np.ndarray, whole: pd.DataFrame
     ) -> tuple[pd.DataFrame, np.ndarray]:
-        """Missing cells treated as asked; which rows stayed."""
+        """Missing cells treated as asked; which rows stayed. Free text that is missing is empty, unless rows are to be left out."""
         keep: Any = np.ones(len(ready), bool)
+        if self.missing == "drop" and self.prose:
+            absent = np.c_[absent, whole[list(self.prose)].isna().to_numpy()]
         if absent.any() and self.missing == "error":
             row, j = (int(i) for i in np.argwhere(absent)[0])
             came = str(ready.iloc[row, j]) if ready.columns[j] in self.numeric else "nothing"
@@ -311,6 +382,8 @@ class Encoder:
 
     def _encoded(self, ready: pd.DataFrame, *, fit: bool) -> np.ndarray:
         parts = []
+        if not self.numeric and not self.text:
+            return np.empty((len(ready), 0))
         with np.errstate(over="ignore", invalid="ignore"):
             if self.numeric:
                 numbers = ready[self.numeric].to_numpy(np.float64) if self.text else ready.to_numpy(np.float64)
@@ -318,7 +391,9 @@ class Encoder:
                     numbers = self.scaler.fit_transform(numbers) if fit else self.scaler.transform(numbers)
                 parts.append(numbers)
             if self.hot is not None:
-                parts.append(self.hot.fit_transform(ready[self.text]) if fit else self.hot.transform(ready[self.text]))
+                parts.append(self.hot.fit_transform(ready[self.few]) if fit else self.hot.transform(ready[self.few]))
+            if self.rest is not None:
+                parts.append(self.rest.fit_transform(ready[self.many]) if fit else self.rest.transform(ready[self.many]))
         matrix = np.ascontiguousarray(np.hstack(parts) if len(parts) > 1 else parts[0], dtype=np.float64)
         # n standardised numbers are at most sqrt(n - 1) large, unless their squares overflowed
         bound = 2 * np.sqrt(len(matrix)) if fit and self.standardise else np.inf
@@ -360,15 +435,40 @@ def _is_plain(dtype: Any) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind in "iuf"
 
 
-def refused(frame: pd.DataFrame) -> list[Any]:
-    """The columns that can't be made into numbers or kinds, such as sentences."""
+def refused(frame: pd.DataFrame, prose: bool = True) -> list[Any]:
+    """The columns that can't be made into numbers or kinds, and, with ``prose``, those of free text and of names."""
     odd = []
     for c in frame:
         try:
-            _is_numeric(frame[c], str(c))
+            if _kind(frame[c], str(c)) in ("text", "name") and prose:
+                odd.append(c)
         except DataError:
             odd.append(c)
     return odd
+
+
+def _kind(column: pd.Series, name: str) -> Kind:
+    """What a column holds."""
+    if _is_numeric(column, name):
+        return "number"
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column):
+        return "kind"
+    cells = column.dropna().astype(str)
+    distinct = cells.nunique()
+    large = distinct > max(50, len(cells) // 5) or distinct == len(cells) >= 10
+    if (large or len(cells) >= 4) and is_prose(cells.tolist(), distinct):
+        return "text"
+    if not large:
+        return "kind"
+    return "name" if names_rows(cells.tolist(), distinct) else "many"
+
+
+def _of_names(column: pd.Series, name: str) -> str:
+    present = column.dropna()
+    return (
+        f"column {name!r} is text with {present.nunique()} different values in {len(present)} rows, such as "
+        f"{plain(present.iloc[0])!r}: leave it out (drop), or turn it into features; if it names the rows, make it the id."
+    )
 
 
 def _is_numeric(column: pd.Series, name: str) -> bool:
@@ -401,11 +501,6 @@ def _is_numeric(column: pd.Series, name: str) -> bool:
         raise DataError(
             f"column {name!r} needs numbers, but row {position} has {plain(present.iloc[row])!r} ({share:.1%} of the column "
             f"are numbers): write them{marks}, empty where they are missing, or leave the column out."
-        )
-    if distinct > max(50, len(present) // 5) or distinct == len(present) >= 10:
-        raise DataError(
-            f"column {name!r} is text with {distinct} different values in {len(present)} rows, such as "
-            f"{plain(present.iloc[0])!r}: leave it out (drop), or turn it into features; if it names the rows, make it the id."
         )
     return False
 

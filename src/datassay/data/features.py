@@ -23,7 +23,7 @@ from datassay.engines.machine import pick_device
 from datassay.engines.progress import progress_bar
 from datassay.files import replacing
 
-NAMES = ("pixels", "patches", "table", "auto")
+NAMES = ("pixels", "patches", "tfidf", "table", "auto")
 SAMPLE = 1000  # rows by which features are chosen and weighed, as the CG-score chooses its ridge
 FEWEST = 100  # rows, and ...
 SMALLEST = 12  # ... pixels of a side, from which on patches are tried
@@ -74,8 +74,8 @@ class _Maker:
         self.k = k or (1024 if len(base) > 2000 else 512)
         self.cache, self.device, self.progress = cache, device, progress
 
-    def block(self, name: str, F: Any, F_val: Any) -> Block:
-        """What is asked for by a name, a model or an array."""
+    def block(self, name: str, F: Any, F_val: Any, without_texts: bool = False) -> Block:
+        """What is asked for by a name, a model or an array; ``without_texts``: these are a block of their own."""
         if isinstance(F, str):
             if F == "patches":
                 return self._patches()
@@ -83,6 +83,10 @@ class _Maker:
                 raise DataError(
                     "features 'pixels' need images, and these rows are none: 'table' is what they are valued on."
                 )
+            if F == "tfidf":
+                return self._texts()
+            if F == "table" and without_texts and self.base.prose:
+                return self._texts(others=True)
             if F in ("pixels", "table"):
                 return Block(self.base.X, self.base.X_val, F, ", ".join(sorted(set(self.base.encoding.values()))) or F)
             known = ", ".join(map(repr, NAMES))
@@ -108,6 +112,10 @@ class _Maker:
             new.recipe = ""
             new.X, new.X_val, new.columns = self.base.X, self.base.X_val, self.base.columns
             new.encoding, new.one_hot, new.standardised = self.base.encoding, self.base.one_hot, self.base.standardised
+            new.prose, new.written, new.written_val = self.base.prose, self.base.written, self.base.written_val
+            new.text_key = self.base.text_key
+            if self.base.features:
+                new.features = dict(self.base.features) | dict(stats or {})
         else:
             self._put(
                 new, block.X, block.X_val, [f"{name}{j}" for j in range(block.X.shape[1])], {name: block.how}, block.key
@@ -157,7 +165,8 @@ class _Maker:
             (any(isinstance(one, Mapping) or one == "auto" for one in F.values() if isinstance(one, str | Mapping)),
              "in a dict of features each is a name, a model or an array"),
         )  # fmt: skip
-        made = {name: self.block(name, one, F_val.get(name)) for name, one in F.items()}
+        texts = any(isinstance(one, str) and one == "tfidf" for one in F.values())
+        made = {name: self.block(name, one, F_val.get(name), texts) for name, one in F.items()}
         pick = self._sample()
         with self._bar(f"weights of {len(made)} features", None) as bar:
             weights, reached, alone = feature_blocks.weigh(
@@ -190,6 +199,7 @@ class _Maker:
                 matrix.flags.writeable = False
         new.X, new.X_val, new.columns, new.encoding = X, X_val, columns, encoding
         new.one_hot, new.standardised, new.recipe = [], False, key
+        new.prose, new.written, new.written_val = {}, None, None
 
     def _targets(self) -> np.ndarray:
         """(n, k): +1 for a class, -1 for the rest, or the standardised amount."""
@@ -206,6 +216,21 @@ class _Maker:
 
     def _dictionary(self) -> patches.Dictionary:
         return patches.learn(self.base.shown, k=self.k, seed=self.seed)
+
+    def _texts(self, others: bool = False) -> Block:
+        """The columns of free text, or the others."""
+        base = self.base
+        if not base.prose:
+            raise DataError("features 'tfidf' need a column of free text, and there is none: text= (--text) names one.")
+        chosen = np.full(base.X.shape[1], others)
+        for columns in base.prose.values():
+            chosen[columns] = not others
+        if not chosen.any():
+            raise DataError("features 'table' beside 'tfidf' need other columns than free text, and there are none.")
+        how = [h for h in base.encoding.values() if h.startswith("text, TF-IDF") != others and not h.startswith("left out")]
+        X_val = None if base.X_val is None else np.ascontiguousarray(base.X_val[:, chosen])
+        key = f"{'table' if others else 'tfidf'} {_EDITION}"
+        return Block(np.ascontiguousarray(base.X[:, chosen]), X_val, key, "; ".join(dict.fromkeys(how)))
 
     def _patches(self, it: patches.Dictionary | None = None) -> Block:
         if not is_images(self.base.shown):

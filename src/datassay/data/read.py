@@ -67,6 +67,7 @@ def read(
     task: Task | None = None,
     image_size: int | None = None,
     encoding: str = "utf-8",
+    text: Sequence[str] = (),
 ) -> Dataset:
     """Read training rows, and optionally validation rows, from files or from data sets of torch and Hugging Face.
 
@@ -102,6 +103,8 @@ def read(
         Bring all images to this many pixels a side; default: they must be of one size.
     encoding
         Of CSV files.
+    text
+        Columns of free text, as in `Dataset`; others are found by what is in them.
 
     Raises
     ------
@@ -168,7 +171,7 @@ def read(
     if sp.issparse(X) and not held:
         X, X_val = formats.of_one_base(X, X_val)
     shown, shown_val, unused = X, X_val, []
-    if features is not None and isinstance(X, pd.DataFrame) and (unused := refused(X)):
+    if features is not None and isinstance(X, pd.DataFrame) and (unused := refused(X, prose=not asked)):
         # the features are valued, and these columns, sentences say, only shown
         X = X.drop(columns=unused) if len(unused) < X.shape[1] else np.zeros((len(X), 1))
         if isinstance(X_val, pd.DataFrame):
@@ -180,7 +183,7 @@ def read(
     if broken_val:
         y_val = _of_rows(y_val, there_val)
     try:
-        data = Dataset(X, y, X_val, y_val, ids=ids, task=task, missing=missing)
+        data = Dataset(X, y, X_val, y_val, ids=ids, task=task, missing=missing, text=text)
     except DataError as error:
         at = name_val if val is not None and ("X_val" in str(error) or "validation" in str(error)) else name
         raise DataError(f"{at}: {error}") from None
@@ -217,6 +220,7 @@ def read(
         "task": task,
         "image_size": image_size,
         "encoding": encoding,
+        "text": [text] if isinstance(text, str) else list(text),
     }
     return data
 

@@ -44,6 +44,7 @@ class Typical:
         frame = data.shown if isinstance(data.shown, pd.DataFrame) else None
         self.classes = [str(plain(c)) for c in data.classes]
         self.codes = data.codes if data.task == "classification" else np.zeros(len(data), np.int64)
+        self.prose: list[int] = []  # columns of free text, where another text in each row is nothing unusual
         self.texts: dict[int, tuple[np.ndarray, Any]] = {}  # column -> number of the text in every row, and the texts
         if frame is None:
             self.numbers = (
@@ -56,6 +57,8 @@ class Typical:
                 if (numbers := _as_numbers(column)) is not None:
                     self.numbers[:, j] = numbers
                 else:
+                    if str(frame.columns[j]) in data.prose:
+                        self.prose.append(j)
                     self.texts[j] = pd.factorize(column.astype(object).map(str).where(column.notna(), None))
         self._usual: dict[int, _Usual] = {}
         sample = self._at(_thin(np.arange(len(data))))
@@ -101,6 +104,7 @@ class Typical:
             count = counts[self.texts[j][0][row] + 1]
             rare = count < _RARE * usual.rows and counts.max() >= 10 * count
             severity[j] = 1.01 + np.log10(_RARE * usual.rows / count) if rare else 0.0
+        severity[self.prose] = 0.0
         return severity
 
     def reason(self, row: int, column: int) -> str:
