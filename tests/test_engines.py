@@ -195,6 +195,7 @@ ROOMS = [  #: from the top down: each may import itself and what is below it
     {"sklearn"},
     {"evaluation"},
     {"reporting"},
+    {"decisions"},
     {"planning"},
     {"methods"},
     {"costs"},

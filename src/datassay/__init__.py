@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from datassay.checks import OptionError as OptionError
     from datassay.data.dataset import Dataset as Dataset
     from datassay.data.read import read as read
+    from datassay.decisions.apply import apply as apply
+    from datassay.decisions.gain import Gain as Gain
+    from datassay.decisions.gain import gain as gain
     from datassay.engines.training import Recipe as Recipe
     from datassay.engines.training_store import Store as Store
     from datassay.evaluation import datasets as datasets
@@ -90,15 +93,18 @@ __all__ = [
     "DataError",
     "Dataset",
     "Evaluation",
+    "Gain",
     "OptionError",
     "Plan",
     "Store",
     "Values",
+    "apply",
     "audit",
     "check_sample",
     "checked",
     "datasets",
     "evaluate",
+    "gain",
     "methods",
     "plan",
     "plant",
@@ -114,15 +120,18 @@ _HOMES = {
     "DataError": "datassay.checks",
     "Dataset": "datassay.data.dataset",
     "Evaluation": "datassay.evaluation.bench",
+    "Gain": "datassay.decisions.gain",
     "OptionError": "datassay.checks",
     "Plan": "datassay.planning",
     "Recipe": "datassay.engines.training",
     "Store": "datassay.engines.training_store",
     "Values": "datassay.values",
+    "apply": "datassay.decisions.apply",
     "audit": "datassay.evaluation.audit",
     "check_sample": "datassay.evaluation.checking",
     "checked": "datassay.evaluation.checking",
     "evaluate": "datassay.evaluation.bench",
+    "gain": "datassay.decisions.gain",
     "network_features": "datassay.networks.features",
     "plan": "datassay.planning",
     "plant": "datassay.evaluation.planting",
