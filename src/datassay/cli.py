@@ -651,6 +651,124 @@ def check(
     out.print(escape(f"Wrote {result.save(written, force=force)}."))
 
 
+@app.command()
+def apply(
+    decisions: Annotated[Path, typer.Argument(help="decisions.csv, or with a rule the values that `datassay value` wrote.")],
+    data: Annotated[Path, typer.Option("--data", help="The file that was valued.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write, of the same form.")],
+    drop_top: Annotated[str | None, typer.Option("--drop-top", help="Drop this share of the rows, such as 2%.")] = None,
+    relabel: Annotated[
+        str | None, typer.Option("--relabel", help="above=.95: take the suggestion where the label is so probably wrong.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
+    label: Label = None,
+    id: Id = None,
+    drop: Drop = None,
+    missing: Missing = "error",
+    task: Task = None,
+    image_size: ImageSize = None,
+    encoding: Encoding = "utf-8",
+    force: Force = False,
+) -> None:
+    """Do to a file what was decided about its rows.
+
+    The file is written anew in its own form: labels replaced, rows dropped, all else as it was, CSV byte for byte. Of values
+    a rule decides, --drop-top or --relabel, without anybody having looked.
+    """
+    from datassay.decisions.files import write_applied
+    from datassay.decisions.records import by_rule, read_decisions, settled
+    from datassay.values import Values
+
+    check_all_paths([decisions, data], [output], force)
+    rule = drop_top is not None or relabel is not None
+    if rule:
+        values = Values.load(decisions)
+        source = values.stats.get("source", {})
+        label, id = label or source.get("label"), id or source.get("id")
+        lines = by_rule(values, drop_top=_share(drop_top), relabel_above=_above(relabel))
+    else:
+        lines = read_decisions(decisions)
+    rows = _read(data, label, id, None, None, None, drop, missing, task, image_size, encoding)
+    if rule and values.data_hash and values.data_hash != rows.hash:  # valued on other features, or beside validation rows
+        lines["data"] = ""
+    decided = settled(lines, rows)
+    counts = decided.counts()
+    out.print(
+        escape(
+            f"Of {len(rows):,} rows {counts['relabel']:,} get another label and {counts['drop']:,} are dropped; {counts['keep']:,} are "
+            f"kept as they are, {counts['unsure'] - counts['disputed']:,} are undecided, and about {counts['disputed']:,} people disagree."
+        )
+    )
+    if relabel is not None and counts["relabel"]:
+        p = values.columns["probability_wrong"][decided.action == "relabel"]
+        out.print(
+            escape(
+                f"Nobody looked at these rows: about {float((1 - p).sum()):.0f} of the {counts['relabel']:,} labels were right, and become "
+                "wrong; of those that were wrong the suggestion may be wrong, too. Look at some first: datassay check."
+            )
+        )
+    if dry_run:
+        out.print("Nothing was written (--dry-run).")
+        return
+    written = write_applied(data, rows, decided, output, label=label, encoding=encoding, force=force)
+    out.print(escape(printable(f"Wrote {written}.")))
+
+
+@app.command()
+def gain(
+    before: Annotated[Path, typer.Option("--before", help="The file as it was.")],
+    after: Annotated[Path, typer.Option("--after", help="The file with the decisions done.")],
+    label: Label = None,
+    id: Annotated[str | None, typer.Option("--id", help="Column of ids; needed where rows were dropped.")] = None,
+    val: Val = None,
+    drop: Drop = None,
+    missing: Missing = "error",
+    task: Task = None,
+    image_size: ImageSize = None,
+    encoding: Encoding = "utf-8",
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Where there are no validation rows.")] = 5,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Partitions into folds.")] = 3,
+    seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
+) -> None:
+    """Measure whether a model is better for what was done to the rows, with an interval.
+
+    The same model is trained on both files and asked about the same rows that it has not seen: validation rows, or rows that
+    nothing was done to.
+    """
+    from datassay.decisions.gain import gain as measure
+
+    first, second = (
+        _read(path, label, id, val, None, None, drop, missing, task, image_size, encoding) for path in (before, after)
+    )
+    if id is None and len(first) != len(second):
+        raise DataError(
+            f"{before} has {len(first)} rows and {after} has {len(second)}: pass --id, by which rows are found again."
+        )
+    found = measure(first, second, folds=folds, repeats=repeats, seed=seed)
+    out.print(escape(f"{found.relabelled:,} rows have another label, {found.dropped:,} are gone."))
+    out.print(escape(f"{found}"))
+
+
+def _share(text: str | None) -> float | None:
+    """2% or .02."""
+    if text is None:
+        return None
+    try:
+        return float(text.rstrip("% ")) / (100 if text.rstrip().endswith("%") else 1)
+    except ValueError:
+        raise DataError(f"--drop-top must be a share such as 2% or .02, got {text!r}.") from None
+
+
+def _above(text: str | None) -> float | None:
+    """above=.95."""
+    if text is None:
+        return None
+    try:
+        return float(text.removeprefix("above="))
+    except ValueError:
+        raise DataError(f"--relabel must be above= and a probability, such as above=.95, got {text!r}.") from None
+
+
 def main() -> None:
     """Entry point: errors become one sentence and a status."""
     sys.exit(run(app))

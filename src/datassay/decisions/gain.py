@@ -184,7 +184,7 @@ class _Trained:
         counts = (rows & ~held).astype(np.uint8)
         subsets = Subsets(counts, np.full(len(counts), np.nan))
         s.train(subsets)
-        said = s.worth(subsets, lambda outputs: outputs)
+        said = s.utilities_of(subsets, lambda outputs: outputs)
         if data.classes:
             hit = (said.argmax(-1) == there.codes_val).astype(float)
         else:

@@ -18,6 +18,7 @@ from numpy import ndarray
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
+from datassay.values import Values
 
 ACTIONS = ("keep", "relabel", "drop", "unsure")
 COLUMNS = ("id", "given_label", "new_label", "action", "who", "when", "seconds", "note", "data")
@@ -131,6 +132,57 @@ def settled(lines: pd.DataFrame, data: Dataset) -> Settled:
         else:
             actions[row] = "unsure"
     return Settled(actions, code, disputed)
+
+
+def by_rule(values: Values, *, drop_top: float | None = None, relabel_above: float | None = None) -> pd.DataFrame:
+    """Decisions without a look at the rows: the most suspicious share is dropped, or flagged rows that are wrong with more than a
+    probability get the label that is suggested.
+
+    Raises
+    ------
+    DataError
+        Neither or both came, a number is none, or the values say no probability or suggest no label.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> v = Values(np.arange(4), np.array([.2, -3., .5, .1]), np.zeros(4, bool), {}, "cg-score", given_label=np.array(list("abab")))
+    >>> by_rule(v, drop_top=0.25)[["id", "given_label", "action"]]
+      id given_label action
+    0  1           b   drop
+    """
+    if (drop_top is None) == (relabel_above is None):
+        raise DataError(
+            "apply takes one rule: the share of the rows to drop (drop_top), or the probability above which to relabel."
+        )
+    n, given = len(values), values.given_label
+    if drop_top is not None:
+        if not 0 < drop_top < 1:
+            raise DataError(f"apply: the share to drop must be between 0 and 1, got {drop_top:g}.")
+        rows = np.argsort(values.scores, kind="stable")[: round(drop_top * n)]
+        new: list[str] = [""] * len(rows)
+    else:
+        assert relabel_above is not None
+        p, suggested = values.columns.get("probability_wrong"), values.suggested_label
+        if p is None or suggested is None or given is None:
+            raise DataError(
+                f"apply: values by {values.method} have no probability_wrong or suggest no label: relabelling needs both."
+            )
+        if not 0 <= relabel_above < 1:
+            raise DataError(f"apply: the probability must be from 0 to below 1, got {relabel_above:g}.")
+        other = np.array([a != b for a, b in zip(given.tolist(), suggested.tolist(), strict=True)])
+        rows = np.flatnonzero((p > relabel_above) & other)
+        new = [text(label) for label in suggested[rows].tolist()]
+    return pd.DataFrame(
+        {
+            "id": [text(one) for one in values.ids[rows].tolist()],
+            "given_label": [text(one) for one in given[rows].tolist()] if given is not None else [""] * len(rows),
+            "new_label": new,
+            "action": ["drop" if drop_top is not None else "relabel"] * len(rows),
+            "who": "rule",
+            "data": values.data_hash or "",
+        }
+    )
 
 
 def text(cell: Any) -> str:
