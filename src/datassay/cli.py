@@ -668,6 +668,7 @@ def apply(
     task: Task = None,
     image_size: ImageSize = None,
     encoding: Encoding = "utf-8",
+    text: Text = None,
     force: Force = False,
 ) -> None:
     """Do to a file what was decided about its rows.
@@ -688,7 +689,7 @@ def apply(
         lines = by_rule(values, drop_top=_share(drop_top), relabel_above=_above(relabel))
     else:
         lines = read_decisions(decisions)
-    rows = _read(data, label, id, None, None, None, drop, missing, task, image_size, encoding)
+    rows = _read(data, label, id, None, None, None, drop, missing, task, image_size, encoding, text)
     if rule and values.data_hash and values.data_hash != rows.hash:  # valued on other features, or beside validation rows
         lines["data"] = ""
     decided = settled(lines, rows)
@@ -726,6 +727,7 @@ def gain(
     task: Task = None,
     image_size: ImageSize = None,
     encoding: Encoding = "utf-8",
+    text: Text = None,
     folds: Annotated[int, typer.Option("--folds", min=2, help="Where there are no validation rows.")] = 5,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Partitions into folds.")] = 3,
     seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
@@ -738,7 +740,7 @@ def gain(
     from datassay.decisions.gain import gain as measure
 
     first, second = (
-        _read(path, label, id, val, None, None, drop, missing, task, image_size, encoding) for path in (before, after)
+        _read(path, label, id, val, None, None, drop, missing, task, image_size, encoding, text) for path in (before, after)
     )
     if id is None and len(first) != len(second):
         raise DataError(
