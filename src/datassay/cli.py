@@ -119,6 +119,8 @@ def demo(
         f"{values.flagged.sum()} rows are flagged, {(values.flagged & wrong).sum()} of them planted; "
         f"AUC {auc:.4f} (by chance 0.5)."
     )
+    said = values.headline()
+    out.print(escape(f"Not told of them, it says: {said[0].upper()}{said[1:]}."))
     out.print(
         f"Wrote {saved} and {page}.\nOpen {page.resolve().as_uri()} in a browser: the suspects, and what speaks against them."
     )
