@@ -753,6 +753,69 @@ def gain(
     out.print(escape(f"{found}"))
 
 
+@app.command()
+def export(
+    values: Annotated[Path, typer.Argument(help="What `datassay value` wrote.")],
+    data: Annotated[Path, typer.Option("--data", help="The file that was valued.")],
+    to: Annotated[str, typer.Option("--to", help="label-studio, argilla, fiftyone, cleanlab, huggingface or csv.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, help="So many of the most suspicious rows; default: all.")
+    ] = None,
+    prefix: Annotated[str, typer.Option("--prefix", help="Before the paths of images: where the tool finds them.")] = "",
+    force: Force = False,
+) -> None:
+    """Write the suspects for a tool in which people label.
+
+    The file is read as it was when it was valued.
+    """
+    from datassay.decisions.exchange import export as write
+    from datassay.values import Values
+
+    check_all_paths([values, data], [output], force)
+    loaded = Values.load(values)
+    rows = _as_valued(loaded, data)
+    for path in write(loaded, rows, to, output, top=top, prefix=prefix, force=force):
+        out.print(escape(printable(f"Wrote {path}.")))
+
+
+@app.command("import")
+def import_answers(
+    answers: Annotated[Path, typer.Argument(help="What Label Studio, Argilla or a spreadsheet exported: JSON or CSV.")],
+    data: Annotated[Path, typer.Option("--data", help="The file that was valued.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of decisions to write.")] = Path("decisions.csv"),
+    label: Label = None,
+    id: Id = None,
+    drop: Drop = None,
+    missing: Missing = "error",
+    task: Task = None,
+    image_size: ImageSize = None,
+    encoding: Encoding = "utf-8",
+    text: Text = None,
+    force: Force = False,
+) -> None:
+    """Make decisions of what people answered in another tool."""
+    from datassay.decisions.exchange import read_answers
+    from datassay.files import replacing
+
+    check_all_paths([answers, data], [output], force)
+    rows = _read(data, label, id, None, None, None, drop, missing, task, image_size, encoding, text)
+    lines = read_answers(answers, rows)
+    with replacing(output) as beside:
+        lines.to_csv(beside, index=False)
+    counts = lines["action"].value_counts()
+    said = ", ".join(f"{count:,} {action}" for action, count in counts.items()) or "none"
+    out.print(escape(printable(f"Wrote {len(lines):,} decisions ({said}) to {output}.")))
+
+
+def _as_valued(values: Any, data: Path) -> Dataset:
+    """The rows, read as they were when they were valued."""
+    from datassay.data.read import read
+
+    source = {name: value for name, value in values.stats.get("source", {}).items() if name != "path"}
+    return read(data, **source)
+
+
 def _share(text: str | None) -> float | None:
     """2% or .02."""
     if text is None:
