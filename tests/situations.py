@@ -36,13 +36,28 @@ SITUATIONS: dict[str, list[tuple[str, str, str]]] = {
             "commas_in_decimals_are_told_from_those_in_thousands",
         ),
         (
-            "several columns that can't be used (names, ticket numbers)",
+            "names, keys, ticket numbers: another word in nearly each row",
+            "left out, and said; an error where there is no other column",
+            "names_are_left_out_and_rare_kinds_are_one",
+        ),
+        (
+            "several columns that can't be used",
             "one error names all of them, with the call that leaves them out",
             "all_columns_that_are_refused_are_named_at_once",
         ),
         (
+            "[free text](features.md#text)",
+            "words, by TF-IDF; an empty text is a text without a known word",
+            "a_csv_of_texts_needs_no_option empty_long_and_foreign_texts",
+        ),
+        (
+            "text with very many values, towns say",
+            "one-hot of the 49 commonest, and one column for all others",
+            "names_are_left_out_and_rare_kinds_are_one",
+        ),
+        (
             "text, where embeddings are valued (`features=`)",
-            "shown in reports, not refused; for arrays `data.showing(sentences)`",
+            "shown in reports; for arrays `data.showing(sentences)`",
             "text_that_is_not_valued_is_shown the_text_behind_numbers_is_shown",
         ),
         (
