@@ -74,7 +74,6 @@ def test_options_reach_the_method(iris):
         (["value", "iris.csv"], "needs the name of its label column"),
         (["value", "iris.csv", "--label", "specis"], "did you mean 'species'"),
         (["value", "irs.csv", "--label", "species"], "did you mean 'iris.csv'"),
-        (["value", "iris.csv", "--label", "species"], "150 different values"),
         (["value", "iris.csv", "--label", "species", "--id", "plant", "-m", "cg"], "no method 'cg'"),
         (["value", "iris.csv", "--label", "species", "--id", "plant", "--set", "rigde=1"], "did you mean 'ridge'"),
         (["value", "iris.csv", "--label", "species", "--id", "plant", "--set", "ridge"], "name=value"),

@@ -11,6 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from datassay.checks import DataError
+from datassay.data.cells import FEWEST, amounts, cycles, is_date, truths
 from datassay.data.out_of_core import SMALL, blocks, is_large, is_mapped, room, taken
 from datassay.data.prose import Prose, as_texts, is_prose, names_rows
 
@@ -211,6 +212,7 @@ class Encoder:
         # inside, columns are c0, c1, ...: their own names can be numbers, dates or tuples, and scikit-learn wants text
         self.names = {f"c{j}": str(c) for j, c in enumerate(frame.columns)}
         frame = frame.set_axis(list(self.names), axis=1)
+        frame = self._read_cells(frame)
         kinds: dict[Any, Kind] = {}
         refused: dict[str, str] = {}
         for c, dtype in frame.dtypes.items():
@@ -254,7 +256,8 @@ class Encoder:
             how = "number, as it is"
             if self.scaler is not None:
                 how = _how(self.scaler.mean_[j], self.scaler.scale_[j])
-            self.encoding[self.names[c]] = how
+            if c not in self.parts:
+                self.encoding[self.names[c]] = how
         for j, c in enumerate(self.few):
             values = self.hot.categories_[j]  # type: ignore[union-attr]
             self.one_hot.append(slice(len(self.columns), len(self.columns) + len(values)))
@@ -266,7 +269,63 @@ class Encoder:
             self.one_hot.append(slice(len(self.columns), len(self.columns) + len(common) + 1))
             self.columns += [*(f"{self.names[c]}={v}" for v in common), f"{self.names[c]}: another"]
             self.encoding[self.names[c]] = f"text, one-hot, the {len(common)} commonest of {len(values)} values"
+        for c, said in self.said.items():
+            self.encoding[self.names[c]] += said
         return self._with_prose(matrix, whole[keep]), keep
+
+    def _read_cells(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Truth values in one spelling, amounts as numbers, and behind all columns those of weekday, season and hour of dates."""
+        self.parts: dict[str, tuple[str, str]] = {}  # columns behind the others: of which date, and what
+        self.forms: dict[str, tuple[str, str]] = {}  # of amounts
+        self.spelled: list[str] = []
+        self.said: dict[str, str] = {}
+        changed: dict[str, Any] = {}
+        for c, dtype in frame.dtypes.items():
+            if _is_plain(dtype) or self.names[c] in self.as_text or isinstance(dtype, pd.CategoricalDtype):
+                continue
+            column = frame[c]
+            if is_date(column):
+                found = cycles(column) if len(frame) >= FEWEST else {}
+                for what, numbers in found.items():
+                    part = f"{c}, {what}"
+                    self.parts[part], self.names[part], changed[part] = (c, what), f"{self.names[c]}: {what}", numbers
+                if found:
+                    self.said[c] = f"; of its date also {', '.join(dict.fromkeys(what.split(',')[0] for what in found))}"
+            elif pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype):
+                if (words := truths(column)) is not None:
+                    changed[c], self.said[c] = words, ", of several spellings"
+                    self.spelled.append(c)
+                elif (read := amounts(column)) is not None:
+                    changed[c], self.forms[c] = read
+                    before, unit = read[1]
+                    self.said[c] = f", in {before or unit}" if before or unit else ", written with thousands separators"
+        return self._with_cells(frame, changed)
+
+    def _read_cells_again(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The same of validation rows."""
+        changed: dict[str, Any] = {}
+        for c in self.spelled:
+            words = frame[c].map(lambda cell: cell if pd.isna(cell) else str(cell).strip().casefold())
+            mixed = pd.concat([words, pd.Series(["yes", "no", "y"], index=[-1, -2, -3])])
+            read = truths(mixed)
+            changed[c] = frame[c] if read is None else read.iloc[:-3]
+        for c, form in self.forms.items():
+            found = amounts(frame[c], form) if not _is_plain(frame.dtypes[c]) else None
+            changed[c] = frame[c] if found is None else found[0]
+        for date in dict.fromkeys(date for date, _ in self.parts.values()):
+            kept = [what for of, what in self.parts.values() if of == date]
+            numbers = cycles(frame[date], kept) if is_date(frame[date]) else {}
+            for what in kept:
+                changed[f"{date}, {what}"] = numbers.get(what, np.full(len(frame), np.nan))
+        return self._with_cells(frame, changed)
+
+    def _with_cells(self, frame: pd.DataFrame, changed: dict[str, Any]) -> pd.DataFrame:
+        if not changed:
+            return frame
+        frame = frame.copy()
+        for c, cells in changed.items():
+            frame[c] = cells
+        return frame
 
     def _left_out(self, frame: pd.DataFrame, kinds: dict[Any, Kind]) -> None:
         """Columns that name the rows are not valued, unless there is no other."""
@@ -299,7 +358,7 @@ class Encoder:
         return np.concatenate(parts, axis=1)
 
     def _transform_frame(self, frame: pd.DataFrame, name: str, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        frame = frame.set_axis(list(self.names), axis=1)
+        frame = self._read_cells_again(frame.set_axis([c for c in self.names if c not in self.parts], axis=1))
         dtypes = dict(frame.dtypes)
         for c in self.numeric:
             if not _is_plain(dtypes[c]) and not _is_numeric(frame[c], self.names[c]):
