@@ -154,7 +154,8 @@ def test_excel(tmp_path):
     cells.to_excel(tmp_path / "t.xlsx", index=False)
     data = da.read(tmp_path / "t.xlsx", label="code", missing="mean")
     assert data.classes == ["EU", "NA"]
-    assert sorted(data.columns) == ["kind=a", "kind=b", "since", "size"]
+    season = [f"since: {what}, {s}" for what in ("day of the year", "weekday") for s in ("cosine", "sine")]
+    assert sorted(data.columns) == ["kind=a", "kind=b", "since", *season, "size"]
     assert np.isnan(data.shown["size"][[3, 4]]).all()
     with pytest.raises(DataError, match=r"row 3.*column 'size'.*2 such cells"):
         da.read(tmp_path / "t.xlsx", label="code")
