@@ -31,9 +31,19 @@ SITUATIONS: dict[str, list[tuple[str, str, str]]] = {
             "words_for_gaps_among_numbers",
         ),
         (
-            "decimal commas, thousands separators",
-            "an error that says which of the two it is",
-            "commas_in_decimals_are_told_from_those_in_thousands",
+            "thousands separators (`1,200`), a currency or a unit that all cells have (`12 kg`, `$5`, `3 %`)",
+            "numbers; `encoding` says so. Decimal commas, several units, a cell without one: an error, or kinds",
+            "amounts amounts_of_a_frame_and_of_validation_rows commas_in_decimals_are_told_from_those_in_thousands",
+        ),
+        (
+            "yes and no in several spellings (`Yes`, `y`, `NO`, `false`)",
+            "one kind for each of the two",
+            "truth_values_in_several_spellings",
+        ),
+        (
+            "dates, from 20 rows on",
+            "days, and sine and cosine of the weekday, the day of the year and the hour, of those that differ",
+            "dates_have_days_weekdays_seasons_and_hours gaps_among_dates",
         ),
         (
             "names, keys, ticket numbers: another word in nearly each row",
