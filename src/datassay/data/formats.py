@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from sklearn.datasets import load_svmlight_file
 
 from datassay.checks import DataError
 
@@ -45,6 +44,8 @@ def svmlight(path: Path, content: bytes) -> tuple[Any, np.ndarray]:
 
     Whole labels are whole numbers.
     """
+    from sklearn.datasets import load_svmlight_file
+
     try:
         X, y = load_svmlight_file(io.BytesIO(content), zero_based=True)
     except Exception as error:  # scikit-learn raises many kinds
