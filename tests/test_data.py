@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 import uuid
 from decimal import Decimal
 
@@ -460,6 +461,23 @@ def test_a_memory_map_costs_no_memory(tmp_path):
     grown, most = map(int, ran.stdout.split())
     assert grown < 40e6  # ids, labels and a few blocks of 8 MB; X in float64 would be 1254 MB, a copy of it 157 MB
     assert most < X.nbytes + 450e6  # the most there ever was: the libraries, the pages of the file, and little else
+
+
+def test_a_frame_of_text_is_encoded_into_one_matrix():
+    """Beside X there is no other array of its size at any time."""
+    n, rng = 60_000, np.random.default_rng(0)
+    words = np.array([f"kind {k}" for k in range(40)])
+    frame = pd.DataFrame({"n": rng.normal(size=n)} | {f"t{j}": words[rng.integers(0, 40, n)] for j in range(3)})
+    y = rng.integers(0, 2, n)
+    da.Dataset(frame[:100], y[:100])  # what is imported is no part of it
+    tracemalloc.start()
+    try:
+        data = da.Dataset(frame, y)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert data.X.shape == (n, 121)
+    assert peak < 1.6 * data.X.nbytes
 
 
 # -- whether columns are standardised

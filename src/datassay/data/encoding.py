@@ -248,8 +248,8 @@ class Encoder:
         # not in a ColumnTransformer, which looks for each name among all
         self.scaler = StandardScaler() if self.standardise and self.numeric else None
         self.few = [c for c in self.text if c not in self.many]
-        self.hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False) if self.few else None
-        rest = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_MOST, sparse_output=False)
+        self.hot = OneHotEncoder(handle_unknown="ignore") if self.few else None
+        rest = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_MOST)
         self.rest = rest if self.many else None
         matrix = self._encoded(ready, fit=True)
         for j, c in enumerate(self.numeric):
@@ -440,23 +440,31 @@ class Encoder:
         return (ready.astype(dict.fromkeys(self.text, str)) if self.text else ready), keep
 
     def _encoded(self, ready: pd.DataFrame, *, fit: bool) -> np.ndarray:
-        parts = []
         if not self.numeric and not self.text:
             return np.empty((len(ready), 0))
+        numbers, hot = np.empty((len(ready), 0)), list[Any]()
         with np.errstate(over="ignore", invalid="ignore"):
             if self.numeric:
                 numbers = ready[self.numeric].to_numpy(np.float64) if self.text else ready.to_numpy(np.float64)
                 if self.scaler is not None:
                     numbers = self.scaler.fit_transform(numbers) if fit else self.scaler.transform(numbers)
-                parts.append(numbers)
             if self.hot is not None:
-                parts.append(self.hot.fit_transform(ready[self.few]) if fit else self.hot.transform(ready[self.few]))
+                hot.append(self.hot.fit_transform(ready[self.few]) if fit else self.hot.transform(ready[self.few]))
             if self.rest is not None:
-                parts.append(self.rest.fit_transform(ready[self.many]) if fit else self.rest.transform(ready[self.many]))
-        matrix = np.ascontiguousarray(np.hstack(parts) if len(parts) > 1 else parts[0], dtype=np.float64)
+                hot.append(self.rest.fit_transform(ready[self.many]) if fit else self.rest.transform(ready[self.many]))
+        if not hot:
+            matrix = np.ascontiguousarray(numbers, dtype=np.float64)
+        else:  # some rows at a time: dense, these columns can be nearly all of the matrix
+            at = np.cumsum([numbers.shape[1], *(part.shape[1] for part in hot)])
+            matrix = np.empty((len(ready), at[-1]))
+            matrix[:, : at[0]] = numbers
+            for part, start, stop in zip(hot, at, at[1:], strict=False):
+                for rows in blocks(matrix):
+                    matrix[rows, start:stop] = part[rows].toarray()
         # n standardised numbers are at most sqrt(n - 1) large, unless their squares overflowed
         bound = 2 * np.sqrt(len(matrix)) if fit and self.standardise else np.inf
-        if len(bad := np.flatnonzero(~(abs(matrix) <= bound).all(axis=0))):
+        largest = np.maximum(matrix.max(axis=0, initial=-np.inf), -matrix.min(axis=0, initial=np.inf))
+        if len(bad := np.flatnonzero(~(largest <= bound))):
             c = self.numeric[int(bad[0])]
             raise DataError(
                 f"column {self.names[c]!r} holds numbers too large to standardise, up to {ready[c].abs().max():g}."
