@@ -304,6 +304,8 @@ def many(cases: int, seed: int = 0, first: int = 0, show: bool = False) -> tuple
                 failures.append(f"case {number}: datassay {shlex.join(call)[:400]!r}: {wrong}")
                 if show:
                     print(failures[-1], flush=True)
+            if show and (number - first + 1) % 100 == 0:
+                print(f"{number - first + 1} cases, {len(failures)} failures so far", flush=True)
     return ends, failures
 
 

@@ -204,7 +204,7 @@ ROOMS = [  #: from the top down: each may import itself and what is below it
     {"values"},
     {"data"},
     {"engines"},
-    {"units", "checks", "files"},
+    {"units", "checks", "files", "signals"},
 ]
 LEVEL = {name: level for level, room in enumerate(ROOMS) for name in room}
 

@@ -305,11 +305,11 @@ def test_numbers_are_those_of_the_steps_done_by_hand():
 
 
 def test_a_method_that_fails_is_a_line_with_its_error(tmp_path):
-    asked = {"data": "iris", "methods": ["cg-score", "cg-score ridge=-1", "shapley n_models=3"], "rates": 0.1, "seeds": 1}
+    asked = {"data": "iris", "methods": ["cg-score", "ame n_models=4", "shapley n_models=3"], "rates": 0.1, "seeds": 1}
     got = da.evaluate(**asked, folder=tmp_path)
     failed = got.failures()
-    assert failed["method"].tolist() == ["cg-score ridge=-1", "shapley n_models=3"]
-    assert "ridge must be" in failed["error"][0]
+    assert failed["method"].tolist() == ["ame n_models=4", "shapley n_models=3"]
+    assert "n_models must be" in failed["error"][0]
     assert "n_models must be" in failed["error"][1]
     assert len(list((tmp_path / "cells").glob("*.cell"))) == 1  # failures are tried again
     assert "2 cells failed" in repr(got)

@@ -619,3 +619,27 @@ def test_nothing_half_written(tmp_path: Path, monkeypatch, breaks) -> None:
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["out.html"]
     assert (tmp_path / "out.html").read_text() == yesterday
+
+
+def test_texts_that_turn_the_line_around_or_begin_alike_and_numbers_beyond_all_measure(tmp_path):
+    """Marks of direction are shown, right-to-left text is isolated, long labels have a digest, no tick is longer than the page."""
+    from datassay.reporting.html import isolated, mark, number
+    from datassay.reporting.plain import plain
+
+    assert isolated("abc\u202e\u2069x") == "abc[U+202E][U+2069]x"
+    assert isolated("\u05d0\u05d1") == "\u2068\u05d0\u05d1\u2069"
+    assert plain("a" * 299 + "b" * 9) != plain("a" * 299 + "c" * 9)
+    for edges in ([1e16, 1e16 + 100], [-1e300, 1e300], [-1e308, 1e308], [5e16, 5e16], [-1e-300, 1e-300]):
+        assert all(len(mark(edge, edges)) <= 12 for edge in edges)
+    assert len(number(10**400)) <= 12
+    labels = np.array(["a" * 299 + tail for tail in ("\u202ex", "y")] * 20, dtype=object)
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(40, 2)), columns=["\u202eevil", "\u05d0"]).assign(
+        text=["\u202eabc", "d\u2069e"] * 20
+    )
+    data = da.Dataset(frame, labels)
+    page = da.report(da.value(data, "cg-score"), data, tmp_path / "r.html").read_text()
+    assert not set(page) & set("\u202a\u202b\u202c\u202d\u202e")
+    assert page.count("\u2068") == page.count("\u2069") > 0
+    assert "[U+202E]evil" in page
+    assert "d[U+2069]e" in page

@@ -76,8 +76,8 @@ def test_no_worker_stays(rows, how):
     assert not alive
     assert "Traceback" not in err
     if how == signal.SIGTERM:  # as Ctrl-C: what is there is used
-        assert process.returncode in (0, 130), err
-        assert "stopped early" in out or "kept in 's.sqlite': the same call goes on" in err
+        assert process.returncode == 130, err
+        assert "kept in 's.sqlite': the same call goes on" in out + err
 
 
 @pytest.mark.filterwarnings("ignore:.*tasks which were still being processed")
@@ -107,12 +107,13 @@ def test_half_a_run_does_not_replace_a_whole_one(rows, monkeypatch, capsys):
     monkeypatch.setattr(study, "train", stopping)
     (rows / "s.x").unlink()
     status, out, _ = call()
-    assert status == 0
+    assert status == 130
     assert "This run stopped early, " in out
+    assert "kept in 's.x': the same call goes on there" in out
     assert " of 300 trainings: interrupted" in out
     assert (rows / "v.parquet").read_bytes() == whole
     assert Values.load(rows / "v.stopped.parquet").stats["stopped"] == "interrupted"
-    assert call("--force")[0] == 0
+    assert call("--force")[0] == 130
     assert (rows / "v.parquet").read_bytes() != whole
 
 
@@ -135,3 +136,45 @@ def test_schedulers_and_jobs_that_are_none(rows, monkeypatch, capsys, more, says
     assert end.value.code == 2
     assert says in capsys.readouterr().err
     assert not (rows / "values.parquet").exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_at_any_time_is_a_sentence(rows, how):
+    """From the first line on: while Python imports, too, and where a library turns the interrupt into an error of its own."""
+    for moment in (0.2, 0.5, 1.0, 2.0):
+        call = [*COMMAND, *AME[:-2], "--set", "n_models=200000", "-o", "v.parquet"]
+        process = subprocess.Popen(call, cwd=rows, env=ENVIRONMENT, stdout=-1, stderr=-1, text=True)
+        time.sleep(moment)
+        process.send_signal(how)
+        out, err = process.communicate(timeout=120)
+        if process.returncode == -how or "datassay" not in out + err:  # Python itself had not read our first line
+            continue
+        assert process.returncode == 130, err
+        assert "the same call" in out + err
+        assert "Traceback" not in err
+
+
+def test_the_end_of_an_interrupted_import_is_no_error(monkeypatch, capsys):
+    from datassay import cli, signals
+
+    def broken():
+        signals._Heard.one = True
+        raise ImportError("numpy._core.multiarray failed to import")
+
+    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(sys, "argv", ["datassay", "methods"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 130
+    assert "stopped: no file is half written" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_some_of_the_runs_that_are_stopped_at_random_moments():
+    """`python benchmarks/kills.py` does twenty for each kind."""
+    kills = os.path.join(os.path.dirname(SRC), "benchmarks", "kills.py")
+    done = subprocess.run(
+        [sys.executable, kills, "--moments", "1", "--seed", "1"], env=ENVIRONMENT, stdout=-1, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "24 cases, 0 failures" in done.stdout

@@ -222,6 +222,28 @@ def test_a_flipped_bit_is_an_error_and_never_other_scores(tmp_path):
     assert same < 200  # in bytes that say nothing, such as statistics
 
 
+def test_pages_have_checksums_that_any_reader_can_verify(tmp_path, monkeypatch):
+    """Our digest aside: flipped bits within the pages of the columns are seen by Arrow too, in ours and in a bench's tables."""
+    monkeypatch.setattr("datassay.values._digest", lambda table, about: b"any")
+    path = small().save(tmp_path / "v.parquet")
+    da.evaluate("iris", "random", rates=0.1, seeds=1, progress=False).save(tmp_path)
+    rng = np.random.default_rng(0)
+    for file, read in (
+        (path, Values.load),
+        (tmp_path / "results.parquet", lambda p: pq.read_table(p, page_checksum_verification=True)),
+    ):
+        was, about = file.read_bytes(), pq.ParquetFile(file).metadata.row_group(0)
+        pages = [about.column(i) for i in range(about.num_columns)]
+        for column in pages:
+            start = column.dictionary_page_offset or column.data_page_offset
+            at = start + column.total_compressed_size - 1 - int(rng.integers(3))  # within the last page, behind its header
+            now = bytearray(was)
+            now[at] ^= 1 << int(rng.integers(8))
+            file.write_bytes(now)
+            with pytest.raises((DataError, OSError), match=r"CRC checksum|not whole"):
+                read(file)
+
+
 def test_a_file_without_a_digest_is_read_as_before(tmp_path):
     path = rewritten(small().save(tmp_path / "v.parquet"), lambda meta: None)
     assert (Values.load(path).scores == small().scores).all()

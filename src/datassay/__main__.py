@@ -1,6 +1,23 @@
-"""`python -m datassay`, the same as the command."""
+"""`python -m datassay`, and the command: signals are heard before anything large is imported."""
 
-from datassay.cli import main
+import sys
+
+from datassay.signals import begin, end
+
+
+def main() -> None:
+    """Entry point of the command."""
+    begin()
+    from datassay.cli import main as run
+
+    status = 0
+    try:
+        run()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 1
+    end(status)
+    sys.exit(status)
+
 
 if __name__ == "__main__":
     main()

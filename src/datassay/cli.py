@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -11,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from datassay.checks import DataError
 from datassay.checks import jobs as check_jobs
-from datassay.terminal.exits import run, when_method_stopped, when_stopped
-from datassay.terminal.output import fail, out, print_table, print_text_table, print_written, printable
-from datassay.terminal.paths import check_all_paths, features_file, json_beside, label_files, path_of_stopped
+from datassay.terminal.exits import kept_of_method, resuming_hint, run, when_stopped
+from datassay.terminal.output import fail, out, print_next, print_table, print_text_table, print_written, safe
+from datassay.terminal.paths import check_all_paths, features_file, free_path, json_beside, label_files, path_of_stopped
 
 if TYPE_CHECKING:
     from datassay.data.dataset import Dataset
+    from datassay.values import Values
 
 app = typer.Typer(
     help="What each training row is worth, and which rows are wrong.",
@@ -120,7 +119,7 @@ def demo(
         f"AUC {auc:.4f} (by chance 0.5)."
     )
     said = values.headline()
-    out.print(escape(f"Not told of them, it says: {said[0].upper()}{said[1:]}."))
+    out.print(safe(f"Not told of them, it says: {said[0].upper()}{said[1:]}."))
     out.print(
         f"Wrote {saved} and {page}.\nOpen {page.resolve().as_uri()} in a browser: the suspects, and what speaks against them."
     )
@@ -194,50 +193,66 @@ def value(
         force,
         options,
     )
-    rows = _read(
-        data, label, id, val, features, val_features, drop, missing, task, image_size, encoding, text,
-        choose=_on_any_features(method),
-    )  # fmt: skip
-    out.print(escape(f"{data}: {rows!r}"))
-    if len(rows.dropped):
-        out.print(f"{len(rows.dropped)} rows with missing cells were left out.")
-    audited = None
-    if method is None and rows.task == "classification" and len(rows) >= FEWEST and not options:
-        from datassay.evaluation.audit import audit as run_audit
-        from datassay.units import in_seconds
+    with when_stopped(lambda: kept_of_method(method or "cg-score", options)) as written:
+        rows = _read(
+            data, label, id, val, features, val_features, drop, missing, task, image_size, encoding, text,
+            choose=_on_any_features(method),
+        )  # fmt: skip
+        out.print(safe(f"{data}: {rows!r}"))
+        if len(rows.dropped):
+            out.print(f"{len(rows.dropped)} rows with missing cells were left out.")
+        audited = None
+        if method is None and rows.task == "classification" and len(rows) >= FEWEST and not options:
+            from datassay.evaluation.audit import audit as run_audit
+            from datassay.units import in_seconds
 
-        with when_stopped("nothing is written, and what was there is as it was"):
             audited = run_audit(rows, budget=in_seconds(budget or "40 s", "budget") / 2, seed=seed)
-        _print_audit(audited, len(rows))
-        method = audited.name
-    if budget is not None or memory is not None or (audited is not None and len(rows) > audited.rows):
-        from datassay.planning import plan as make_plan
+            _print_audit(audited, len(rows))
+            method = audited.name
+        if budget is not None or memory is not None or (audited is not None and len(rows) > audited.rows):
+            from datassay.planning import plan as make_plan
 
-        planned = make_plan(rows, method, budget=budget, memory=memory)
-        if planned.method is None:
-            print_table(planned.shown(), title="what each would take on this machine")
-            fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
-        method, options = planned.method, planned.options | options
-        out.print(escape(f"Planned: {method} {planned.options}"))
-    name = method or "cg-score"
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(workers(backend, jobs, scheduler))
-        except ValueError as error:
-            raise DataError(f"--backend, --scheduler: {error}") from None
-        with when_method_stopped(name, options):
+            planned = make_plan(rows, method, budget=budget, memory=memory)
+            if planned.method is None:
+                print_table(planned.shown(), title="what each would take on this machine")
+                fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
+            method, options = planned.method, planned.options | options
+            out.print(safe(f"Planned: {method} {planned.options}"))
+        name = method or "cg-score"
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(workers(backend, jobs, scheduler))
+            except ValueError as error:
+                raise DataError(f"--backend, --scheduler: {error}") from None
             values = value_rows(rows, method=name, seed=seed, **options)
-    if audited is not None:
-        values = audited.calibrate(values)
-    if values.stats.get("stopped") == INTERRUPTED and not force:
-        output, report = path_of_stopped(output), report and path_of_stopped(report)
-    saved = values.save(output, force=force)
-    if report is not None:
-        write_report(values, rows, report, top=100, force=force)
+        if audited is not None:
+            values = audited.calibrate(values)
+        if values.stats.get("stopped") == INTERRUPTED and not force:
+            output, report = path_of_stopped(output), report and path_of_stopped(report)
+        saved = values.save(output, force=force)
+        written.append(saved)
+        if report is not None:
+            write_report(values, rows, report, top=100, force=force)
+            written.append(report)
+        _print_values(values, rows, options, top, saved)
+        if report is not None:
+            print_written(report)
+        else:
+            print_next("report", saved, "--data", data, "-o", free_path("report.html"))
+    if values.stats.get("stopped") == INTERRUPTED:
+        raise typer.Exit(130)
+
+
+def _print_values(values: Values, rows: Dataset, options: Mapping[str, Any], top: int, saved: Path) -> None:
+    """What was found, in sentences and a table."""
+    from datassay.subsets.study import INTERRUPTED
+
     if (stopped := values.stats.get("stopped")) in (INTERRUPTED, "the time was up"):
         n_models = values.options.get("n_models")
         done = f"{values.stats['trainings']:,}" + (f" of {n_models:,}" if isinstance(n_models, int) else "") + " trainings"
-        out.print(f"This run stopped early, {done}: {stopped}.")
+        store = options.get("store") is not None
+        resuming = f"; {kept_of_method(values.method, options)}" if store else resuming_hint(values.method)
+        out.print(safe(f"This run stopped early, {done}: {stopped}{resuming}."))
     if doubled := values.stats.get("equal_rows"):
         groups = len(values.stats["conflicting_rows"])
         out.print(
@@ -246,22 +261,16 @@ def value(
             + (f"; in {groups} groups of them the labels conflict." if groups else ".")
         )
     if headline := values.headline("label" if rows.task == "classification" else "target"):
-        out.print(escape(f"{headline[0].upper()}{headline[1:]}."))
+        out.print(safe(f"{headline[0].upper()}{headline[1:]}."))
     share = values.flagged.mean()
-    out.print(
-        escape(f"{values.flagged.sum()} of {len(values)} rows ({share:.1%}) are flagged: {values.stats['flag_rule']}.")
-    )
+    out.print(safe(f"{values.flagged.sum()} of {len(values)} rows ({share:.1%}) are flagged: {values.stats['flag_rule']}."))
     if "way" in values.stats:
-        out.print(escape(f"How: {values.stats['way']}."))
+        out.print(safe(f"How: {values.stats['way']}."))
     if "warning" in values.stats:
-        out.print(escape(f"Warning: {values.stats['warning']}."))
+        out.print(safe(f"Warning: {values.stats['warning']}."))
     if top:
         print_table(values.suspects(top).iloc[:, :6], title="most suspicious rows")
-    out.print(escape(printable(f"{values.stats['seconds']:.1f} s; wrote {saved}.")))
-    if report is not None:
-        print_written(report)
-    else:
-        out.print(escape(f"Next: datassay report {saved} --data {data} -o report.html"))
+    out.print(safe(f"{values.stats['seconds']:.1f} s; wrote {saved}."))
 
 
 @app.command()
@@ -341,13 +350,15 @@ def plan(
         data, label, id, val, features, val_features, drop, missing, task, image_size, encoding, text,
         choose=_on_any_features(method),
     )  # fmt: skip
-    out.print(escape(f"{data}: {rows!r}"))
+    out.print(safe(f"{data}: {rows!r}"))
     planned = make_plan(rows, method, budget=budget, memory=memory)
     print_table(planned.shown(), title="what each would take on this machine")
     if planned.method is None:
         fail("nothing fits: give a larger --budget or --memory, or fewer rows", 1)
     arguments = _reading_arguments(label, id, val, features, val_features, drop, missing, task, image_size, encoding, text)
-    out.print(escape(f"Next: {printable(shlex.join(_value_command(data, arguments, planned.method, planned.options)))}"))
+    print_next(
+        "value", data, *arguments, *_method_arguments(planned.method, planned.options), "-o", free_path("values.parquet")
+    )
 
 
 @app.command()
@@ -396,13 +407,13 @@ def audit(
     dataset = _read(
         data, label, id, val, features, val_features, drop, missing, task, image_size, encoding, text, choose=True
     )
-    out.print(escape(f"{data}: {dataset!r}"))
-    with when_stopped("an audit keeps nothing: a smaller --budget ends sooner"):
+    out.print(safe(f"{data}: {dataset!r}"))
+    with when_stopped(lambda: "an audit keeps nothing: a smaller --budget ends sooner"):
         audited = run_audit(dataset, method, budget=budget, kind=kind, rate=rate, repeats=repeats, rows=rows, seed=seed)
     _print_audit(audited, len(dataset))
     arguments = _reading_arguments(label, id, val, features, val_features, drop, missing, task, image_size, encoding, text)
-    words = _value_command(data, arguments, audited.name, audited.options)
-    out.print(escape(f"Next: {printable(shlex.join(words))}"))
+    chosen = _method_arguments(audited.name, audited.options) + (["--seed", str(seed)] if seed else [])
+    print_next("value", data, *arguments, *chosen, "-o", free_path("values.parquet"))
 
 
 @app.command()
@@ -483,30 +494,33 @@ def bench(
             else []
         )
         check_all_paths([study, *map(Path, data or []), *files], [*tables, output / "index.html"], force)
-    if data:
-        study_options["data"] = {
-            name: _read(Path(name), label, None, None, None, None, None, "error", None, None, "utf-8", None)
-            if Path(name).suffix and ":" not in name
-            else name
-            for name in data
-        }
-    study_options.setdefault("folder", output)
-    with when_stopped(f"the cells that were done are kept in {str(output / 'cells')!r}: the same call goes on there"):
+    cells = str(output / "cells")
+    with when_stopped(lambda: f"the cells that were done are kept in {cells!r}: the same call goes on there") as written:
+        if data:
+            study_options["data"] = {
+                name: _read(Path(name), label, None, None, None, None, None, "error", None, None, "utf-8", None)
+                if Path(name).suffix and ":" not in name
+                else name
+                for name in data
+            }
+        study_options.setdefault("folder", output)
         evaluation = evaluate(**study_options)
-    evaluation.save(output, force=force)
-    try:
-        page = evaluation.page(output / "index.html", title="datassay bench", force=force)
-    except DataError as error:
-        fail(f"the tables are in {str(output)!r}, and there is no page: {error}", 1)
-    for name in dict.fromkeys(evaluation.results["task"]):
-        print_table(_summary(evaluation, name), title=f"{name}: {TASKS[name].main}, mean over seeds, kinds and rates")
-    if len(failed := evaluation.failures()):
-        out.print(
-            escape(
-                f"{len(failed)} of the cells failed; the first: {failed['method'][0]} on {failed['data'][0]}: {failed['error'][0]}"
+        evaluation.save(output, force=force)
+        written += tables
+        try:
+            page = evaluation.page(output / "index.html", title="datassay bench", force=force)
+            written.append(page)
+        except DataError as error:
+            fail(f"the tables are in {str(output)!r}, and there is no page: {error}", 1)
+        for name in dict.fromkeys(evaluation.results["task"]):
+            print_table(_summary(evaluation, name), title=f"{name}: {TASKS[name].main}, mean over seeds, kinds and rates")
+        if len(failed := evaluation.failures()):
+            out.print(
+                safe(
+                    f"{len(failed)} of the cells failed; the first: {failed['method'][0]} on {failed['data'][0]}: {failed['error'][0]}"
+                )
             )
-        )
-    out.print(escape(f"Wrote {output / 'results.parquet'} and {page}. Open {page.resolve().as_uri()} in a browser."))
+        out.print(safe(f"Wrote {output / 'results.parquet'} and {page}. Open {page.resolve().as_uri()} in a browser."))
 
 
 def _summary(evaluation: Any, task: str) -> Any:
@@ -526,22 +540,20 @@ def _print_audit(audited: Any, n: int) -> None:
     )
     if audited.early:
         out.print(
-            escape(
-                f"{audited.name} finds them well, and others are seldom better by much: none was tried (-m all tries all)."
-            )
+            safe(f"{audited.name} finds them well, and others are seldom better by much: none was tried (-m all tries all).")
         )
     reasons: dict[str, list[str]] = {}
     for name, reason in audited.left_out.items():
         reasons.setdefault(reason, []).append(name)
     for reason, names in reasons.items():
-        out.print(escape(f"Not tried: {', '.join(names)}: {reason}."))
+        out.print(safe(f"Not tried: {', '.join(names)}: {reason}."))
     best = audited.table.iloc[0]
-    out.print(escape(f"Take {audited.name}: it puts a planted error before another row with probability {best['auc']:.3f}."))
+    out.print(safe(f"Take {audited.name}: it puts a planted error before another row with probability {best['auc']:.3f}."))
     if audited.error_rate is not None:
         share = audited.share_in_words()
-        out.print(escape(f"{share[0].upper()}{share[1:]}."))
+        out.print(safe(f"{share[0].upper()}{share[1:]}."))
         for k in sorted({min(k, n) for k in (20, 100, max(1, round(audited.error_rate * n)))}):
-            out.print(escape(f"{str(audited.expected(k, n)).capitalize()}."))
+            out.print(safe(f"{str(audited.expected(k, n)).capitalize()}."))
 
 
 @app.command()
@@ -561,7 +573,7 @@ def methods() -> None:
 
 def _read(
     path: Path, label: Any, id: Any, val: Any, features: Any, val_features: Any, drop: Any, missing: Any, task: Any,
-    image_size: Any, encoding: Any, text: Any, *, choose: bool = False,
+    image_size: Any, encoding: Any, text: Any = None, *, choose: bool = False,
 ) -> Dataset:  # fmt: skip
     """The rows; with ``choose``, and without --features, images on patches where their labels are likelier so."""
     from datassay.data.dataset import is_images
@@ -576,7 +588,7 @@ def _read(
         data = data.with_features("auto")
         data.source = source | {"features": next(iter(data.features["features"]))}
     for note in data.notes:
-        out.print(escape(f"Note: {note}."))
+        out.print(safe(f"Note: {note}."))
     return data
 
 
@@ -599,22 +611,21 @@ def _reading_arguments(
     size: Any,
     encoding: str,
     text: Any,
-) -> list[str]:
+) -> list[Any]:
     """How the rows are read, as arguments of a command; defaults are left out."""
     arguments = {
         "--label": label, "--id": id, "--val": val, "--features": features, "--val-features": val_features, "--task": task,
         "--image-size": size, "--missing": None if missing == "error" else missing,
         "--encoding": None if encoding == "utf-8" else encoding,
     }  # fmt: skip
-    words = [word for name, value in arguments.items() if value is not None for word in (name, str(value))]
+    words = [word for name, value in arguments.items() if value is not None for word in (name, value)]
     words += [word for name in drop or [] for word in ("--drop", name)]
     return words + [word for name in text or [] for word in ("--text", name)]
 
 
-def _value_command(data: Path, arguments: list[str], method: str, options: Mapping[str, Any]) -> list[str]:
-    """The command that values the rows."""
-    chosen = [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
-    return ["datassay", "value", str(data), *arguments, "-m", method, *chosen]
+def _method_arguments(method: str, options: Mapping[str, Any]) -> list[str]:
+    """A method and its options, as arguments of a command."""
+    return ["-m", method, *(word for name, value in options.items() for word in ("--set", f"{name}={value}"))]
 
 
 @app.command()
@@ -644,13 +655,13 @@ def check(
     loaded = Values.load(values)
     if answers is None:
         write_sheet(loaded, number, written, seed)
-        out.print(escape(f"Wrote {number} of {len(loaded)} rows to {written}: fill in the column wrong with yes or no."))
-        out.print(escape(f"Next: datassay check {values} --answers {written}"))
+        out.print(safe(f"Wrote {number} of {len(loaded)} rows to {written}: fill in the column wrong with yes or no."))
+        print_next("check", values, "--answers", written, "-o", free_path("checked.parquet"))
         return
     result = checked(loaded, read_answers(answers))
     for line in in_words(result):
-        out.print(escape(line))
-    out.print(escape(f"Wrote {result.save(written, force=force)}."))
+        out.print(safe(line))
+    out.print(safe(f"Wrote {result.save(written, force=force)}."))
 
 
 @app.command()
@@ -697,7 +708,7 @@ def apply(
     decided = settled(lines, rows)
     counts = decided.counts()
     out.print(
-        escape(
+        safe(
             f"Of {len(rows):,} rows {counts['relabel']:,} get another label and {counts['drop']:,} are dropped; {counts['keep']:,} are "
             f"kept as they are, {counts['unsure'] - counts['disputed']:,} are undecided, and about {counts['disputed']:,} people disagree."
         )
@@ -705,7 +716,7 @@ def apply(
     if relabel is not None and counts["relabel"]:
         p = values.columns["probability_wrong"][decided.action == "relabel"]
         out.print(
-            escape(
+            safe(
                 f"Nobody looked at these rows: about {float((1 - p).sum()):.0f} of the {counts['relabel']:,} labels were right, and become "
                 "wrong; of those that were wrong the suggestion may be wrong, too. Look at some first: datassay check."
             )
@@ -714,7 +725,7 @@ def apply(
         out.print("Nothing was written (--dry-run).")
         return
     written = write_applied(data, rows, decided, output, label=label, encoding=encoding, force=force)
-    out.print(escape(printable(f"Wrote {written}.")))
+    out.print(safe(f"Wrote {written}."))
 
 
 @app.command()
@@ -749,8 +760,8 @@ def gain(
             f"{before} has {len(first)} rows and {after} has {len(second)}: pass --id, by which rows are found again."
         )
     found = measure(first, second, folds=folds, repeats=repeats, seed=seed)
-    out.print(escape(f"{found.relabelled:,} rows have another label, {found.dropped:,} are gone."))
-    out.print(escape(f"{found}"))
+    out.print(safe(f"{found.relabelled:,} rows have another label, {found.dropped:,} are gone."))
+    out.print(safe(f"{found}"))
 
 
 @app.command()
@@ -776,7 +787,7 @@ def export(
     loaded = Values.load(values)
     rows = _as_valued(loaded, data)
     for path in write(loaded, rows, to, output, top=top, prefix=prefix, force=force):
-        out.print(escape(printable(f"Wrote {path}.")))
+        out.print(safe(f"Wrote {path}."))
 
 
 @app.command("import")
@@ -805,7 +816,7 @@ def import_answers(
         lines.to_csv(beside, index=False)
     counts = lines["action"].value_counts()
     said = ", ".join(f"{count:,} {action}" for action, count in counts.items()) or "none"
-    out.print(escape(printable(f"Wrote {len(lines):,} decisions ({said}) to {output}.")))
+    out.print(safe(f"Wrote {len(lines):,} decisions ({said}) to {output}."))
 
 
 def _as_valued(values: Any, data: Path) -> Dataset:

@@ -207,7 +207,8 @@ def is_ours(path: str | Path) -> bool:
         if head.startswith(b"PAR1"):
             import pyarrow.parquet as pq
 
-            return any(key.startswith(PARQUET_KEY) for key in pq.read_schema(path).metadata or {})
+            with path.open("rb") as file:
+                return any(key.startswith(PARQUET_KEY) for key in pq.read_schema(file).metadata or {})
         if head.startswith(b"\x93NUMPY"):
             return tail.endswith(NPY_MARK)
         if head.startswith(b"PK"):

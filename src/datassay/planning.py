@@ -12,6 +12,7 @@ from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 from datassay.engines import machine
 from datassay.methods import METHODS, Cost, meant, value
+from datassay.methods.definition import require
 from datassay.units import duration, in_bytes, in_seconds
 from datassay.values import Values
 
@@ -108,8 +109,13 @@ def plan(
     room = machine.available_memory() or float("inf") if memory is None else in_bytes(memory, "memory")
     rates = rates or probed()
     lines: list[tuple[str, Cost]] = [
-        (name, cost) for name in ([method] if method else METHODS) for cost in METHODS[name].costs(data, rates)
+        (name, cost)
+        for name in ([method] if method else METHODS)
+        for cost in METHODS[name].costs(data, rates)
+        if _can(name, data, cost.options, named=method is not None)
     ]
+    if not lines:
+        raise DataError(f"{method} has no plan: its costs on these data are not known.")
     table = pd.DataFrame([{"method": name, **cost._asdict()} for name, cost in lines])
     table["fits"] = (table["seconds"] <= limit) & (table["memory"] <= room)
     fitting = [line for line, fits in zip(lines, table["fits"], strict=True) if fits]
@@ -117,6 +123,30 @@ def plan(
         (line for line in fitting if line[0] != "random" or method == "random"), None
     )  # chance is no way to value rows
     return Plan(table, first[0] if first else None, first[1].options if first else {}, rates, data)
+
+
+def _can(name: str, data: Dataset, options: dict[str, Any], *, named: bool) -> bool:
+    """Whether the method can be called on these data, in this environment.
+
+    Raises
+    ------
+    DataError
+        It can't, and is the one that was ``named``.
+    ImportError
+        It needs an extra that is not installed, and was ``named``.
+    """
+    entry = METHODS[name]
+    try:
+        require(name, entry, data, options)
+    except DataError:
+        if named:
+            raise
+        return False
+    if extra := entry.missing():
+        if named:
+            entry.load()
+        return not extra
+    return True
 
 
 @cache

@@ -228,8 +228,8 @@ class Values:
         arrow = pa.table(table)
         about = json.dumps(meta, default=_plain)
         arrow = arrow.replace_schema_metadata({_KEY: about.encode(), _DIGEST: _digest(arrow, about)})
-        with replacing(path) as beside:
-            pq.write_table(arrow, beside, compression="zstd")
+        with replacing(path) as beside, beside.open("wb") as file:  # Arrow itself opens no file whose name is no UTF-8
+            pq.write_table(arrow, file, compression="zstd", write_page_checksum=True)
         return path
 
     @classmethod
@@ -248,7 +248,7 @@ class Values:
         if not content.startswith(b"PAR1"):
             raise DataError(f"{str(path)!r} is not a Parquet file: a file written by `datassay value -o` is needed.")
         try:
-            table = pq.read_table(pa.BufferReader(content))
+            table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
             table.validate(full=True)
         except MemoryError:
             raise DataError(f"{str(path)!r} is not whole: {again}.") from None

@@ -147,8 +147,11 @@ def scheme_memory(n: int, m: int, at_once: int, dtype: str) -> None:
         )
 
 
-def costs(data: Dataset, rates: machine.Rates) -> list[Cost]:
-    """Exact, low rank with large blocks, with small ones, neighbours: where each makes sense."""
+def costs(data: Dataset, rates: machine.Rates, *, negatives: float | None = None, inverse: bool = True) -> list[Cost]:
+    """Exact, low rank with large blocks, with small ones, neighbours: where each makes sense. There is no plan of the paper's
+    stochastic scheme (``negatives``), which looks at the memory itself, nor of CG' (no ``inverse``)."""
+    if negatives is not None or not inverse:
+        return []
     n, d = data.X.shape
     c = 1 if data.task == "regression" else len(data.classes)
     m = 0 if data.codes_val is None else len(data.codes_val)

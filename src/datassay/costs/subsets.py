@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from datassay.costs import Cost
 from datassay.data.dataset import Dataset
 from datassay.engines.linear import BLOCK, MANY
 from datassay.engines.machine import Rates
+from datassay.engines.training_store import READ
 from datassay.subsets.default_model import PREDICTIONS
 
 ITERATIONS = 12  # of a logistic regression that begins near where others ended
@@ -25,58 +27,61 @@ FOLDS = 5  # trainings for suggested labels
 PROCESSES = 15.0  # seconds from which on other processes help
 
 
-def ame(data: Dataset, rates: Rates) -> list[Cost]:
+def ame(data: Dataset, rates: Rates, *, n_models: int = 1000, store: Any = None) -> list[Cost]:
     """1000 trainings, and two ridge regressions on their masks: of the effects, and with knockoffs."""
-    cost = _cost(data, rates, 1000 + FOLDS, asked=_val(data), more=3 * _regression(data, rates))
-    return [cost._replace(memory=cost.memory + 8.0 * 1000 * len(data) * 10)]  # masks beside their knockoffs, in a few copies
+    cost = _cost(data, rates, n_models + FOLDS, asked=_val(data), more=3 * _regression(data, rates, n_models), store=store)
+    return [
+        cost._replace(memory=cost.memory + 8.0 * n_models * len(data) * 10)
+    ]  # masks beside their knockoffs, in a few copies
 
 
-def shapley(data: Dataset, rates: Rates) -> list[Cost]:
+def shapley(data: Dataset, rates: Rates, *, n_models: int = 1000, store: Any = None) -> list[Cost]:
     """1000 trainings, and a ridge regression on their masks."""
-    cost = _cost(data, rates, 1000 + FOLDS, asked=_val(data), more=_regression(data, rates))
-    return [cost._replace(memory=cost.memory + 8.0 * 1000 * len(data) * 5)]
+    cost = _cost(data, rates, n_models + FOLDS, asked=_val(data), more=_regression(data, rates, n_models), store=store)
+    return [cost._replace(memory=cost.memory + 8.0 * n_models * len(data) * 5)]
 
 
-def beta_shapley(data: Dataset, rates: Rates) -> list[Cost]:
+def beta_shapley(data: Dataset, rates: Rates, *, n_models: int = 1000, store: Any = None) -> list[Cost]:
     """The same; subsets are smaller by default."""
-    return [_cost(data, rates, 1000 + FOLDS, share=0.2, asked=_val(data), more=_regression(data, rates))]
+    more = _regression(data, rates, n_models)
+    return [_cost(data, rates, n_models + FOLDS, share=0.2, asked=_val(data), more=more, store=store)]
 
 
-def banzhaf(data: Dataset, rates: Rates) -> list[Cost]:
+def banzhaf(data: Dataset, rates: Rates, *, n_models: int = 1000, store: Any = None) -> list[Cost]:
     """The same as Shapley's."""
-    return shapley(data, rates)
+    return shapley(data, rates, n_models=n_models, store=store)
 
 
-def leave_one_out(data: Dataset, rates: Rates) -> list[Cost]:
+def leave_one_out(data: Dataset, rates: Rates, *, store: Any = None) -> list[Cost]:
     """A training on all other rows for each row, to a fine tolerance; ridge regression: one fit."""
     n = len(data)
     trainings = 1 if data.task == "regression" else n
-    cost = _cost(data, rates, trainings + FOLDS, share=1.0, asked=_val(data))
+    cost = _cost(data, rates, trainings + FOLDS, share=1.0, asked=_val(data), store=store)
     masks = (
         8.0 * n * _val(data) if trainings == 1 else n**2 / 8 + min(n**2, 3 * 256 * 2**20)
     )  # kept as bits, worked on as bytes
     return [cost._replace(memory=cost.memory + masks)]
 
 
-def datamodels(data: Dataset, rates: Rates) -> list[Cost]:
+def datamodels(data: Dataset, rates: Rates, *, n_models: int = 1000, store: Any = None) -> list[Cost]:
     """1000 trainings, and for each validation row the paths of a LASSO in five folds."""
     n = len(data)
-    paths = _val(data) * (5 + 1) * (0.01 + 60.0 * n * min(n, 1000) * 8 / rates.product64)
-    grams = 6 * 2.0 * 1000 * n**2 / rates.product64
-    return [_cost(data, rates, 1000 + FOLDS, asked=_val(data), more=paths + grams)]
+    paths = _val(data) * (5 + 1) * (0.01 + 60.0 * n * min(n, n_models) * 8 / rates.product64)
+    grams = 6 * 2.0 * n_models * n**2 / rates.product64
+    return [_cost(data, rates, n_models + FOLDS, asked=_val(data), more=paths + grams, store=store)]
 
 
-def data_oob(data: Dataset, rates: Rates) -> list[Cost]:
+def data_oob(data: Dataset, rates: Rates, *, n_models: int = 500, store: Any = None) -> list[Cost]:
     """500 trees: at each level of a tree all its rows, in each of a few columns."""
     n, d = data.X.shape
     columns = d if data.task == "regression" else math.sqrt(d)
     tree = TREE + n * (8e-9 * columns * math.log2(n) + 8e-7)
-    return [Cost({}, 0.5 + _spread(500 * tree, rates), _memory(data, 500, n), 0.0, 500)]
+    return [Cost({}, 0.5 + _spread(n_models * tree, rates), _memory(data, n_models, n, store), 0.0, n_models)]
 
 
-def c_score(data: Dataset, rates: Rates) -> list[Cost]:
+def c_score(data: Dataset, rates: Rates, *, n_models: int = 450, store: Any = None) -> list[Cost]:
     """450 trainings on half of the rows, on average."""
-    return [_cost(data, rates, 450, asked=len(data))]
+    return [_cost(data, rates, n_models, asked=len(data), store=store)]
 
 
 def self_confidence(data: Dataset, rates: Rates) -> list[Cost]:
@@ -95,8 +100,11 @@ def random(data: Dataset, rates: Rates) -> list[Cost]:
     return [Cost({}, PLACE * len(data), 300.0 * len(data), 0.0, 0)]
 
 
-def _cost(data: Dataset, rates: Rates, trainings: int, *, share: float = 0.5, asked: int, more: float = 0.0) -> Cost:
-    """Trainings of the default linear model on a share of the rows, each asked about so many; and ``more`` seconds."""
+def _cost(
+    data: Dataset, rates: Rates, trainings: int, *, share: float = 0.5, asked: int, more: float = 0.0, store: Any = None
+) -> Cost:
+    """Trainings of the default linear model on a share of the rows, each asked about so many; and ``more`` seconds. What they say is
+    in memory, unless there is a ``store``."""
     (n, d), c = data.X.shape, max(1, len(data.classes))
     rate = SKINNY * rates.product64 / rates.threads
 
@@ -120,15 +128,15 @@ def _cost(data: Dataset, rates: Rates, trainings: int, *, share: float = 0.5, as
     return Cost(
         {},
         0.1 + PLACE * n + chosen + _spread(trainings * each, rates) + more,
-        _memory(data, trainings, asked),
+        _memory(data, trainings, asked, store),
         0.0,
         trainings,
     )
 
 
-def _regression(data: Dataset, rates: Rates) -> float:
-    """Seconds of an eigendecomposition of the smaller of 1000 trainings and n rows, on masks of both."""
-    small, large = min(len(data), 1000), max(len(data), 1000)
+def _regression(data: Dataset, rates: Rates, n_models: int) -> float:
+    """Seconds of an eigendecomposition of the smaller of the trainings and the rows, on masks of both."""
+    small, large = min(len(data), n_models), max(len(data), n_models)
     return rates.choice * (small / 1000) ** 3 + 4.0 * small**2 * large / rates.product64
 
 
@@ -136,10 +144,11 @@ def _val(data: Dataset) -> int:
     return len(data) // 4 if data.codes_val is None else len(data.codes_val)
 
 
-def _memory(data: Dataset, trainings: int, asked: int) -> float:
+def _memory(data: Dataset, trainings: int, asked: int, store: Any = None) -> float:
     """Of predictions, of some copies of the rows, of numbers that are held while these are read."""
     c = max(1, len(data.classes))
-    return 4.0 * trainings * asked * c + 24.0 * math.prod(data.X.shape) + 150.0 * len(data) * c + 200e6
+    held = trainings if store is None else min(trainings, READ)
+    return 4.0 * held * asked * c + 24.0 * math.prod(data.X.shape) + 150.0 * len(data) * c + 200e6
 
 
 def _spread(seconds: float, rates: Rates) -> float:

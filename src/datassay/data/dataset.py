@@ -268,15 +268,18 @@ class Dataset:
             codes: np.ndarray = _read_only(values)
             return codes
         index = {label: code for code, label in enumerate(self.classes)}
-        odd = [row for row, label in enumerate(labels) if label not in index]
+        if labels.dtype.kind in "mM" and self.y.dtype.kind == labels.dtype.kind:
+            labels = labels.astype(self.y.dtype)  # days, or seconds, of the same moments
+        names = [plain(label) for label in labels]
+        odd = [row for row, label in enumerate(names) if label not in index]
         if odd:
             known = ", ".join(repr(c) for c in self.classes[:10])
             count = f" ({len(odd)} such rows)" if len(odd) > 1 else ""
             raise DataError(
-                f"validation row {odd[0]} has label {plain(labels[odd[0]])!r}, which no training row has (they have "
+                f"validation row {odd[0]} has label {names[odd[0]]!r}, which no training row has (they have "
                 f"{known}){count}: leave such rows out, or mend their labels."
             )
-        codes = _read_only(np.array([index[label] for label in labels], dtype=np.int64))
+        codes = _read_only(np.array([index[label] for label in names], dtype=np.int64))
         return codes
 
     def labels_of(self, codes: np.ndarray) -> np.ndarray:

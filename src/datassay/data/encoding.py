@@ -255,7 +255,7 @@ class Encoder:
         for j, c in enumerate(self.numeric):
             how = "number, as it is"
             if self.scaler is not None:
-                how = _how(self.scaler.mean_[j], self.scaler.scale_[j])
+                how = _how(self.scaler.mean_[j] + self.bases.get(c, 0), self.scaler.scale_[j])
             if c not in self.parts:
                 self.encoding[self.names[c]] = how
         for j, c in enumerate(self.few):
@@ -389,11 +389,17 @@ class Encoder:
         """Numbers as float64, text as it is; and which cells have neither."""
         dtypes, place = dict(frame.dtypes), {c: j for j, c in enumerate(self.numeric)}
         numbers = np.empty((len(place), len(frame))).T  # column by column, as pandas keeps it
-        plain_ones = [c for c in self.numeric if _is_plain(dtypes[c])]
+        if not hasattr(self, "bases"):
+            long = [c for c in self.numeric if self.standardise and dtypes[c] in (np.int64, np.uint64)]
+            self.bases = {c: base for c in long if (base := _base(frame[c])) is not None}
+        for c, base in self.bases.items():  # exactly, where floats would merge neighbours
+            whole = isinstance(dtypes[c], np.dtype) and dtypes[c].kind in "iu"
+            numbers[:, place[c]] = [i - base for i in frame[c].tolist()] if whole else _to_float(frame[c]).to_numpy() - base
+        plain_ones = [c for c in self.numeric if _is_plain(dtypes[c]) and c not in self.bases]
         if plain_ones:
             numbers[:, [place[c] for c in plain_ones]] = frame[plain_ones].to_numpy(np.float64)
         for c in self.numeric:
-            if not _is_plain(dtypes[c]):
+            if not _is_plain(dtypes[c]) and c not in self.bases:
                 numbers[:, place[c]] = _to_float(frame[c]).to_numpy()
         ready = pd.DataFrame(numbers, index=frame.index, columns=self.numeric)
         absent = np.zeros(frame.shape, bool)
@@ -672,6 +678,18 @@ def _numbers(X: np.ndarray, name: str) -> np.ndarray:
         return flat
     # a copy, so that the data does not change when the caller's array does
     return np.array(flat, dtype=X.dtype if X.dtype in SMALL else np.float64, order="C")
+
+
+def _base(column: pd.Series) -> int | None:
+    """The least of whole numbers beyond 2^53 that lie within 2^53 of one another; None of all others.
+
+    >>> _base(pd.Series([2**60 + 1, 2**60 + 3])), _base(pd.Series([1, 3]))
+    (1152921504606846977, None)
+    """
+    if column.empty:
+        return None
+    low, high = int(column.min()), int(column.max())
+    return low if max(-low, high) > 2**53 and high - low <= 2**53 else None
 
 
 def plain(value: Any) -> Any:

@@ -66,6 +66,7 @@ def read_pairs(source: Any, name: str, size: int | None = None) -> tuple[np.ndar
     """X (n, ...) and the n labels of a data set whose items are pairs (x, label)."""
     labels: list[Any] = []
     deep: list[int] = []
+    check_size(size)
 
     def rows() -> Iterator[np.ndarray]:
         for row in _bar(range(len(source)), len(source)):
@@ -170,6 +171,7 @@ def decoded(
         from PIL import Image
     except ImportError as error:
         raise ImportError("images need pillow: pip install 'datassay[images]'") from error
+    check_size(size)
     bad: list[int] = []
     good: list[int] = []
     deep: list[int] = []  # of the good ones, those of more than eight bits
@@ -204,6 +206,29 @@ def decoded(
     if broken is not None:
         broken += bad
     return _in_eight_bits(out[: len(good)], deep)
+
+
+def check_size(size: int | None) -> None:
+    """Before an image is resized: is there memory for one of this many pixels a side?
+
+    Raises
+    ------
+    DataError
+        There is not.
+    """
+    if size is None:
+        return
+    from datassay.engines import machine
+
+    need, have = (
+        9.0 * size * size,
+        machine.available_memory(),
+    )  # three colours; pillow holds two images, the array is a third
+    if have and need > have:
+        raise DataError(
+            f"image_size (--image-size) {size}: one image of {size} x {size} pixels needs {machine.size(need)} of memory, and "
+            f"{machine.size(have)} are free: give a smaller size, such as 224."
+        )
 
 
 def is_image(encoded: Any) -> bool:

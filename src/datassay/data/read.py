@@ -270,6 +270,8 @@ def _parts(
         return _npz(path)
     if kind == "npy":
         return _npy(path, label, id, drop)
+    if (parted or kind in ("parquet", "pq", "feather", "arrow")) and str(path).encode(errors="replace") != os.fsencode(path):
+        raise DataError(f"{str(path)!r} has a name that is no UTF-8, under which Arrow opens no file: rename it.")
     if parted or kind in ("parquet", "pq"):
         names = parquet.names_of(path)
         if id is not None and id in parquet.index_of(path):
@@ -491,8 +493,11 @@ def _content(path: Path, most: int | None = None) -> bytes:
     """The bytes of a file, or its first ones; of one that is compressed, what was in it."""
     kind = _COMPRESSED.get(path.suffix.lower())
     try:
-        with pa.input_stream(str(path), compression=kind) as stream:
-            content: bytes = stream.read() if most is None else stream.read(most)
+        with path.open("rb") as file:  # Arrow itself opens no file whose name is no UTF-8
+            if kind is None:
+                return file.read() if most is None else file.read(most)
+            with pa.input_stream(file, compression=kind) as stream:
+                content: bytes = stream.read() if most is None else stream.read(most)
     except OSError as error:
         raise DataError(f"{path} can't be read: {error}.") from None
     return content

@@ -21,11 +21,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
-from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+from joblib import Parallel, cpu_count, delayed, effective_n_jobs, parallel_config
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from datassay.checks import DataError
+
+EACH = 4  # workers for each core of this machine, at most
 
 
 def available_memory() -> int:
@@ -85,7 +87,7 @@ def spread(n_jobs: int | None, tasks: Iterable[Any], name: Callable[[int], str] 
             yield from _by_client(get_active_backend()[0].client, tasks, 2 * jobs, name or (lambda k: f"task {k + 1}"))
         elif get_active_backend()[0].supports_return_generator:
             with by_default(n_jobs):
-                found = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
+                found = Parallel(n_jobs=at_most(n_jobs), return_as="generator")(tasks)
             yield from found
         else:
             rest = iter(
@@ -163,9 +165,14 @@ def _begin_for(parent: int) -> None:
 def loky(n_jobs: int | None = None) -> AbstractContextManager[Any]:
     """joblib's own processes, which end when this one does, even if they had nothing to do yet."""
     context: AbstractContextManager[Any] = parallel_config(
-        "loky", n_jobs=-1 if n_jobs is None else n_jobs, initializer=_begin_for, initargs=(os.getpid(),)
+        "loky", n_jobs=-1 if n_jobs is None else at_most(n_jobs), initializer=_begin_for, initargs=(os.getpid(),)
     )
     return context
+
+
+def at_most(n_jobs: int | None) -> int | None:
+    """So many workers, or EACH for each core where more are asked for: a thousand processes would take all memory, and gain nothing."""
+    return n_jobs if n_jobs is None else min(n_jobs, EACH * cpu_count())
 
 
 def by_default(n_jobs: int | None) -> AbstractContextManager[Any]:
@@ -177,8 +184,9 @@ def by_default(n_jobs: int | None) -> AbstractContextManager[Any]:
 
 def workers(n_jobs: int | None) -> int:
     """How many tasks `spread` runs at a time."""
-    effective = max(1, effective_n_jobs(n_jobs))
-    return blas_threads() if n_jobs is None and effective == 1 else effective
+    far = type(get_active_backend()[0]).__name__ in ("DaskDistributedBackend", "RayBackend")  # a cluster has its own number
+    given = max(1, effective_n_jobs(n_jobs if far else at_most(n_jobs)))
+    return blas_threads() if n_jobs is None and given == 1 else given
 
 
 @contextmanager
@@ -206,7 +214,7 @@ def backend(name: str | None, n_jobs: int | None = None, scheduler: str | None =
         with loky(n_jobs):
             yield
     elif name == "threading":
-        with parallel_config(backend=name, n_jobs=-1 if n_jobs is None else n_jobs):
+        with parallel_config(backend=name, n_jobs=-1 if n_jobs is None else at_most(n_jobs)):
             yield
     elif name == "dask":
         try:
@@ -216,7 +224,7 @@ def backend(name: str | None, n_jobs: int | None = None, scheduler: str | None =
         with ExitStack() as stack:
             try:
                 local = {
-                    "n_workers": n_jobs,
+                    "n_workers": at_most(n_jobs),
                     "threads_per_worker": 1,
                     "host": "127.0.0.1",
                     "dashboard_address": "127.0.0.1:0",
@@ -233,7 +241,7 @@ def backend(name: str | None, n_jobs: int | None = None, scheduler: str | None =
             from ray.util.joblib import register_ray
         except ImportError as error:
             raise ImportError("backend 'ray' needs ray: pip install 'datassay[ray]'") from error
-        here: dict[str, Any] = {} if scheduler else {"num_cpus": n_jobs, "_node_ip_address": "127.0.0.1"}
+        here: dict[str, Any] = {} if scheduler else {"num_cpus": at_most(n_jobs), "_node_ip_address": "127.0.0.1"}
         try:
             ray.init(address=scheduler, include_dashboard=False, log_to_driver=False, **here)
         except (ConnectionError, RuntimeError) as error:
@@ -303,6 +311,11 @@ class Rates(NamedTuple):
     sort: float  #: numbers a second in sorts of 100,000, on all threads
     choice: float  #: seconds for eigenvectors of 1000 x 1000 on one thread
     disk: float  #: bytes a second, written to the temporary folder
+
+
+def unmeasured() -> Rates:
+    """Where only memory is asked for: all speeds are 1."""
+    return Rates(blas_threads(), 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 
 
 def probe() -> Rates:

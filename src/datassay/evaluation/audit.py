@@ -39,7 +39,7 @@ from datassay.evaluation.cells import uninterrupted
 from datassay.evaluation.detection import detection
 from datassay.evaluation.planting import KINDS, LABELS, plant
 from datassay.evaluation.tasks import stream
-from datassay.methods import EXTRAS, METHODS, find, takes, value
+from datassay.methods import EXTRAS, METHODS, check_options, find, takes, value
 from datassay.methods.spec import method_of
 from datassay.planning import probed
 from datassay.subsets.study import study
@@ -349,7 +349,12 @@ def _candidates(data: Dataset, sample: Dataset, methods: Any) -> tuple[list[Cand
         candidates = [methods] if isinstance(methods, (str, Mapping)) or callable(methods) else list(methods)
         if not candidates:
             raise DataError("audit needs a method.")
-        return [(*method_of(one), 0.0) for one in candidates], {}
+        named = [method_of(one) for one in candidates]
+        for _, method, options in named:
+            name, entry = find(method)
+            if options and not entry.missing():
+                check_options(name, entry, options)
+        return [(*one, 0.0) for one in named], {}
     left_out: dict[str, str] = {}
     found: list[Candidate] = []
     rates, room = probed(), machine.available_memory() or math.inf

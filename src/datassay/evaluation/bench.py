@@ -27,7 +27,7 @@ from datassay.engines import machine
 from datassay.evaluation.cells import Cell, CellResult, Sizes, clear_cases, key, load_cell, run_and_save, sources
 from datassay.evaluation.tasks import LOWER, TASKS, Learner
 from datassay.files import PARQUET_KEY, check_target, replacing
-from datassay.methods import METHODS, meant
+from datassay.methods import METHODS, check_options, find, meant
 from datassay.methods.spec import method_of
 from datassay.units import in_seconds
 
@@ -79,9 +79,8 @@ class Evaluation:
         for name in TABLES:
             table = pa.Table.from_pandas(getattr(self, name), preserve_index=False)
             with replacing(folder / f"{name}.parquet") as beside:
-                pq.write_table(
-                    table.replace_schema_metadata({**table.schema.metadata, PARQUET_KEY + b".bench": b"1"}), beside
-                )
+                table = table.replace_schema_metadata({**table.schema.metadata, PARQUET_KEY + b".bench": b"1"})
+                pq.write_table(table, beside, write_page_checksum=True)
         return folder
 
     def page(
@@ -250,7 +249,7 @@ def evaluate(
             if number not in done
         )
         with machine.by_default(n_jobs):
-            results = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(tasks)
+            results = Parallel(n_jobs=machine.at_most(n_jobs), return_as="generator_unordered")(tasks)
         for number, result in results:
             done[number] = result
             bar.set_postfix_str(f"{result.cell.data} {result.cell.title}")
@@ -282,6 +281,10 @@ def _cells(data: list[str], methods: Any, task: Any, kinds: Any, rates: Any, see
     named = [method_of(one) for one in requested]
     if len({title for title, _, _ in named}) < len(named):
         raise DataError(f"two methods are called the same: {', '.join(title for title, _, _ in named)}; give one a name.")
+    for _, method, options in named:
+        name, entry = find(method)
+        if options and not entry.missing():
+            check_options(name, entry, options)
     if not tasks or not named or not data:
         raise DataError("evaluate needs a task, a method and a data set.")
     if isinstance(seeds, bool) or not isinstance(seeds, (int, range, list, tuple)):

@@ -397,7 +397,7 @@ def _path_of(name: str, key: str, paths: Paths | None) -> Path:
     given = dict(paths or {})
     named = f"column{'s' * (len(columns) > 1)} {', '.join(columns)}"
     need = f"set {name!r} needs a Parquet file with the {named} (usually {usual})"
-    how = f"pass paths={{{key!r}: file}}, or paths={{'': folder}} with the folder that has it"
+    how = f"pass paths={{{key!r}: file}} (--path {key}=FILE), or paths={{'': folder}} (--path FOLDER) with the folder that has it"
     if key not in given and "" not in given:
         raise DataError(f"{need}, and no path to it came: {how}.")
     path = Path(given.get(key, given.get("", ""))).expanduser()
@@ -450,8 +450,8 @@ def _torchvision(name: str, download: bool, root: Path) -> _Source:
         if download:
             raise DataError(f"set {name!r} could not be downloaded: {_line(error)}.") from error
         raise DataError(
-            f"set {name!r} is not whole in the cache {str(root)!r}, and nothing is downloaded unasked: pass download=True, or "
-            "the cache that has it."
+            f"set {name!r} is not whole in the cache {str(root)!r}, and nothing is downloaded unasked: pass download=True (--download), "
+            "or the cache (--cache) that has it."
         ) from error
     return _Source(np.asarray(held.targets), "classification", _from_array(np.asarray(held.data)))
 

@@ -57,12 +57,12 @@ def load(name: str, download: bool, home: Path) -> tuple[pd.DataFrame | sp.csr_a
         except (OSError, ValueError, KeyError, IndexError, pa.ArrowException) as error:
             if not download:
                 raise DataError(
-                    f"set {name!r} is damaged in the cache, {str(path)!r}: pass download=True to fetch it again."
+                    f"set {name!r} is damaged in the cache, {str(path)!r}: pass download=True (--download) to fetch it again."
                 ) from error
     if not download:
         raise DataError(
-            f"set {name!r} is not in the cache {str(home)!r}, and nothing is downloaded unasked: pass download=True, or the cache that "
-            "has it."
+            f"set {name!r} is not in the cache {str(home)!r}, and nothing is downloaded unasked: pass download=True (--download), "
+            "or the cache (--cache) that has it."
         )
     X, y = _fetch(name, home)
     try:

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from numpy import ndarray
 from sklearn.neighbors import NearestNeighbors
 
-from datassay.checks import DataError
+from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
 
 NEIGHBOURS = 10  # of a row, whose classes say what it could be taken for
@@ -68,6 +68,7 @@ def plant(
         raise DataError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
     if not (0 < rate < 1 or (kind == "human" and rate == 0)):
         raise DataError(f"rate must be between 0 and 1, got {rate}.")
+    whole("plant", 0, seed=seed)
     rng = np.random.default_rng(seed)
     if kind == "human":
         return _human(data, rate, human, rng)

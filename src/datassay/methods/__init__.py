@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datassay.checks import DataError, OptionError, needing_torch
+from datassay.checks import DataError, OptionError, annotated, needing_torch
 from datassay.costs import Cost
 from datassay.costs import cg_score as cg_score_costs
 from datassay.costs import knn_shapley as knn_shapley_costs
@@ -30,7 +30,7 @@ from datassay.costs import subsets as subset_costs
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.engines.machine import Rates
-from datassay.methods.definition import common_stats, numbers_that_fit, require, sources
+from datassay.methods.definition import common_stats, enough_memory, numbers_that_fit, require, sources
 from datassay.values import Values
 
 GROUP = "datassay.methods"  #: of entry points
@@ -64,7 +64,9 @@ class Method:
     regression: str = ""  #: where it is about classes: what takes regression in its place
     note: str = ""  #: exceptions
     cost: str = "not known"
-    costs: Callable[[Dataset, Rates], list[Cost]] = unknown_cost  #: its several ways on these data, the most exact first
+    costs: Callable[..., list[Cost]] = (
+        unknown_cost  #: of data and `Rates`, and of some options: its ways, the most exact first
+    )
     sign: str = "high = worth keeping"  #: the paper's own direction; `Values.scores` is always higher = keep
     paper: str = "none"
 
@@ -470,17 +472,47 @@ def value(data: Dataset, method: str | Callable[..., Any] = "cg-score", *, seed:
         )
     name, entry = find(method)
     function = entry.load()
+    known = names_that_it_has(name, entry, options)
+    if isinstance(entry.function, str):
+        values: Values = function(data, seed=seed, **options)
+        return values
+    require(name, entry, data, options)
+    enough_memory(name, entry, data, options)
+    return _checked(function, name, data, {"seed": seed, **options} if known is None or "seed" in known else options)
+
+
+def names_that_it_has(name: str, entry: Method, options: Mapping[str, Any]) -> list[str] | None:
+    """Names of a method's options, after a look at those that were given; None if it takes any.
+
+    Raises
+    ------
+    OptionError
+        It has no such option.
+    """
     known = options_of(entry)
     if known is not None:
         former = former_names(entry)
         for option in options:
             if option not in known and option not in former:
                 raise OptionError(f"{name} has no option {option!r}{meant(option, known)} It takes: {', '.join(known)}.")
-    if isinstance(entry.function, str):
-        values: Values = function(data, seed=seed, **options)
-        return values
-    require(name, entry, data, options)
-    return _checked(function, name, data, {"seed": seed, **options} if known is None or "seed" in known else options)
+    return known
+
+
+def check_options(name: str, entry: Method, options: Mapping[str, Any]) -> None:
+    """What can be said of the options of a method before there are data.
+
+    Raises
+    ------
+    OptionError
+        It has no such option.
+    DataError
+        An option is none of what its annotation lists.
+    """
+    names_that_it_has(name, entry, options)
+    function = entry.load()
+    if hints := getattr(function, "hints", None):
+        former = former_names(entry)
+        annotated(name, {former.get(option, option): chosen for option, chosen in options.items()}, hints())
 
 
 def _checked(function: Callable[..., Any], name: str, data: Dataset, options: dict[str, Any]) -> Values:

@@ -26,6 +26,7 @@ from numpy import ndarray
 from datassay.checks import Call, DataError, OptionError, annotated
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
+from datassay.engines import machine
 from datassay.engines.training_store import Store
 from datassay.files import check_paths
 from datassay.methods.controlled import controlled
@@ -47,6 +48,7 @@ DEFAULTS = {
     "antithetic": False,
     "reuse": False,
 }  # of keywords that ``**shared: Unpack[...]`` stands for; of all others None
+SMALL = 1e9  # bytes: less than that is there, or swap is enough
 NAMED = ("model", "utility", "groups")  # options that may be objects
 
 
@@ -155,6 +157,7 @@ def _door(
 
         if name in OWN:
             require(name, OWN[name], data, given)
+            enough_memory(name, OWN[name], data, given)
         work = functools.partial(f, Call(name, given, renamed)) if takes_call else f
         own_files(given, data.source)
         with numbers_that_fit(name), no_empty_store(given.get("store")):
@@ -179,6 +182,7 @@ def _door(
 
     call.__signature__ = signature.replace(return_annotation="Values")  # type: ignore[attr-defined]
     call.renamed = dict(renamed)  # type: ignore[attr-defined]
+    call.hints = hints  # type: ignore[attr-defined]
     call.__doc__ = with_shared_docs(inspect.getdoc(f) or "", list(signature.parameters), shared)
     return call
 
@@ -222,6 +226,42 @@ def require(name: str, entry: Method, data: Dataset, options: Mapping[str, Any])
     if "classes" in entry.requires and data.task == "regression":
         instead = f": {entry.regression}" if entry.regression else ""
         raise DataError(f"{name} is about classes, and this is regression{instead}.")
+
+
+def planned_memory(entry: Method, data: Dataset, options: Mapping[str, Any]) -> float | None:
+    """Bytes beyond the data that the leanest of its ways takes by the plan, with these options; None where no plan says so."""
+    takes = {p.name for p in inspect.signature(entry.costs).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    if any(options.get(stop) is not None for stop in ("budget", "stderr", "settled")):  # n_models is then a limit alone
+        takes.discard("n_models")
+    counted = {k: v for k, v in options.items() if v is not None and k in takes}
+    lines = entry.costs(data, machine.unmeasured(), **counted)
+    asked = {name: options.get(name) for line in lines for name in line.options}
+    fit = [
+        line.memory
+        for line in lines
+        if all(asked[o] in (None, "auto", value) or o in ADDS_TO for o, value in line.options.items())
+    ]
+    return min(fit, default=None)
+
+
+def enough_memory(name: str, entry: Method, data: Dataset, options: Mapping[str, Any]) -> None:
+    """Before any work: the plan's memory beside what is free. Plans below SMALL are not looked at.
+
+    Raises
+    ------
+    DataError
+        There is not enough.
+    """
+    need = planned_memory(entry, data, options) or 0.0
+    if need <= SMALL or not 0 < (have := machine.available_memory()) < need:
+        return
+    n, d = data.X.shape
+    ways = ["fewer n_models"] if options.get("n_models") else []
+    ways += ["store='trainings.sqlite'"] if "store" in options and options["store"] is None else []
+    raise DataError(
+        f"{name} takes {machine.size(need)} of memory for {n:,} rows x {d:,} columns by its plan, and {machine.size(have)} are free: "
+        f"take {', '.join([*ways, 'fewer rows or columns'])}, or a method that fits (`datassay plan` lists them)."
+    )
 
 
 def current(name: str, options: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:

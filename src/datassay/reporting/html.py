@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
+import unicodedata
 from importlib.resources import files
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+_MARKS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # which turn what follows, or end what turns it
 _OPEN = 10  # suspects whose comparison is open when the page is
 
 
@@ -50,7 +53,9 @@ def number(value: Any) -> str:
     """
     if value is None or isinstance(value, bool | str):
         return text(value)
-    if isinstance(value, int) or 1000 <= abs(value) < 1e9:
+    if isinstance(value, int) and abs(value) >= 10**15:
+        text_of_number = f"{float(value):.4g}" if abs(value) < 10**300 else f"10^{len(str(abs(value))) - 1}"
+    elif isinstance(value, int) or 1000 <= abs(value) < 1e9:
         text_of_number = f"{value:,.0f}" if isinstance(value, float) else f"{value:,}"
     else:
         text_of_number = f"{value:.4g}"
@@ -67,7 +72,17 @@ def text(value: Any) -> str:
         return "—"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
+    return f"{value:.6g}" if isinstance(value, float) and abs(value) < 1e6 else isolated(str(value))
+
+
+def isolated(words: str) -> str:
+    """Text that can't turn around what stands beside it: written from the right it is isolated, and marks of direction are shown.
+
+    >>> isolated("cat"), isolated("gnp.\\u202ecat"), ascii(isolated("\\u05d0"))
+    ('cat', 'gnp.[U+202E]cat', "'\\\\u2068\\\\u05d0\\\\u2069'")
+    """
+    shown = _MARKS.sub(lambda mark: f"[U+{ord(mark[0]):04X}]", words)
+    return f"\u2068{shown}\u2069" if any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in shown) else shown
 
 
 def count(n: int, one: str, many: str | None = None) -> str:
@@ -115,8 +130,9 @@ def mark(edge: float, edges: list[float]) -> str:
     >>> mark(-1.2e-7, [-5.66, 0.0]), mark(-203.31, [-203.31, -0.12])
     ('0.00', '−203')
     """
-    digits = 2 - math.floor(math.log10(edges[-1] - edges[0]))
-    if not 0 <= digits <= 6:
+    width = edges[-1] - edges[0]
+    digits = 2 - math.floor(math.log10(width)) if 0 < width < math.inf else -1
+    if not 0 <= digits <= 6 or abs(edge) >= 1e9:
         return number(edge)
     text_of_number = f"{edge:,.{digits}f}"
     return (text_of_number[1:] if float(text_of_number.replace(",", "")) == 0 and edge < 0 else text_of_number).replace(

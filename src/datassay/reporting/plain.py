@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +14,13 @@ _LONGEST = 300  # characters of one cell or option
 
 
 def plain(value: Any) -> str | int | float | bool | None:
-    """One label, cell or number; infinity and NaN as text, since JSON has no word for them.
+    """One label, cell or number; infinity and NaN as text, since JSON has no word for them. Of a text that is cut a digest stands
+    at its end, so that those that begin alike can be told apart.
 
     >>> plain(np.float64("inf")), plain(np.int64(3)), plain((np.str_("a"), 1)), plain(pd.NaT)
     ('inf', 3, "('a', 1)", None)
+    >>> len(plain(400 * "a")), plain(400 * "a")[-12:], plain(401 * "a")[-12:]
+    (300, 'a… #edd77bff', 'a… #73b4a411')
     """
     if value is None or value is pd.NaT or value is pd.NA:
         return None
@@ -29,7 +33,10 @@ def plain(value: Any) -> str | int | float | bool | None:
     if isinstance(value, tuple):
         value = tuple(plain(v) for v in value)
     text = str(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    if len(text) <= _LONGEST:
+        return text
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=4).hexdigest()
+    return f"{text[: _LONGEST - 11]}… #{digest}"
 
 
 def named(values: Mapping[str, Any], n: int) -> list[dict[str, Any]]:

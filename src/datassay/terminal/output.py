@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -78,7 +79,32 @@ def print_text_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> No
 
 
 def print_written(page: Path) -> None:
-    out.print(escape(f"Wrote {page} and {page.with_suffix('.json')}. Open {page.resolve().as_uri()} in a browser."))
+    out.print(safe(f"Wrote {page} and {page.with_suffix('.json')}. Open {page.resolve().as_uri()} in a browser."))
+
+
+def print_next(*words: Any) -> None:
+    """What to call next: a line that a shell runs as it stands."""
+    arguments = [
+        os.path.join(".", word) if isinstance(word, Path) and str(word).startswith("-") else str(word) for word in words
+    ]
+    out.print(escape(f"Next: datassay {' '.join(map(quoted, arguments))}"))
+
+
+def quoted(word: str) -> str:
+    """As a shell reads it. What would steer the terminal, or is no text, is written by its bytes.
+
+    >>> print(quoted("rows.csv"), quoted("my rows.csv"), quoted("\\x1b[1m"))
+    rows.csv 'my rows.csv' $'\\x1b[1m'
+    """
+    if word.isprintable():
+        return shlex.quote(word)
+    ordinary = set(range(32, 127)) - set(b"'\\")
+    return "$'" + "".join(chr(b) if b in ordinary else f"\\x{b:02x}" for b in os.fsencode(word)) + "'"
+
+
+def safe(text: str) -> str:
+    """For `out.print`: no markup, and no control characters from data or names of files."""
+    return escape(printable(text))
 
 
 def printable(cell: Any) -> str:

@@ -64,3 +64,15 @@ def path_of_stopped(path: Path) -> Path:
             check_paths([], [beside, *([beside.with_suffix(".json")] if path.suffix == ".html" else [])])
             break
     return beside
+
+
+def free_path(name: str) -> Path:
+    """The name, or one with a number where a file of others has it, for what a next call would write."""
+    path = Path(name)
+    for number in range(2, 1000):
+        try:
+            check_paths([], [path, *([path.with_suffix(".json")] if path.suffix == ".html" else [])])
+            return path
+        except DataError:
+            path = Path(name).with_stem(f"{Path(name).stem}-{number}")
+    return Path(name)

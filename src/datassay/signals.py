@@ -1,0 +1,70 @@
+"""Ctrl-C, SIGTERM and SIGHUP: heard from the first line to the last, and once the work is done no trouble any more."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any, NoReturn
+
+STOPS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+BEFORE = b"datassay: stopped before anything was done: the same call starts again.\n"
+
+
+class _Heard:
+    """Whether one came: some libraries turn the interrupt into an error of their own."""
+
+    one = False
+
+
+def came() -> bool:
+    """Whether a signal came since `listen`."""
+    return _Heard.one
+
+
+def begin() -> None:
+    """While Python imports: a sentence, and the end. Signals that are ignored, as under nohup, stay so."""
+    _set(_end_at_once, {signal.SIG_DFL, signal.default_int_handler})
+
+
+def listen() -> None:
+    """From now on each is a KeyboardInterrupt: what was done is kept, and workers end."""
+    _Heard.one = False
+    _set(_interrupt, {signal.SIG_DFL, signal.default_int_handler, _end_at_once})
+
+
+def end(status: int) -> None:
+    """All is written: a signal only ends what Python has left to do."""
+
+    if came():
+        import ctypes
+
+        # where an import of C code was interrupted Python would end by the signal, and not with the status: any text that is run
+        # from C takes that back
+        ctypes.pythonapi.PyRun_SimpleString(b"")
+
+    def at_once(number: int, frame: FrameType | None) -> NoReturn:
+        os._exit(status)
+
+    _set(at_once, {signal.SIG_DFL, signal.default_int_handler, _interrupt, _end_at_once})
+
+
+def _set(handler: Any, in_place_of: set[Any]) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in STOPS:
+        if signal.getsignal(number) in in_place_of:
+            signal.signal(number, handler)
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    try:
+        os.write(2, BEFORE)
+    finally:
+        os._exit(130)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    _Heard.one = True
+    raise KeyboardInterrupt
