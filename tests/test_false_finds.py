@@ -150,3 +150,18 @@ def test_joined_rows_are_those_of_one_data_set():
     assert both.X_val is None
     assert both.ids[30] == ("validation", 0)
     assert len(both) == 42
+
+
+def test_the_report_draws_the_bound_and_says_it(tmp_path):
+    data, _ = clouds(2, 200, 300)
+    values = da.value(data, method="cg-score", flag="fdr", q=0.2, progress=False)
+    page = tmp_path / "report.html"
+    da.report(values, data, page)
+    text = " ".join(page.read_text().split())
+    assert "How far down the list is worth it" in text
+    least = np.round((1 - values.columns["false_share_most"]) * values.ranks()).astype(int)
+    first_20 = int(least[values.ranks() == 20][0])
+    assert f"Of the first 20 at least {first_20} " in text
+    plain = da.value(data, method="cg-score", progress=False)
+    da.report(plain, data, page)
+    assert "How far down" not in page.read_text()

@@ -117,6 +117,7 @@ def test_summary_exactly() -> None:
     assert found == {
         "finding": "1 of 5 rows is flagged; start with it",
         "wrong_labels": None,
+        "false_finds": None,
         "method": "cg-score",
         "flag_rule": "score below 0",
         "flagged": 1,
