@@ -657,7 +657,7 @@ def test_dates_before_1678_and_after_2262(tmp_path):
     rows = [f"{i},{('0001-01-01', '9999-12-31')[i % 2]},{'ab'[i % 2]}" for i in range(20)]
     path.write_text("\n".join(["p,day,label", *rows]) + "\n")
     data = da.read(path, label="label")
-    assert data.X.shape == (20, 2)
+    assert data.X.shape == (20, 6)  # p; days, and where in the week and in the year
     assert np.unique(data.X[:, 1]).size == 2
     assert len(da.read(path, label="day").classes) == 2
     near = pd.DataFrame({"day": np.array(["1970-01-03", "1970-01-04"] * 5, "datetime64[s]")})
