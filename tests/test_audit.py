@@ -154,10 +154,10 @@ def test_one_class_alone_may_have_the_errors():
 
 def test_it_takes_the_method_that_finds_most_and_says_what_to_expect():
     data, wrong = plant(drawn("digits", train=600, seed=2).data, "uniform", 0.1, seed=9)
-    found = da.audit(data, ["random", "knn-shapley", "lava", "cg-score ridge=-1"], repeats=2)
+    found = da.audit(data, ["random", "knn-shapley", "lava", "cg-score approx=landmarks ridge=0"], repeats=2)
     assert found.method == "knn-shapley"
-    assert found.table["method"].tolist() == ["knn-shapley", "lava", "random", "cg-score ridge=-1"]
-    assert "ridge must be" in found.table["error"].iloc[-1]
+    assert found.table["method"].tolist() == ["knn-shapley", "lava", "random", "cg-score approx=landmarks ridge=0"]
+    assert "needs a ridge" in found.table["error"].iloc[-1]
     values = found.calibrate(da.value(data, found.method))
     p = values.columns["probability_wrong"]
     order = np.argsort(values.scores, kind="stable")
@@ -168,7 +168,7 @@ def test_it_takes_the_method_that_finds_most_and_says_what_to_expect():
     assert p.sum() == pytest.approx(wrong.sum(), rel=0.4)
     assert values.stats["audit"]["error_rate"] == pytest.approx(0.1, abs=0.04)
     assert "take knn-shapley" in repr(found)
-    again = da.audit(data, ["random", "knn-shapley", "lava", "cg-score ridge=-1"], repeats=2)
+    again = da.audit(data, ["random", "knn-shapley", "lava", "cg-score approx=landmarks ridge=0"], repeats=2)
     np.testing.assert_array_equal(again.places, found.places)
     pd.testing.assert_frame_equal(again.table.drop(columns="seconds"), found.table.drop(columns="seconds"))
 
@@ -246,7 +246,7 @@ def test_amounts_have_a_method_and_no_probability():
         ({"rows": 5}, "rows must be"),
         ({"budget": "soon"}, "budget must be an amount"),
         ({"seed": -1}, "seed must be"),
-        ({"methods": ["cg-score ridge=-1"]}, "every method failed"),
+        ({"methods": ["cg-score approx=landmarks ridge=0"]}, "every method failed"),
     ],
 )
 def test_a_call_that_is_wrong_gets_a_sentence(options, says):

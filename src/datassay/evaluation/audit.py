@@ -51,6 +51,7 @@ FIRST = (
 )
 ENOUGH = 200  # rows of a copy, at least, if it is to be taken without trying others
 SEEN = 100  # planted rows, over all copies, on which that is decided
+EXPLAINED = 0.6  # share of the labels that disagree that errors at random must explain, if the planted errors are to be such
 GOOD = 0.7  # AUC that it must then have, less twice its standard error
 WORSE = 0.03  # of AUC on the first copy: who is so far behind is not tried again
 SURE = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # shares of the rows, those whose class is surest, among which labels are compared
@@ -272,7 +273,7 @@ def audit(
     candidates, left_out = _candidates(data, sample, None if every else methods)
     share = _share(sample, seed) if data.classes and (kind is None or kind in LABELS) else None
     if kind is None:
-        kind = "uniform" if share is None or share.told else "near"
+        kind = "uniform" if share is None or share.at_random >= EXPLAINED else "near"
     copies = [plant(sample, kind, rate, seed=stream(seed, 2 * r + 10)) for r in range(repeats)]
     seeds = [
         stream(seed, 2 * r + 11) % 2**31 for r in range(repeats)
@@ -553,18 +554,22 @@ class _Share(NamedTuple):
     low: float
     high: float
     told: bool
+    at_random: float  #: share of the labels that disagree with the prediction that errors at random explain
 
 
 def _share(data: Dataset, seed: int) -> _Share:
     """The share by `error_rate`, and the noise model's bounds on the CG-score's predictions; where these tell it, its estimate."""
     kernel = value(data, "cg-score", progress=False)
     bounds = kernel.stats["wrong_labels"]
+    assert kernel.suggested_label is not None
+    disagree = sum(a != b for a, b in zip(kernel.suggested_label.tolist(), data.y.tolist(), strict=True))
+    at_random = min(1.0, bounds["random"] / disagree) if disagree else 1.0
     low, high = bounds["low"] / len(data), bounds["high"] / len(data)
     if bounds["told"]:
         e = bounds["random"] / len(data)
-        return _Share(e, max(e - low, high - e) / 1.96, low, high, True)
+        return _Share(e, max(e - low, high - e) / 1.96, low, high, True, at_random)
     e, sd = _by_sure_rows(data, kernel, seed)
-    return _Share(min(max(e, low), high), sd, low, high, False)
+    return _Share(min(max(e, low), high), sd, low, high, False, at_random)
 
 
 def _by_sure_rows(data: Dataset, kernel: Values, seed: int) -> tuple[float, float]:
