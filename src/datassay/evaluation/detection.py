@@ -39,7 +39,7 @@ def two_groups(scores: ndarray, wrong: ndarray) -> float:
 def found_curve(scores: ndarray, wrong: ndarray, points: int = 51) -> tuple[ndarray, ndarray]:
     """Share of the wrong rows among the first suspects, against the share of rows that were looked at.
 
-    >>> x, y = found(np.array([3.0, 1.0, 2.0, 4.0]), np.array([False, True, False, False]), points=5)
+    >>> x, y = found_curve(np.array([3.0, 1.0, 2.0, 4.0]), np.array([False, True, False, False]), points=5)
     >>> x.tolist(), y.tolist()
     ([0.0, 0.25, 0.5, 0.75, 1.0], [0.0, 1.0, 1.0, 1.0, 1.0])
     """

@@ -72,7 +72,8 @@ def tightened(said: dict[str, Any], n: int, least: int, most: int, likely: int) 
     low = max(min(said["low"], n), least)
     high = max(min(said["high"], n, most), low)
     told = bool(said["told"] or high - low <= 0.03 * n)
-    return said | {"low": low, "high": high, "likely": likely, "told": told, "random": min(max(said["random"], low), high)}
+    random = float(min(max(said["random"], low), high))
+    return said | {"low": low, "high": high, "likely": likely, "told": told, "random": random}
 
 
 def _cut(value: Any, n: int, m: int) -> Any:

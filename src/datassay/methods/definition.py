@@ -380,7 +380,7 @@ def with_shared_docs(text: str, parameters: list[str], shared: Mapping[str, str]
     """A docstring with all parameters explained, in their order behind its own, and what it raises.
 
     >>> text = "Title.\\n\\nParameters\\n----------\\nq\\n    Its own.\\n\\nReturns\\n-------\\nx\\n\\nRaises\\n------\\ny"
-    >>> print(completed(text, ["q", "seed"], {"seed": "Draws."}).split("\\n\\n")[1])
+    >>> print(with_shared_docs(text, ["q", "seed"], {"seed": "Draws."}).split("\\n\\n")[1])
     Parameters
     ----------
     q

@@ -237,7 +237,7 @@ class Weights:
 
     Examples
     --------
-    >>> plain = _How(0.0, math.inf, True, "all", "free", "gradient", 0.1, None, lambda out, y: out, False)
+    >>> plain = Settings(0.0, math.inf, True, "all", "free", "gradient", 0.1, None, lambda out, y: out, False)
     >>> w = Weights(plain, 3, 1, None, None)
     >>> w.reduce(torch.tensor([0, 2]), torch.tensor([1.0, 5.0])).item(), w.w.tolist()
     (6.0, [0.9, 1.0, 0.5])
