@@ -652,6 +652,19 @@ def test_labels_that_a_number_would_merge_stay_as_they_are_written(tmp_path, lab
     assert len(np.unique(data.codes)) == 2
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_damaged_text_in_an_array_is_said(tmp_path, order):
+    X, y = np.random.default_rng(0).normal(size=(6, 2)), np.array(list("ababab")).astype(f"{order}U1")
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y)
+    assert da.read(tmp_path / "X.npy", label="y.npy").classes == ["a", "b"]
+    content = bytearray((tmp_path / "y.npy").read_bytes())
+    content[-2 if order == "<" else -3] = 0x7F  # the second or third byte of the last character
+    (tmp_path / "y.npy").write_bytes(content)
+    with pytest.raises(DataError, match="is damaged"):
+        da.read(tmp_path / "X.npy", label="y.npy")
+
+
 def test_dates_before_1678_and_after_2262(tmp_path):
     path = tmp_path / "t.csv"
     rows = [f"{i},{('0001-01-01', '9999-12-31')[i % 2]},{'ab'[i % 2]}" for i in range(20)]

@@ -10,6 +10,7 @@ import difflib
 import math
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -606,7 +607,9 @@ def _npy(
 
 def _array(path: Path, mapped: bool = False) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        return _sound(np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False), path)
+    except DataError:
+        raise
     except Exception as error:  # a damaged head shows in many ways
         if "Python objects" in str(error) or "Object arrays" in str(error):
             raise DataError(
@@ -615,10 +618,27 @@ def _array(path: Path, mapped: bool = False) -> np.ndarray:
         raise DataError(f"{path} can't be read as npy: it is no array.") from None
 
 
+def _sound(array: np.ndarray, path: Path) -> np.ndarray:
+    """The array; text in it is of characters that there are, which NumPy does not look at.
+
+    Raises
+    ------
+    DataError
+        It is not.
+    """
+    if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
+        points = np.ascontiguousarray(array).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+        if points.max() > sys.maxunicode:
+            raise DataError(f"{path} is damaged: it holds text with characters that there are not. Write it again.")
+    return array
+
+
 def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
     try:
         with np.load(path, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
+            arrays = {name: _sound(held[name], path) for name in held.files}
+    except DataError:
+        raise
     except ValueError as error:
         if "Object arrays" not in str(error):
             raise DataError(f"{path} can't be read as npz: it is no archive of arrays.") from None
