@@ -81,3 +81,14 @@ def test_a_given_up_training_names_its_subsets_and_says_where_to_look(client):
     assert "Dask gave up subset" in str(e.value)
     assert "rows in each" in str(e.value)
     assert "memory" in str(e.value)
+
+
+def test_a_worker_that_ends_is_one_sentence(capsys):
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    from datassay.terminal.exits import status_of
+
+    assert status_of(TerminatedWorkerError("A worker process managed by the executor was unexpectedly terminated.")) == 1
+    said = capsys.readouterr().err
+    assert "not enough memory" in said
+    assert "did not expect" not in said

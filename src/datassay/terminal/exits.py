@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,12 @@ def status_of(error: BaseException) -> int:
         return print_error(str(error), 2)
     if isinstance(error, MemoryError):
         return print_error(f"there is not enough memory: {str(error) or 'give fewer rows or columns'}", 1)
+    if isinstance(error, BrokenExecutor):  # joblib's, too
+        return print_error(
+            "a worker process ended before its work was done, mostly because there is not enough memory: give fewer workers (--jobs), or "
+            "fewer rows or columns.",
+            1,
+        )
     if isinstance(error, (OSError, UnicodeError)):
         return print_error(f"{type(error).__name__}: {error}", 1)
     if os.environ.get("DATASSAY_DEBUG") or not isinstance(error, Exception) or isinstance(error, ImportError):
