@@ -652,6 +652,14 @@ def test_labels_that_a_number_would_merge_stay_as_they_are_written(tmp_path, lab
     assert len(np.unique(data.codes)) == 2
 
 
+@pytest.mark.parametrize("damaged", [b'{"index_columns"; []}', b"[]", b'{"index_columns": 3}'])
+def test_damaged_metadata_of_pandas_are_said(tmp_path, damaged):
+    table = pa.table({"a": [0.0, 1.0, 0.1, 0.9], "t": list("uvuv"), "y": [0, 1, 0, 1]}, metadata={b"pandas": damaged})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t\.parquet can't be read as Parquet"):
+        da.read(tmp_path / "t.parquet", label="y")
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_damaged_text_in_an_array_is_said(tmp_path, order):
     X, y = np.random.default_rng(0).normal(size=(6, 2)), np.array(list("ababab")).astype(f"{order}U1")

@@ -245,10 +245,17 @@ def _frame_of(table: pa.Table, path: Path) -> pd.DataFrame:
             table = table.set_column(j, field.name, table.column(j).cast(pa.time64("us"), safe=False))
     try:
         return _with_class_names(table.to_pandas(), table.schema)
-    except (pa.ArrowException, ValueError, OverflowError) as error:
+    except (
+        pa.ArrowException,
+        ValueError,
+        OverflowError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:  # damaged metadata, too
         for name in table.schema.names:
             try:
-                table.select([name]).to_pandas(ignore_metadata=True)
+                table.select([name]).replace_schema_metadata(None).to_pandas()
             except (pa.ArrowException, ValueError, OverflowError) as its:
                 raise _odd_column(path, name, its) from None
         raise _unreadable(path, error) from None
@@ -280,7 +287,10 @@ def _unreadable(path: Path, error: Exception) -> DataError:
 
 def _names(schema: pa.Schema) -> list[str]:
     """The columns, without those in which pandas kept the frame's index."""
-    index = {i for i in (schema.pandas_metadata or {}).get("index_columns", []) if isinstance(i, str)}
+    try:
+        index = {i for i in (schema.pandas_metadata or {}).get("index_columns", []) if isinstance(i, str)}
+    except (ValueError, TypeError, AttributeError):  # the metadata are damaged: `_frame_of` says so where it needs them
+        index = set()
     return [c for c in schema.names if c not in index]
 
 
