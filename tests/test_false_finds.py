@@ -52,19 +52,17 @@ def test_thinned_bounds_are_those_of_all_points():
     assert held / 400 >= 0.92
 
 
-def test_least_and_most_hold_the_number_of_wrong_rows():
+def test_the_least_number_of_wrong_rows_holds_at_all_cut_offs():
     rng, n, m, w = np.random.default_rng(4), 400, 150, 60
-    wrong, low, high, all_cuts = np.arange(n) < w, 0, 0, 0
+    wrong, low, all_cuts = np.arange(n) < w, 0, 0
     for seed in range(40):
         scores = np.r_[rng.normal(-2, 1, w), rng.normal(size=n - w)]
         right = rng.normal(size=m)
         least = conformal.wrong_at_least(scores, right, seed=seed)
         all_cuts += bool((least <= np.cumsum(wrong[np.argsort(scores)])).all())
         low += least[-1] <= w
-        high += conformal.wrong_at_most(scores, right) >= w
     assert all_cuts >= 36
     assert low >= 36
-    assert high >= 36
     assert conformal.wrong_at_least(scores, right)[-1] > 5  # and says something
 
 
@@ -81,7 +79,7 @@ def clouds(seed: int, n: int = 240, m: int = 160) -> tuple[da.Dataset, np.ndarra
 
 def test_share_of_false_finds_is_held():
     """25 draws here, 200 by benchmarks/false_finds.py."""
-    shares, holds, found = [], 0, 0
+    shares, holds, found, inside = [], 0, 0, 0
     for seed in range(25):
         data, wrong = clouds(seed)
         values = da.value(data, method="cg-score", ridge=0.1, bias=True, flag="fdr", q=0.2, progress=False)
@@ -93,9 +91,10 @@ def test_share_of_false_finds_is_held():
         holds += bool((right_share <= values.columns["false_share_most"][order] + 1e-12).all())
         said = values.stats["wrong_labels"]
         assert said["likely"] == values.flagged.sum()
-        assert said["low"] <= said["high"]
+        inside += said["low"] <= wrong.sum() <= said["high"]
     assert np.mean(shares) <= 0.2 + 2 * np.std(shares) / 5
     assert holds >= 23
+    assert inside >= 23
     assert found > 100  # of about 600
 
 

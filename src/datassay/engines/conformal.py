@@ -88,23 +88,3 @@ def wrong_at_least(scores: ndarray, right: ndarray, level: float = 0.95, *, seed
             break
         left = n - int(least[-1])
     return least
-
-
-def wrong_at_most(scores: ndarray, right: ndarray, overlap: float = 0.25) -> int:
-    """At most so many of n rows are wrong, with 97.5 %, if of the wrong ones at most a share ``overlap`` looks as right as the better half
-    of the right ones.
-
-    Of n - w right rows there is the share a = (m - k) / (m + 1) above the (k + 1)-th of m, give or take its sampling error (beta-binomial,
-    taken as normal), and of w wrong rows at most w overlap: the largest w under which there can be as many rows as there are.
-
-    >>> rng = np.random.default_rng(0)
-    >>> 50 <= wrong_at_most(np.r_[rng.normal(-2, 1, 50), rng.normal(size=950)], rng.normal(size=5000)) <= 400
-    True
-    """
-    n, m = len(scores), len(right)
-    k = (m - 1) // 2
-    there = int((scores > np.sort(right)[k]).sum())
-    a, w = (m - k) / (m + 1), np.arange(n + 1)
-    spread = np.sqrt(np.maximum((n - w) * a * (1 - a) * (1 + (n - w - 1) / (m + 2)), 0))
-    fits = there <= (n - w) * a + 1.96 * spread + 0.5 + overlap * w
-    return int(w[fits].max(initial=0))

@@ -20,7 +20,7 @@ from datassay.data.dataset import Dataset
 from datassay.engines import conformal
 from datassay.values import Finding
 
-SURE = 0.975  # of the two bounds together 95 %
+SURE = 0.975  # of the lower bound; with the upper one 95 %
 
 
 def controlled(name: str, data: Dataset, q: float, find: Callable[[Dataset], Finding]) -> Finding:
@@ -53,7 +53,10 @@ def controlled(name: str, data: Dataset, q: float, find: Callable[[Dataset], Fin
     )
     stats["fdr"] = {"q": q, "right_rows": m, "fewest": math.ceil(n / (q * (m + 1)))}
     if "wrong_labels" in stats:
-        most = conformal.wrong_at_most(scores, right)
+        R = columns.get(
+            "probability_wrong_most"
+        )  # of the training rows alone, with its sampling error as in `engines.noise_model`
+        most = n if R is None else math.ceil(R.sum() + 1.96 * math.sqrt(float((R * (1 - R)).sum())))
         stats["wrong_labels"] = tightened(stats["wrong_labels"], n, int(least[-1]), most, int(flagged.sum()))
     if not flagged.any() and stats["fdr"]["fewest"] > n / 20:
         few = f"with {m:,} validation rows no fewer than {stats['fdr']['fewest']:,} rows can be flagged at q={q:g}: more are needed"
