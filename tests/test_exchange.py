@@ -136,13 +136,14 @@ def test_tables(texts, tmp_path):
 
 
 def test_a_sheet_is_filled_in_and_no_cell_is_a_formula(tmp_path):
-    names = ["=cmd()", "+1", "-2", "@x", "'quoted", "plain"]
+    names = ["=cmd()", "+1+1", "-2", "@x", "'quoted", "plain"]
     X = np.array([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]])
     data = da.Dataset(X, ["=a", "=a", "=a", "b", "b", "b"], ids=names)
     values = da.value(data, method="random")
     export(values, data, "csv", tmp_path / "sheet.csv")
     sheet = pd.read_csv(tmp_path / "sheet.csv", dtype=str, keep_default_na=False)
     assert all(not cell.startswith(("=", "+", "@")) for cell in sheet["id"])
+    assert "-2" in set(sheet["id"])  # a number is none
     sheet.loc[sheet["id"] == "'=cmd()", ["action", "new_label"]] = ["relabel", "b"]
     sheet.loc[sheet["id"] == "''quoted", "action"] = "drop"
     sheet.to_csv(tmp_path / "sheet.csv", index=False)

@@ -61,13 +61,7 @@ def done(data: Dataset, decided: Settled) -> Dataset:
         y = data.y.copy()
         new = decided.code[relabelled]
         y[relabelled] = new if data.task == "regression" else data.labels_of(new)
-        out = _kept_classes(data, y, stays)
+        out = data.with_labels(y)
     if not stays.all():
         out = out.take(np.flatnonzero(stays))
     return out
-
-
-def _kept_classes(data: Dataset, y: np.ndarray, stays: np.ndarray) -> Dataset:
-    """With the new labels; rows that are dropped keep their old ones until they go, so that no class is alone too early."""
-    labels = np.where(stays, y, data.y) if y.dtype != object else y
-    return data.with_labels(labels)

@@ -366,13 +366,23 @@ def _dump(things: Iterator[dict[str, Any]], path: Path) -> None:
 
 
 def _safe(cell: Any) -> Any:
-    """Text that a spreadsheet would run, behind an apostrophe.
+    """Text that a spreadsheet would run, behind an apostrophe; numbers stay.
 
-    >>> _safe("=1+1"), _unsafe(_safe("=1+1")), _safe("a"), _safe(-1.5)
-    ("'=1+1", '=1+1', 'a', -1.5)
+    >>> _safe("=1+1"), _unsafe(_safe("=1+1")), _safe("a"), _safe("-1"), _unsafe(_safe("'-1"))
+    ("'=1+1", '=1+1', 'a', '-1', "'-1")
     """
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+    return f"'{cell}" if _runs(cell) else cell
 
 
 def _unsafe(cell: Any) -> Any:
-    return cell[1:] if isinstance(cell, str) and len(cell) > 1 and cell[0] == "'" and cell[1:].startswith(FORMULA) else cell
+    return cell[1:] if isinstance(cell, str) and cell.startswith("'") and _runs(cell[1:]) else cell
+
+
+def _runs(cell: Any) -> bool:
+    if not isinstance(cell, str) or not cell.startswith(FORMULA):
+        return False
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return False
