@@ -157,6 +157,8 @@ def test_a_signal_at_any_time_is_a_sentence(rows, how):
 def test_the_end_of_an_interrupted_import_is_no_error(monkeypatch, capsys):
     from datassay import cli, signals
 
+    monkeypatch.setattr(signals._Heard, "one", False)  # and put back: the next test has heard none
+
     def broken():
         signals._Heard.one = True
         raise ImportError("numpy._core.multiarray failed to import")
