@@ -105,3 +105,19 @@ def test_what_is_common_to_stats_is_typed(method, irises):
     if "stderr" in common:
         assert common["stderr"].shape == (len(irises),)
     assert METHODS[method].function in ("random", "cg_score") or common["trainings"] >= 40
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "others"),
+    [("cg-score", "ridge", {}), ("lava", "class_weight", {})],
+)
+def test_a_whole_number_beyond_64_bits_is_a_number_like_others(method, option, others, irises):
+    """SciPy's functions in C take no such integers."""
+    as_whole, as_float = (da.value(irises, method, **others, **{option: large}) for large in (10**20, 1e20))
+    np.testing.assert_array_equal(as_whole.scores, as_float.scores)
+    assert as_whole.options == as_float.options
+
+
+def test_a_number_that_scipy_does_not_take_is_a_sentence(irises):
+    with pytest.raises(da.DataError, match=r"^beta-shapley: numbers ran away"):
+        da.value(irises, "beta-shapley", n_models=20, alpha=99999999999999999999)

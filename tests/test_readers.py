@@ -1040,3 +1040,35 @@ def test_parts_without_a_suffix_are_read(tmp_path):
         (tmp_path / "t").mkdir(exist_ok=True)
         (tmp_path / "t.parquet").rename(tmp_path / "t" / f"00000{i}_0")
     assert da.read(tmp_path / "t", label="y").shown["a"].tolist() == [0, 2, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["X", "y", "ids", "X_val", "y_val", "features", "n"])
+def test_an_array_without_rows_is_a_sentence(tmp_path, name):
+    """A file that `np.save` wrote of one number has no axis."""
+    whole = {
+        "X": np.eye(4),
+        "y": np.array([0, 1, 0, 1]),
+        "ids": np.arange(4),
+        "X_val": np.eye(4),
+        "y_val": np.array([0, 1, 0, 1]),
+    }
+    np.savez(tmp_path / "d.npz", **whole | {name: np.array(1.0)})
+    for part in ("X", "y", "ids"):
+        np.save(tmp_path / f"{part}.npy", np.array(1.0) if part == name else whole[part])
+    np.save(tmp_path / "features.npy", np.array(1.0))
+    if name == "n":  # of no use to us
+        assert len(da.read(tmp_path / "d.npz")) == 4
+        return
+    if name != "features":
+        with pytest.raises(DataError, match=rf"d\.npz, {name} holds a single value: an array with an entry for each row"):
+            da.read(tmp_path / "d.npz")
+    if name in ("X", "y", "ids", "features"):
+        features = tmp_path / "features.npy" if name == "features" else None
+        with pytest.raises(DataError, match=rf"{name}\.npy holds a single value"):
+            da.read(tmp_path / "X.npy", label="y.npy", id="ids.npy", features=features)
+
+
+@pytest.mark.parametrize("wrong", [{"y": 5}, {"y": None}, {"y": [0, 1], "ids": 5}, {"X": 5, "y": [0, 1]}])
+def test_one_number_in_place_of_many_is_a_sentence(wrong):
+    with pytest.raises(DataError, match=r"one entry a row|nothing in a row"):
+        da.Dataset(**{"X": np.eye(2)} | wrong)

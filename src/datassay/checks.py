@@ -164,21 +164,30 @@ def jobs(method: str, n_jobs: Any) -> None:
         raise DataError(f"{method}: n_jobs must be None or {NotZero()}, got {shown(n_jobs)}.")
 
 
-def annotated(method: str, given: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+def annotated(method: str, given: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, float]:
     """Options against their annotations: Literal, bool, int, float, str, Path, the kinds above, None, and any union of these.
 
     What an annotation says in another way (a class, Any, a sequence) is not looked at.
+
+    Returns
+    -------
+    dict
+        Whole numbers of more than 64 bits, given where any number may be, as floats: C code takes no such integers.
 
     Raises
     ------
     DataError
         An option is none of what its annotation lists.
     """
+    large = {}
     for option, value in given.items():
         parts = _parts(hints.get(option))
         if parts and not any(holds(value) for _, holds in parts):
             said = " or ".join(dict.fromkeys(words for words, _ in parts))
             raise DataError(f"{method}: {option} must be {said}, got {shown(value)}.")
+        if parts and isinstance(value, Integral) and not Whole().holds(int(value)):
+            large[option] = float(value)
+    return large
 
 
 def _parts(hint: Any) -> list[tuple[str, Callable[[Any], bool]]]:

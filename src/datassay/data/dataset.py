@@ -11,7 +11,7 @@ import copy
 import functools
 import hashlib
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -730,6 +730,8 @@ def _labels(y: Any, name: str) -> np.ndarray:
         y = y.to_numpy()
     if isinstance(y, np.ndarray):
         y = np.array(y)  # it is the caller's
+    elif not isinstance(y, Iterable):
+        raise DataError(f"{name} must have one entry a row; it came as {type(y).__name__}.")
     else:
         y = list(y)
         kinds = {type(v) for v in y}

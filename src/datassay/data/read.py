@@ -607,7 +607,7 @@ def _npy(
 
 def _array(path: Path, mapped: bool = False) -> np.ndarray:
     try:
-        return _sound(np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False), path)
+        return _with_rows(_sound(np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False), path), path)
     except DataError:
         raise
     except Exception as error:  # a damaged head shows in many ways
@@ -633,6 +633,19 @@ def _sound(array: np.ndarray, path: Path) -> np.ndarray:
     return array
 
 
+def _with_rows(array: np.ndarray, where: str | Path) -> np.ndarray:
+    """The array.
+
+    Raises
+    ------
+    DataError
+        It has no axis, so no rows.
+    """
+    if array.ndim == 0:
+        raise DataError(f"{where} holds a single value: an array with an entry for each row is needed.")
+    return array
+
+
 def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
     try:
         with np.load(path, allow_pickle=False) as held:
@@ -650,7 +663,11 @@ def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
     for name in ("X", "y"):
         if name not in arrays:
             raise DataError(f"{path} needs the arrays X and y, and has {_listed(list(arrays))}{_near(name, arrays)}")
-    return arrays["X"], arrays["y"], arrays.get("ids"), (arrays.get("X_val"), arrays.get("y_val"))
+    X, y, ids, X_val, y_val = (
+        None if name not in arrays else _with_rows(arrays[name], f"{path}, {name}")
+        for name in ("X", "y", "ids", "X_val", "y_val")
+    )
+    return X, y, ids, (X_val, y_val)
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -699,9 +716,10 @@ def _feature_file(path: Path) -> Any:
         raise DataError(f"there is no features file {str(path)!r}.")
     if path.suffix == ".npy":
         try:
-            return np.load(path, mmap_mode="r" if path.stat().st_size > LARGE else None, allow_pickle=False)
+            F = np.load(path, mmap_mode="r" if path.stat().st_size > LARGE else None, allow_pickle=False)
         except Exception:  # a damaged head shows in many ways
             raise DataError(f"{path} can't be read as an array of numbers.") from None
+        return _with_rows(F, path)
     if path.suffix in (".parquet", ".pq"):
         if (numbers := parquet.read_numbers(path, [])) is not None:
             return numbers.values if isinstance(numbers, Table) else numbers

@@ -152,7 +152,9 @@ def _door(
             raise DataError(
                 f"{name} needs a Dataset, got {type(data).__name__}: make one with da.Dataset(X, y) or da.read(path)."
             )
-        annotated(name, given, hints())
+        large = annotated(name, given, hints())
+        given |= large
+        bound.arguments.update(large)
         from datassay.methods import OWN  # which imports this module
 
         if name in OWN:
