@@ -193,6 +193,7 @@ ROOMS = [  #: from the top down: each may import itself and what is below it
     {"__init__", "__main__", "cli"},  # cli asks for the version
     {"terminal"},
     {"sklearn"},
+    {"review"},
     {"evaluation"},
     {"reporting"},
     {"decisions"},

@@ -16,6 +16,7 @@ from datassay.checks import jobs as check_jobs
 from datassay.terminal.exits import kept_of_method, resuming_hint, run, when_stopped
 from datassay.terminal.output import fail, out, print_next, print_table, print_text_table, print_written, safe
 from datassay.terminal.paths import check_all_paths, features_file, free_path, json_beside, label_files, path_of_stopped
+from datassay.terminal.reviewing import review
 
 if TYPE_CHECKING:
     from datassay.data.dataset import Dataset
@@ -817,6 +818,9 @@ def import_answers(
     counts = lines["action"].value_counts()
     said = ", ".join(f"{count:,} {action}" for action, count in counts.items()) or "none"
     out.print(safe(f"Wrote {len(lines):,} decisions ({said}) to {output}."))
+
+
+app.command()(review)
 
 
 def _as_valued(values: Any, data: Path) -> Dataset:

@@ -7,6 +7,7 @@ Of one person's decisions about a row the last counts. Where people disagree abo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,6 +76,12 @@ def check_columns(lines: pd.DataFrame, name: str = "decisions") -> None:
         )
 
 
+def rows_hash(data: Dataset) -> str:
+    """The hash of the training rows as they came: without validation rows, and not of features that were made of them."""
+    plain_rows = data if data.base is None else data.base
+    return plain_rows.hash if plain_rows.X_val is None else plain_rows.without_validation().hash
+
+
 def settled(lines: pd.DataFrame, data: Dataset) -> Settled:
     """What the lines decide about the rows of these data.
 
@@ -89,6 +96,7 @@ def settled(lines: pd.DataFrame, data: Dataset) -> Settled:
     row_of = {str(one): row for row, one in enumerate(data.ids.tolist())}
     label_of = {str(label): code for code, label in enumerate(data.classes)}
     regression = data.task == "regression"
+    of_these = functools.cache(lambda of: of == data.hash or of == rows_hash(data))
     said: dict[int, dict[str, tuple[str, Any]]] = {}
     for line, one in enumerate(lines.to_dict("records"), 1):
         where = f"line {line} of the decisions"
@@ -96,7 +104,7 @@ def settled(lines: pd.DataFrame, data: Dataset) -> Settled:
         if key not in row_of:
             raise DataError(f"{where} is about id {key!r}, which no row has: these decisions are of other data.")
         row = row_of[key]
-        if (of := text(one.get("data"))) and of != data.hash:
+        if (of := text(one.get("data"))) and not of_these(of):
             raise DataError(
                 f"{where} (id {key!r}) was made on other data (hash {of}, these have {data.hash}): give the file that was reviewed, "
                 "read in the same way."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,23 @@ def checked(values: Values, answers: pd.DataFrame, level: float = 0.95) -> Value
     stats["precision_at"] = [_precision(result, history, k) for k in some]
     stats["recall_at"] = [_recall(result, history, k) for k in some]
     return result
+
+
+def wrong_among_all(values: Values, rows: Sequence[int], wrong: Sequence[int], level: float = 0.95) -> tuple[int, int]:
+    """Bounds of the number of wrong labels by rows of a `check_sample`: ``stats["wrong_labels"]`` of `checked` has the same two.
+
+    Parameters
+    ----------
+    values
+        Those that the sample was drawn from.
+    rows, wrong
+        Positions in the order of drawing, none left out, and for each 1 or 0.
+    level
+        Of the interval.
+    """
+    strata, prior = _design(values)
+    answers = np.asarray(wrong, np.int64)
+    return count_interval(History.of(strata, shares(strata, prior), prior, np.asarray(rows, np.int64), answers), level=level)
 
 
 def precision_at(values: Values, k: int) -> dict[str, Any]:
