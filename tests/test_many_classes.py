@@ -70,3 +70,36 @@ def test_many_classes_have_the_same_bits_in_any_company():
     weights = (np.arange(len(y)) % 5 != np.arange(5)[:, None]).astype(np.uint8)
     model = linear.Logistic(X, y, 40)
     assert np.array_equal(model(weights, tol=1e-6)[3:4], linear.Logistic(X, y, 40)(weights[3:4], tol=1e-6))
+
+
+def test_a_class_that_looks_certain_on_its_own_rows_does_not_make_folds_slow(monkeypatch):
+    X, y = many(100, d=200, apart=0.32)
+    X = StandardScaler().fit_transform(X)
+    fold = np.random.default_rng(1).permutation(len(y)) % 5
+    model = linear.Logistic(X, y, 100, C=31.6)
+    model(np.ones((1, len(y)), np.uint8))
+    steps = []
+    inner = linear._Side.evaluate
+    monkeypatch.setattr(linear._Side, "evaluate", lambda *args: (steps.append(1), inner(*args))[1])
+    model((fold != 0).astype(np.uint8)[None], tol=1e-6)
+    assert len(steps) < 60  # 125 where P is made of the probabilities as they are
+
+
+def test_single_precision_beside_double_gives_the_minimum(monkeypatch):
+    X, y = many(40)
+    weights = (np.arange(len(y)) % 5 != np.arange(5)[:, None]).astype(np.uint8)
+    found = linear.Logistic(X, y, 40, C=3.0)(weights, tol=1e-6)
+    monkeypatch.setattr(linear, "MIXED", 1.0)
+    exact = linear.Logistic(X, y, 40, C=3.0)(weights, tol=1e-10)
+    said, right = linear.log_probabilities(X, found), linear.log_probabilities(X, exact)
+    assert abs(said - right).max() < 2e-2
+    assert np.sqrt(np.mean((said - right) ** 2)) < 2e-3
+
+
+def test_probabilities_of_many_classes_are_those_by_definition():
+    X, y = many(40)
+    W = linear.logistic(X, y, np.ones((2, len(y)), np.uint8), 40)
+    Z = X @ W[0, :-1] + W[0, -1]
+    right = Z - Z.max(1, keepdims=True)
+    right -= np.log(np.exp(right).sum(1, keepdims=True))
+    assert abs(linear.log_probabilities(X, W)[0] - right).max() < 1e-5

@@ -38,6 +38,34 @@ def test_one_rate_is_the_maximum_of_its_definition(K):
     assert likelihood(L, given, s, nm._uniform(e, K)) == pytest.approx(-found.fun, abs=1e-5)
 
 
+def test_many_classes_have_the_probabilities_and_slopes_of_the_definition_in_between():
+    L, given, _ = drawn(300, 60, 0.15)
+    owns = nm._owns(L, given)
+    for x in (-2.03, 0.0, 0.517, 1.9, 3.26):
+
+        def exact(x):
+            return np.array(
+                [s[y] - np.log(np.exp(s - s.max()).sum()) - s.max() for s, y in zip(np.exp(x) * L, given, strict=True)]
+            )
+
+        own, slope = owns.at(x)
+        there = exact(x) > -50  # less is as good as nothing
+        assert there.sum() > 100
+        assert abs(np.log(own) - exact(x))[there].max() < 1e-4
+        assert abs(slope - (exact(x + 1e-4) - exact(x - 1e-4)) / 2e-4)[there].max() < 1e-2
+
+
+def test_many_classes_are_fitted_as_few_are(monkeypatch):
+    L, given, _ = drawn(1000, 60, 0.15)
+    found = nm.fit(L, given)
+    monkeypatch.setattr(nm, "_owns", lambda L, codes: None)
+    exact = nm.fit(L, given)
+    assert found.temperature == pytest.approx(exact.temperature, rel=1e-3)
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=0.5)
+    assert np.array_equal(found.flagged, exact.flagged)
+    assert np.allclose(found.probability, exact.probability, atol=1e-3)
+
+
 def test_the_readings_are_bayes_rule():
     L, given, _ = drawn(60, 4, 0.2)
     T = np.random.default_rng(1).dirichlet(np.ones(4) + 8 * np.eye(4)[0], 4)

@@ -10,12 +10,16 @@ from datassay.data.dataset import Dataset
 from datassay.engines.linear import BLOCK, MANY
 from datassay.engines.machine import Rates
 from datassay.engines.training_store import READ
-from datassay.subsets.default_model import PREDICTIONS
+from datassay.subsets.default_model import PREDICTIONS, WARM
 
 ITERATIONS = 12  # of a logistic regression that begins near where others ended
-STEPS = 50  # of one of many classes
-CHOICE_OF_MANY = 2  # such trainings
-PASSES = 40  # columns of which the products take as long as the passes over all rows and classes that are none
+STEPS = 26  # of one of many classes
+CHOICE_OF_SOME = 200  # trainings where they are more than a few
+CHOICE_OF_MANY = 2  # such trainings of many classes
+FIRST_OF_MANY = 2  # such trainings on all rows, where the others begin
+PASSES = 34  # columns of which the products take as long as the passes over all rows and classes that are none
+SINGLE = 0.85  # of the speed of large products in single precision
+AFTER = 60  # passes over all rows and classes that are no training: of the store, of the noise model
 SKINNY = 0.3  # of the speed of large products
 EACH = 2.5e-4  # seconds of a training that are no arithmetic
 CHOICE = 30  # trainings on 1000 rows at most, by which the default model's penalty is chosen
@@ -112,7 +116,7 @@ def _cost(
         if data.task == "regression":
             return EACH + 2.0 * rows * columns**2 / rate
         if c > MANY:
-            return EACH + 4.0 * STEPS * rows * (columns + PASSES) * c / rate
+            return EACH + 4.0 * STEPS * rows * (columns + PASSES) * c * rates.threads / (SINGLE * rates.product32)
         return EACH + 4.0 * ITERATIONS * rows * columns * c / rate
 
     def inverse(rows: float, columns: int) -> float:
@@ -121,9 +125,12 @@ def _cost(
     some, inside = min(n, 1000), min(n, d)  # more columns than rows are turned into the space of the rows
     each = seconds(share * n, inside) + 2.0 * asked * d * c / rate + asked * c * rates.threads / rates.values
     chosen = CHOICE * seconds(some, min(some, d)) + METRICS * inverse(some, min(some, d))
+    if WARM < c <= MANY:
+        chosen = CHOICE_OF_SOME * seconds(some, min(some, d))
     if c > MANY:
         some = min(n, max(some, PREDICTIONS // c))
-        chosen = CHOICE_OF_MANY * seconds(some, min(some, d))
+        chosen = CHOICE_OF_MANY * seconds(some, min(some, d)) + FIRST_OF_MANY * seconds(n, inside)
+        chosen += AFTER * n * c * rates.threads / rates.values
     chosen += LEVELS * c * inverse(n, inside)
     return Cost(
         {},

@@ -40,7 +40,10 @@ MEMORY = 10  # steps that L-BFGS remembers
 SHARED = 0.9  # share of the rows from which weights of zero cost less than a copy of the others
 SAMPLE = 8192  # rows from which P is computed
 LANES = 16  # models that are multiplied by P at once
+NARROW = 128  # columns up to which one is, where P has a block for each of many classes
 SINGLE = 64 * 1.2e-7  # times the root of the columns: length of the gradient down to which single precision does
+UNSURE = 0.005  # share of probabilities that all of many classes have alike, where P is made
+MIXED = 1e-7  # length of the gradient down to which products in double precision, and the rest in single, do
 LONG = 100  # steps after which double precision may do better
 TRIES = 30  # of a shorter step
 
@@ -101,7 +104,7 @@ class Logistic:
             self.turn, R = qr(Z.T, mode="economic")
             Z = R.T
         self.X = np.vstack([Z.T, np.ones(len(Z))])  # (D, n): columns, then the intercept's ones
-        self.X32 = self.X.astype(np.float32)
+        self.X32, self.single = self.X.astype(np.float32), SINGLE * np.sqrt(len(self.X))
         self.ridge, self.few, self.rough = 1 / (C * self.unit**2), few, rough
         self.levels: dict[int, _Level] = {}
 
@@ -146,8 +149,7 @@ class Logistic:
         W = np.zeros((len(weights), self.classes, len(self.X)))
         missing = np.zeros((len(weights), self.classes), bool)
         begin = None if start is None else [self._inside(own) for own in (start if start.ndim == 3 else start[None])]
-        single = SINGLE * np.sqrt(len(self.X))
-        X = self.X32 if tol >= single else self.X
+        X = self.X32 if tol >= self.single else self.X
         going, steps = [], max_iter
         for i in np.argsort(weights.sum(1), kind="stable"):  # neighbours have P in common, which stays in the cache
             total = np.bincount(self.y, weights[i], minlength=self.classes)
@@ -160,8 +162,6 @@ class Logistic:
         if X is self.X32:
             going = self._advance(X, going, weights, missing, W, tol, min(max_iter, LONG))
             max_iter -= min(max_iter, LONG)
-        elif self.classes > MANY:  # most of the way
-            self._advance(self.X32, going, weights, missing, W, 8 * single, min(max_iter, LONG))
         left = len(self._advance(self.X, going, weights, missing, W, tol, max_iter))
         if left:
             warnings.warn(
@@ -201,7 +201,11 @@ class Logistic:
         W[~missing] -= W[~missing].mean(0)
         two = 2 if np.count_nonzero(~missing) == 2 else 1
         w = w.astype(X.dtype)
-        return _Problem(X, w, _targets(X, y, w, self.classes), two * self.ridge, missing, W, P, tol * total)
+        T = _targets(X, y, w, self.classes)
+        return _Problem(X, w, T, two * self.ridge, missing, W, P, tol * total, self._mixed(tol))
+
+    def _mixed(self, tol: float) -> bool:
+        return self.classes > MANY and tol >= MIXED
 
     def _share(self, total: float) -> int:
         return int(np.clip(np.rint(np.log2(total / len(self.y))), -8, 8))
@@ -224,14 +228,19 @@ class Logistic:
             T = _targets(self.X, self.y, w, self.classes)
 
             def minimum(W: ndarray, P: _Metric, tol: float) -> ndarray:
-                return _minimise([_Problem(self.X, w, T, ridge, missing, W, P, tol * float(w.sum()))], 1000)[0][0]
+                X = self.X32 if self.classes > MANY and tol >= self.single else self.X
+                problem = _Problem(X, w.astype(X.dtype), T, ridge, missing, W, P, tol * float(w.sum()), self._mixed(tol))
+                return _minimise([problem], 1000)[0][0]
 
             if j == 0:  # from nothing; at zero the blocks of all classes that have rows are the same
                 W = np.zeros((self.classes, len(self.X)))
                 W = minimum(W, _metric(self.X, _softmax(W, self.X, missing), w, ridge, whole=False, one=True), 1e-3)
             else:
                 W = minimum(*self._level(float(len(self.y))), 1e-4)
-            P = _metric(self.X, _softmax(W, self.X, missing), w, ridge, one=self.few)
+            p = _softmax(W, self.X, missing)
+            if self.classes > MANY:  # rows that it has seen look certain, and then bend nothing; without them it is less so
+                p[~missing] = (1 - UNSURE) * p[~missing] + UNSURE / np.count_nonzero(~missing)
+            P = _metric(self.X, p, w, ridge, one=self.few)
             if j == 0:
                 W = minimum(W, P, 1e-9 if self.classes <= MANY else 1e-4)
             self.levels[j] = _Level(W, P)
@@ -290,11 +299,15 @@ def log_probabilities(Q: Float[ndarray, "q d"], W: Float[ndarray, "b d+1 classes
     b, _, c = W.shape
     columns = np.ascontiguousarray(Q.T)
     said = np.empty((b, c, len(Q)))  # classes first: sums over them are then sums of long rows
-    for Z, V in zip(said, W, strict=True):
-        np.matmul(np.ascontiguousarray(V[:-1].T), columns, out=Z)
-        Z += V[-1][:, None]
-        Z -= Z.max(0)
-        Z -= np.log(np.exp(Z).sum(0))
+    step = len(Q) if c <= MANY else max(16, CACHE // c)
+    for own, V in zip(said, W, strict=True):
+        slopes = np.ascontiguousarray(V[:-1].T)
+        for start in range(0, len(Q), step):
+            Z = np.matmul(slopes, columns[:, start : start + step])
+            Z += V[-1][:, None]
+            Z -= Z.max(0)
+            Z -= np.log(np.exp(Z if c <= MANY else Z.astype(np.float32)).sum(0, dtype=np.float64))
+            own[:, start : start + step] = Z
     return said.transpose(0, 2, 1)
 
 
@@ -369,6 +382,10 @@ class _Metric(NamedTuple):
         if self.P.ndim == 2:
             return self.P * G
         if len(self.P) == 1 < G.shape[1] and self.P.shape[1] == G.shape[2]:  # one block for all classes
+            if G.shape[1] > MANY:
+                return np.matmul(
+                    G.astype(self.P.dtype, copy=False), self.P[0]
+                )  # classes are lanes enough, and always as many
             return self.lower(G.reshape(-1, 1, G.shape[2])).reshape(G.shape)
         H = np.empty_like(G)
         for start in range(0, len(G), self.lanes):
@@ -395,6 +412,7 @@ class _Problem(NamedTuple):
     start: ndarray  #: (c, D)
     P: _Metric
     limit: float  #: of the gradient's length
+    mixed: bool  #: products in double precision, the rest in single
 
 
 def _targets(X: ndarray, y: ndarray, w: ndarray, classes: int) -> ndarray:
@@ -560,7 +578,7 @@ class _Side:
     def _in_parts(problems: list[_Problem], W: ndarray) -> tuple[ndarray, ndarray]:
         """The same, of some rows of one problem at a time: of many classes all numbers are more than caches hold."""
         f, G = np.zeros(len(W)), np.zeros(W.shape, W.dtype)
-        step = max(16, CACHE // W.shape[1])
+        step = max(16, CACHE * 8 // W.dtype.itemsize // W.shape[1])
         for i, (problem, V) in enumerate(zip(problems, W, strict=True)):
             none = problem.missing.any()
             for start in range(0, len(problem.w), step):
@@ -570,11 +588,12 @@ class _Side:
                     Z[problem.missing] = -np.inf
                 top = Z.max(0)
                 Z -= top
+                if problem.mixed:
+                    Z, X = Z.astype(np.float32), X.astype(np.float32)
                 np.exp(Z, out=Z)
                 S = Z.sum(0)
-                Z *= w / S
                 f[i] += ((np.log(S) + top) * w).sum(dtype=np.float64)
-                G[i] += np.matmul(Z, X.T)
+                G[i] += np.matmul(Z, (X * (w / S).astype(X.dtype, copy=False)).T)
         return f, G
 
     def lower(self, G: ndarray) -> ndarray:
@@ -614,7 +633,7 @@ def _metric(X: ndarray, p: ndarray, w: ndarray, ridge: float, *, whole: bool = T
     if D > BLOCK:
         diagonal = np.matmul(w * p * (1 - p), (X * X).T) + free
         return _Metric(1 / np.maximum(diagonal, 1e-10 * diagonal.max()), 0)
-    if not whole or c * D > DENSE:
+    if not whole or c > MANY or c * D > DENSE:
         spread = p * (1 - p)
         there = spread[spread.any(1)]  # of the classes with rows
         roots = (X * np.sqrt(w * v) for v in (there.mean(0, keepdims=True) if one and len(there) else spread))
@@ -653,6 +672,8 @@ def _inverses(H: ndarray) -> _Metric:
         B *= scale * scale[:, None]
     P = P.astype(np.float32) if small else P
     lanes = max(1, min(LANES, 10**6 // P.shape[1] ** 2))  # of more, OpenBLAS would copy P
+    if len(P) > MANY and P.shape[1] <= NARROW:
+        lanes = 1
     same = np.matmul(np.repeat(P[:, :1], lanes, axis=1), P)  # BLAS may sum in another order in another row
     return _Metric(P, lanes if (same == same[:, :1]).all() else 1)
 

@@ -54,6 +54,7 @@ RULE = "most likely wrong, by a noise model on predictions without the row"  #: 
 TINY = 1e-6  #: a probability below this says no more than this
 FARTHEST = 1e6  #: of a residual, in usual ones
 FEW = 50  #: classes, at most, of a matrix
+GAP = 0.1  #: between logarithms of s at which probabilities of more classes are made
 Matrix = Float[ndarray, "n K"]
 Codes = Int[ndarray, " n"]
 
@@ -119,11 +120,12 @@ def fit(L: Matrix, codes: Codes, *, seed: int = 0) -> NoiseModel:
     if n > SAMPLE:
         pick = np.sort(np.random.default_rng(seed).permutation(n)[:SAMPLE])
         X, y = np.asfortranarray(L[pick]), codes[pick]
-    s, e = one_rate(X, y)
+    owns = _owns(X, y)
+    s, e = one_rate(X, y, owns)
     fitted, T, uniform = s, None, _uniform(e, K)
     if 2 < K <= FEW and uneven(X, y, s, uniform) and won(X, y) > GAIN:
         fitted, T = class_rates(X, y, s, e)
-    low, _ = interval(X, y, s, uniform)
+    low, _ = interval(X, y, s, uniform, owns)
     if (
         T is not None
     ):  # which may take classes that look alike for classes that are confused: the lower of the two bounds counts
@@ -173,6 +175,32 @@ def _own(below: Matrix, s: float, own: tuple[ndarray, ndarray]) -> Float[ndarray
     return mine
 
 
+class _Owns:
+    """`_own` of rows of many classes at whatever s: its logarithm at s = exp(GAP j), which costs, and polynomials of degree 5 between."""
+
+    def __init__(self, below: Matrix, own: tuple[ndarray, ndarray]) -> None:
+        self.below, self.own = below.astype(np.float32), own
+        self.known: dict[int, ndarray] = {}
+
+    def at(self, x: float) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"]]:
+        """At s = exp(x); and the slope of its logarithm by x."""
+        first = int(np.floor(x / GAP)) - 2
+        for j in range(first, first + 6):
+            if j not in self.known:
+                self.known[j] = np.log(np.maximum(_own(self.below, float(np.exp(GAP * j)), self.own), 1e-30))
+        t, powers = x / GAP - first, np.arange(6)
+        values = np.stack([self.known[j] for j in range(first, first + 6)])
+        slope = powers[1:] * t ** powers[:-1] / GAP
+        return np.exp(t**powers @ _POLYNOMIAL @ values), slope @ _POLYNOMIAL[1:] @ values
+
+
+def _owns(L: Matrix, codes: Codes) -> _Owns | None:
+    return _Owns(_below_most(L), (np.arange(len(L)), codes)) if L.shape[1] > FEW else None
+
+
+_POLYNOMIAL = np.linalg.inv(np.vander(np.arange(6.0), increasing=True))  #: coefficients from values at 0, 1, ..., 5
+
+
 def readings(p: Matrix, T: ndarray, codes: Codes) -> tuple[ndarray, ndarray]:
     """r and R (n,): the probability that a label is wrong, where overlap is ambiguity and where it is noise."""
     own = p[np.arange(len(p)), codes]
@@ -194,18 +222,24 @@ def odds(p: Matrix, codes: Codes, shares: Float[ndarray, " K"] | None = None) ->
     return others.max(1) / np.maximum(own, 1e-300)
 
 
-def one_rate(L: Matrix, codes: Codes) -> tuple[float, float]:
+def one_rate(L: Matrix, codes: Codes, owns: _Owns | None = None) -> tuple[float, float]:
     """s and e of the greatest likelihood: from the best point of a lattice."""
     K = L.shape[1]
     own, below = (np.arange(len(L)), codes), _below_most(L)
+    owns = owns or _owns(L, codes)
 
     def minus(x: ndarray) -> tuple[float, ndarray]:
         s, e = np.exp(x[0]), MOST / (1 + np.exp(-x[1]))
-        p = _raised(below, s)
-        p /= p.sum(1, keepdims=True)
-        mine = p[own]
+        if owns is None:
+            p = _raised(below, s)
+            p /= p.sum(1, keepdims=True)
+            mine = p[own]
+            slope, unit = L[own] - (p * L).sum(1), s
+        else:
+            mine, slope = owns.at(float(x[0]))
+            unit = 1.0
         q = np.maximum((1 - e) * mine + e * (1 - mine) / (K - 1), 1e-300)
-        by_s = (1 - e - e / (K - 1)) * mine * (L[own] - (p * L).sum(1)) * s
+        by_s = (1 - e - e / (K - 1)) * mine * slope * unit
         by_e = ((1 - mine) / (K - 1) - mine) * e * (1 - e / MOST)
         return -float(np.log(q).sum()), -np.array([(by_s / q).sum(), (by_e / q).sum()])
 
@@ -282,14 +316,15 @@ def won(L: Matrix, codes: Codes, *, folds: int = 3) -> float:
     return gain
 
 
-def interval(L: Matrix, codes: Codes, s: float, T: ndarray) -> tuple[float, float]:
+def interval(L: Matrix, codes: Codes, s: float, T: ndarray, owns: _Owns | None = None) -> tuple[float, float]:
     """95 % interval of the rate, by the profile likelihood of T(x) = I + x (T - I): s is fitted anew for each x."""
     eye = np.eye(len(T))
     rate = float(np.mean(1 - np.diag(T)[codes]))
-    best, top = _temperature(L, codes, T, s)
+    owns = owns or _owns(L, codes)
+    best, top = _temperature(L, codes, T, s, owns=owns)
 
     def drop(x: float) -> float:
-        return top - _temperature(L, codes, eye + x * (T - eye), best, reach=0.15)[1] - DROP
+        return top - _temperature(L, codes, eye + x * (T - eye), best, reach=0.15, owns=owns)[1] - DROP
 
     least = 1e-4 / max(rate, 1e-4)  # a rate that can't be told from none
     most = 0.98 / max(float(1 - np.diag(T).min()), 1e-12)
@@ -301,7 +336,9 @@ def interval(L: Matrix, codes: Codes, s: float, T: ndarray) -> tuple[float, floa
     return low * rate, high * rate
 
 
-def _temperature(L: Matrix, codes: Codes, T: ndarray, s: float, reach: float = 0.4) -> tuple[float, float]:
+def _temperature(
+    L: Matrix, codes: Codes, T: ndarray, s: float, reach: float = 0.4, owns: _Owns | None = None
+) -> tuple[float, float]:
     """The s near this one of the greatest likelihood with this T, and that log likelihood: by Brent's method, going on from an end."""
     off = T[~np.eye(len(T), dtype=bool)]
     one, rows = np.ptp(off) == 0 == np.ptp(np.diag(T)), np.arange(len(L))  # of one rate only the given class counts
@@ -309,7 +346,8 @@ def _temperature(L: Matrix, codes: Codes, T: ndarray, s: float, reach: float = 0
 
     def minus(x: float) -> float:
         if weights is None:
-            q = off[0] + (T[0, 0] - off[0]) * _own(below, float(np.exp(x)), (rows, codes))
+            mine = _own(below, float(np.exp(x)), (rows, codes)) if owns is None else owns.at(float(x))[0]
+            q = off[0] + (T[0, 0] - off[0]) * mine
         else:
             p = _raised(below, float(np.exp(x)))
             p /= p.sum(1, keepdims=True)

@@ -17,6 +17,7 @@ from datassay.engines import designs, linear
 
 CHOICE = 1e-5  # tolerance of the models by which the penalty is chosen
 ROUGHLY = 1e-3  # the same where there are many classes
+WARM = 10  # classes beyond which such a model begins where the one of the last penalty ended
 PREDICTIONS = 2**21  # numbers that are said of the rows by which C is chosen of these
 START, FARTHEST = -3, 6  # of C, in halves of a power of ten
 SAMPLE = 1000  # rows by which C is chosen
@@ -50,7 +51,8 @@ def default_C(data: Dataset) -> tuple[float, bool]:
     From `START` on C goes to its neighbours as long as the mean log-likelihood of the labels of three folds of at most `SAMPLE` rows
     rises; then down again, by a power of ten at most, to the strongest penalty that is within a standard error of the best. It
     matters: weak penalties fit single wrong labels, and what one row changes drowns in that. The folds follow from the ids. Of
-    many classes there are more rows, since each needs some, one fold alone, and C goes by powers of ten.
+    some classes (`WARM`) models go on from those of the last penalty; of many there are more rows, since each needs some, one fold
+    alone, and C goes by powers of ten.
     """
     return _choice(_Content(data.hash, data.standardised, weakref.ref(data)))
 
@@ -73,7 +75,7 @@ def _choice(content: _Content) -> tuple[float, bool]:
 
 def _choose(data: Dataset) -> tuple[float, bool]:
     best: tuple[ndarray, float, bool] | None = None
-    classes, rough = len(data.classes), len(data.classes) > linear.MANY
+    classes, warm, rough = len(data.classes), len(data.classes) > WARM, len(data.classes) > linear.MANY
     rows = np.argsort(designs.places(data.ids.tolist()))[: max(SAMPLE, PREDICTIONS // classes) if rough else SAMPLE]
     y, fold = data.codes[rows], np.arange(len(rows)) % 3
     if rough:  # one fold is enough, and its models take long
@@ -84,7 +86,7 @@ def _choose(data: Dataset) -> tuple[float, bool]:
     inside = (np.arange(len(rows)) % 3 != np.arange(1 if rough else 3)[:, None]).astype(np.uint8)
     for together in (False, True)[: 1 if data.standardised else 2]:
         X = scaled(data, together=together)[0][rows]
-        models = linear.Logistic(X, y, classes, few=True, rough=rough)
+        models = linear.Logistic(X, y, classes, few=True, rough=warm)
         likelihoods: dict[int, ndarray] = {}
         start = np.zeros((len(inside), X.shape[1] + 1, classes))  # it has not seen the rows of the fold
 
@@ -97,7 +99,7 @@ def _choose(data: Dataset) -> tuple[float, bool]:
         ) -> float:
             if at not in likelihoods:
                 W = models.penalised(10.0 ** (at / 2))(inside, tol=ROUGHLY if rough else CHOICE, start=start)
-                if rough:
+                if warm:
                     start[:] = np.where(np.isfinite(W), W, 0.0)
                 log_likelihood = linear.log_probabilities(X[judged], W)[fold, np.arange(len(judged)), y_judged]
                 likelihoods[at] = np.maximum(log_likelihood, UNLIKELY)
