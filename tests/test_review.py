@@ -167,6 +167,36 @@ def test_a_record_is_a_file_of_decisions(small):
     ]  # fmt: skip
 
 
+def test_a_line_is_on_the_disk_before_it_is_answered(small, monkeypatch):
+    _, data, path, _ = small
+    record, synced = Record(path, data), []
+    monkeypatch.setattr("datassay.review.record.os.fsync", lambda handle: synced.append(path.read_bytes()))
+    record.add(Decision(3, "ann", "keep"))
+    assert synced[0] == path.read_bytes()
+    record.add(Decision(4, "ann", "keep"))
+    assert synced[-1] == path.read_bytes()
+
+
+def test_a_line_that_can_t_be_written_leaves_nothing(small, monkeypatch):
+    _, data, path, _ = small
+    record = Record(path, data)
+    record.add(Decision(3, "ann", "keep"))
+    before = path.read_bytes()
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("datassay.review.record.os.fsync", full)
+    s = Session(small[0], data, record)
+    _, post, _ = client_of(s)
+    answer = post("decide", row=5, action="drop")
+    assert answer.status_code == 500
+    assert "could not be written" in answer.json()["error"]
+    assert path.read_bytes() == before
+    assert s.verdict(5) == ("", "")
+    assert len(record.decisions) == 1
+
+
 @pytest.mark.parametrize("keep", [0, 5, 60, -1, -5, -40])
 def test_half_a_line_is_cut_off_and_whole_ones_stay(small, keep):
     _, data, path, _ = small

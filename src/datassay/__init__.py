@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from datassay.data.dataset import Dataset as Dataset
     from datassay.data.read import read as read
     from datassay.decisions.apply import apply as apply
+    from datassay.decisions.curate import Curated as Curated
+    from datassay.decisions.curate import curate as curate
     from datassay.decisions.gain import Gain as Gain
     from datassay.decisions.gain import gain as gain
     from datassay.engines.training import Recipe as Recipe
@@ -90,6 +92,7 @@ else:
 # what `from datassay import *` brings: nothing that needs an extra
 __all__ = [
     "Audit",
+    "Curated",
     "DataError",
     "Dataset",
     "Evaluation",
@@ -102,6 +105,7 @@ __all__ = [
     "audit",
     "check_sample",
     "checked",
+    "curate",
     "datasets",
     "evaluate",
     "gain",
@@ -117,6 +121,7 @@ __version__ = "0.1.0"
 _MODULES = {"datasets": "datassay.evaluation.datasets", "methods": "datassay.methods"}
 _HOMES = {
     "Audit": "datassay.evaluation.audit",
+    "Curated": "datassay.decisions.curate",
     "DataError": "datassay.checks",
     "Dataset": "datassay.data.dataset",
     "Evaluation": "datassay.evaluation.bench",
@@ -130,6 +135,7 @@ _HOMES = {
     "audit": "datassay.evaluation.audit",
     "check_sample": "datassay.evaluation.checking",
     "checked": "datassay.evaluation.checking",
+    "curate": "datassay.decisions.curate",
     "evaluate": "datassay.evaluation.bench",
     "gain": "datassay.decisions.gain",
     "network_features": "datassay.networks.features",

@@ -13,6 +13,7 @@ import typer
 
 from datassay.checks import DataError
 from datassay.checks import jobs as check_jobs
+from datassay.terminal.curating import curate
 from datassay.terminal.exits import kept_of_method, resuming_hint, run, when_stopped
 from datassay.terminal.output import fail, out, print_next, print_table, print_text_table, print_written, safe
 from datassay.terminal.paths import check_all_paths, features_file, free_path, json_beside, label_files, path_of_stopped
@@ -821,6 +822,7 @@ def import_answers(
 
 
 app.command()(review)
+app.command()(curate)
 
 
 def _as_valued(values: Any, data: Path) -> Dataset:

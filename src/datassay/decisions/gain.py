@@ -122,7 +122,7 @@ def gain(
     code = _codes_after(before, after, where)
     ways = [(np.ones(len(before), bool), before.codes), (there, code)]
     if dropped.any():
-        ways.append((_dropped_at_random(before, dropped, seed), before.codes))
+        ways.append((dropped_at_random(before, dropped, seed), before.codes))
     if before.X_val is not None:
         X, codes, extra, held_out = before.X_val, before.codes_val, 1.0, "validation rows"
         cut, test = None, None
@@ -135,9 +135,9 @@ def gain(
             )
         X, codes, extra = before.X[test], before.codes[test], 1 + 1 / (folds - 1)
         held_out = f"rows that were left as they are, each held out ({folds} folds, {repeats} times)"
-        cut = _folds(before, folds, repeats, seed)
+        cut = partitions(before, folds, repeats, seed)
     assert codes is not None
-    trained = _Trained(before, X, codes, model, seed, n_jobs, progress)
+    trained = Trained(before, X, codes, model, seed, n_jobs, progress)
     right = [trained.right(rows, labels, cut, test) for rows, labels in ways]
     d, m = right[1] - right[0], len(codes)
     half = float(student.ppf(0.975, m - 1)) * float(np.sqrt(extra * d.var(ddof=1) / m))
@@ -157,7 +157,7 @@ def gain(
 
 
 @dataclass(frozen=True)
-class _Trained:
+class Trained:
     """Trainings on rows of one data set, asked about the same test rows."""
 
     data: Dataset
@@ -232,7 +232,7 @@ def _codes_after(before: Dataset, after: Dataset, where: ndarray) -> ndarray:
     return code
 
 
-def _folds(data: Dataset, folds: int, repeats: int, seed: int) -> ndarray:
+def partitions(data: Dataset, folds: int, repeats: int, seed: int) -> ndarray:
     """(repeats, n) folds, classes spread evenly."""
     cut = StratifiedKFold if data.classes else KFold
     if len(data) < folds:
@@ -246,7 +246,7 @@ def _folds(data: Dataset, folds: int, repeats: int, seed: int) -> ndarray:
     return out
 
 
-def _dropped_at_random(data: Dataset, dropped: ndarray, seed: int) -> ndarray:
+def dropped_at_random(data: Dataset, dropped: ndarray, seed: int) -> ndarray:
     """(n,) rows that stay if as many as were dropped go, in each class."""
     rng, stays = np.random.default_rng(seed), np.ones(len(data), bool)
     strata = data.codes if data.classes else np.zeros(len(data), np.int64)
