@@ -268,6 +268,17 @@ def test_a_pipeline_that_names_columns_gets_the_frame(method):
     assert values.scores.std() > 0
 
 
+def test_the_frame_is_given_in_whatever_order_its_columns_stand_and_with_those_that_are_left_out():
+    rng = np.random.default_rng(0)
+    age, town = rng.normal(40, 10, 60), rng.choice(["Ulm", "Bonn", "Kiel"], 60)
+    key = [f"k{i * 7919:06d}" for i in range(60)]
+    data = da.Dataset(
+        pd.DataFrame({"key": key, "town": town, "age": age}), np.where(age + (town == "Ulm") * 8 > 42, "b", "a")
+    )
+    values = da.value(data, "self-confidence", model=named(), **QUICK)
+    assert values.scores.std() > 0
+
+
 def test_the_frame_is_what_the_pipeline_says_it_is():
     data, model = people(), named()
     (said,) = trainable(data, model, "m").trainer(np.ones((1, len(data)), np.uint8), [0], val=True, rows=True)

@@ -123,8 +123,11 @@ class Rows(NamedTuple):
 def _tables(data: Dataset, model: Any) -> tuple[Rows, ...]:
     """The forms in which an estimator may take the rows, the likely one first: numbers, and the frame from which they were made."""
     numbers = Rows(data.X, data.X_val)
-    whole = isinstance(data.shown, pd.DataFrame) and [str(c) for c in data.shown.columns] == list(data.encoding)
-    if not whole or not len(data.encoding):  # there is none, or other numbers are valued than its own
+    if (
+        not isinstance(data.shown, pd.DataFrame) or data.base is not None or not data.encoding
+    ):  # other numbers are valued than its own
+        return (numbers,)
+    if not set(data.encoding) <= {str(c) for c in data.shown.columns}:
         return (numbers,)
     frame = Rows(data.shown, data.shown_val)
     return (frame, numbers) if _names_columns(model) else (numbers, frame)
