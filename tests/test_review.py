@@ -26,8 +26,9 @@ from datassay.checks import DataError
 from datassay.cli import app
 from datassay.decisions.records import read_decisions, settled
 from datassay.engines import gram
-from datassay.evaluation.checking import check_sample, checked
+from datassay.evaluation.checking import check_sample, checked, wrong_among
 from datassay.review import numbers
+from datassay.review.groups import Groups
 from datassay.review.live import KNOWN, Known, Live, reason_against
 from datassay.review.page import page
 from datassay.review.record import Decision, Record
@@ -405,6 +406,89 @@ def test_regression_takes_numbers(tmp_path):
     assert da.apply(data, tmp_path / "d.csv").y[5] == pytest.approx(float(card["suggested"]["label"]))
 
 
+# ------------------------------------------------------------------------------------------------------ groups at once
+
+
+def test_equal_rows_with_different_labels_and_confusions_are_groups(tmp_path):
+    data, _ = blobs(150, wrong=12)
+    X = data.X.copy()
+    X[[30, 33, 36]] = X[60]  # rows of one class
+    y = data.y.copy()
+    y[33] = (y[33] + 1) % 3
+    data = da.Dataset(X, y)
+    values = da.value(data, method="cg-score", progress=False)
+    s = session(values, data, tmp_path / "d.csv")
+    groups = Groups(s)
+    listed = groups.listed()
+    assert listed[0] == {"kind": "equal", "number": 0, "rows": 4}
+    assert groups.rows("equal", 0, -1, -1) == [30, 33, 36, 60]
+    expected = {}
+    for row in np.flatnonzero(values.flagged):
+        pair = (int(data.codes[row]), int(s.suggested[row]))
+        if pair[0] != pair[1]:
+            expected[pair] = expected.get(pair, 0) + 1
+    found = {(one["given"], one["suggested"]): one["rows"] for one in listed[1:]}
+    assert found == {pair: k for pair, k in expected.items() if k > 1}
+    (given, other), k = next(iter(found.items()))
+    rows = groups.rows("confusion", -1, given, other)
+    assert len(rows) == k
+    assert (np.diff(s.scores[rows]) >= 0).all()
+    _, post, get = client_of(s)
+    shown = get("group", kind="confusion", given=given, suggested=other).json()["rows"]
+    assert [one["row"] for one in shown] == rows
+    answer = post("decide_all", action="relabel", rows=[{"row": row, "code": other} for row in rows[:2]], seconds=4)
+    assert answer.status_code == 200
+    lines = read_decisions(tmp_path / "d.csv")
+    assert lines["id"].tolist() == [str(row) for row in rows[:2]]
+    assert lines["seconds"].tolist() == ["2.0", "2.0"]
+    assert da.apply(data, lines).y[rows[:2]].tolist() == [other] * 2
+    left = {(one.get("given"), one.get("suggested")): one["rows"] for one in answer.json()["groups"]}
+    assert left.get((given, other), 0) in (k - 2, 0)
+    assert s.undo("ann", "w") == rows[1]
+
+
+def test_a_wrong_group_is_a_sentence_and_decides_nothing(small):
+    values, data, path, _ = small
+    _, post, get = client_of(session(values, data, path))
+    assert get("group", kind="x").status_code == get("group", kind="equal", number=5).status_code == 400
+    for rows in ([], "x", [5], [{"row": 3}, {"row": 10**6}], [{"row": 3}, {"row": 3}], [{"row": r} for r in range(30)]):
+        assert post("decide_all", action="drop", rows=rows).status_code == 400, rows
+    assert post("decide_all", action="relabel", rows=[{"row": 3, "code": 1}, {"row": 4, "code": 9}]).status_code == 400
+    assert not path.exists()
+
+
+def test_how_often_each_source_errs(small):
+    values, data, path, true = small
+    s = session(values, data, path)
+    who = np.array(["careful", "careless"])[(np.arange(len(data)) < 12).astype(int)]
+    groups = Groups(s, "annotator", who.tolist())
+    before = {one["name"]: one for one in groups.rates()}
+    wrong = data.y != true
+    for name, one in before.items():
+        assert one["by"] == "the values alone"
+        assert one["low"] <= wrong[who == name].sum() <= one["high"]
+    assert groups.rates()[0]["name"] == "careless"
+    for row in s.drawn[:60]:
+        s.decide("ann", "w", row, "drop" if wrong[row] else "keep")
+    after = {one["name"]: one for one in groups.rates()}
+    rows = s.drawn[:60]
+    for name, one in after.items():
+        assert (one["by"], one["rows"]) == ("drawn rows", (who == name).sum())
+        low, high = wrong_among(values, rows, wrong[rows].astype(int).tolist(), inside=who == name)
+        found, right = (wrong & (who == name))[rows].sum(), (~wrong & (who == name))[rows].sum()
+        assert (one["low"], one["high"]) == (max(low, found), min(high, one["rows"] - right))
+        assert one["low"] <= wrong[who == name].sum() <= one["high"]
+
+
+def test_a_column_with_too_many_kinds_or_too_few_entries_is_refused(small):
+    values, data, path, _ = small
+    s = session(values, data, path)
+    with pytest.raises(DataError, match="150 kinds, and at most 100"):
+        Groups(s, "name", list(range(150)))
+    with pytest.raises(DataError, match="3 entries for 150 rows"):
+        Groups(s, "name", [1, 2, 3])
+
+
 # -------------------------------------------------------------------------------------------------------- the server
 
 
@@ -718,11 +802,16 @@ def test_nothing_is_lost_by_kill_9(files, times):
 
 
 def test_the_address_comes_first_and_ctrl_c_says_what_is_kept(files):
-    started = Started(files, "--who", "ann")
+    started = Started(files, "--who", "ann", "--by", "kind")
     assert started.address.endswith("&who=ann")
     listening = [socket.create_connection(("127.0.0.1", started.port), timeout=5)]
     listening[0].close()
     row = started.ask("next")["card"]["row"]
+    rates = started.ask("groups")
+    assert rates["by"] == "kind"
+    assert {one["name"]: one["rows"] for one in rates["rates"]} == pd.read_csv(files / "rows.csv")[
+        "kind"
+    ].value_counts().to_dict()
     started.ask("decide", row=row, action="drop")
     code, _, err = started.end(signal.SIGINT)
     assert code == 130
@@ -733,7 +822,7 @@ def test_the_address_comes_first_and_ctrl_c_says_what_is_kept(files):
     assert len(pd.read_csv(files / "clean.csv")) == 149
 
 
-@pytest.mark.parametrize("how", ["values", "decisions", "data", "port", "same"])
+@pytest.mark.parametrize("how", ["values", "decisions", "data", "port", "same", "by"])
 def test_a_wrong_call_is_a_sentence_and_status_2(files, how, monkeypatch, capsys):
     monkeypatch.chdir(files)
     arguments = ["values.parquet", "--data", "rows.csv", "--no-browser"]
@@ -751,6 +840,8 @@ def test_a_wrong_call_is_a_sentence_and_status_2(files, how, monkeypatch, capsys
     elif how == "port":
         bound = socket.create_server(("127.0.0.1", 0))
         arguments += ["--port", bound.getsockname()[1]]
+    elif how == "by":
+        arguments += ["--by", "annotator"]
     else:
         arguments += ["-o", "rows.csv"]
     before = {p.name: p.read_bytes() for p in files.iterdir()}

@@ -153,7 +153,9 @@ def checked(values: Values, answers: pd.DataFrame, level: float = 0.95) -> Value
     return result
 
 
-def wrong_among_all(values: Values, rows: Sequence[int], wrong: Sequence[int], level: float = 0.95) -> tuple[int, int]:
+def wrong_among(
+    values: Values, rows: Sequence[int], wrong: Sequence[int], level: float = 0.95, inside: ndarray | None = None
+) -> tuple[int, int]:
     """Bounds of the number of wrong labels by rows of a `check_sample`: ``stats["wrong_labels"]`` of `checked` has the same two.
 
     Parameters
@@ -164,10 +166,12 @@ def wrong_among_all(values: Values, rows: Sequence[int], wrong: Sequence[int], l
         Positions in the order of drawing, none left out, and for each 1 or 0.
     level
         Of the interval.
+    inside
+        (n,) Count among these alone; chosen without a look at the answers.
     """
     strata, prior = _design(values)
-    answers = np.asarray(wrong, np.int64)
-    return count_interval(History.of(strata, shares(strata, prior), prior, np.asarray(rows, np.int64), answers), level=level)
+    history = History.of(strata, shares(strata, prior), prior, np.asarray(rows, np.int64), np.asarray(wrong, np.int64))
+    return count_interval(history, inside, level)
 
 
 def precision_at(values: Values, k: int) -> dict[str, Any]:

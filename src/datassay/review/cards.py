@@ -60,6 +60,22 @@ class Cards:
                 "said": said,
             }
 
+    def group(self, rows: list[int]) -> list[dict[str, Any]]:
+        """Rows side by side, each with its labels; compared with the first."""
+        if not rows:
+            return []
+        with self.session.lock:
+            first, others = self._look(rows[0], rows[1:])
+            if self.large is not None:
+                first = {"picture": self.rows.show(rows[0], [])[0]["picture"]}
+            out = []
+            for row, look in zip(rows, [first, *others], strict=True):
+                given, suggested = self._labels(row)
+                out.append(
+                    {"row": row, "id": shown(self.data.ids[row]), "given": given, "suggested": suggested, "look": look}
+                )
+            return out
+
     def brief(self, row: int) -> dict[str, Any]:
         """A row in a list, and what was decided about it."""
         s = self.session

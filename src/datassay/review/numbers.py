@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
-from datassay.evaluation.checking import wrong_among_all
+from datassay.evaluation.checking import wrong_among
 from datassay.values import Values
 
 LAST = 50  #: rows of the ranking by which one stops
@@ -35,8 +36,7 @@ def left(values: Values, drawn: Sequence[int], answers: Sequence[int | None], fo
     """
     n, known = len(values), values.stats.get("wrong_labels")
     if len(drawn) >= FEWEST:
-        low = wrong_among_all(values, drawn, [a or 0 for a in answers])[0]
-        high = wrong_among_all(values, drawn, [1 if a is None else a for a in answers])[1]
+        low, high = _by_drawn(values, drawn, answers, None)
         by = f"{len(drawn)} rows drawn from all"
     elif known:
         low, high, by = known["low"], known["high"], "the values alone"
@@ -44,6 +44,37 @@ def left(values: Values, drawn: Sequence[int], answers: Sequence[int | None], fo
         low, high, by = 0, n, "nothing yet"
     low, high = max(int(low), found), min(int(high), n - right)
     return {"low": low - found, "high": max(high, low) - found, "by": by}
+
+
+def of_group(
+    values: Values, inside: ndarray, drawn: Sequence[int], answers: Sequence[int | None], found: int, right: int
+) -> dict[str, Any]:
+    """``low`` and ``high`` of the wrong labels in a group of rows, found or not, and ``by`` as for `left`.
+
+    Before there are enough drawn rows they are what the two readings of the noise model expect, with their sampling errors, or what was
+    found and what may be.
+    """
+    n = int(inside.sum())
+    least, most = (values.columns.get(f"probability_wrong_{name}") for name in ("least", "most"))
+    if len(drawn) >= FEWEST:
+        low, high = _by_drawn(values, drawn, answers, inside)
+        by = "drawn rows"
+    elif least is not None and most is not None:
+        r, R = least[inside], most[inside]
+        low = max(0, int(np.floor(r.sum() - 1.96 * np.sqrt(np.sum(r * (1 - r))))))
+        high = min(n, int(np.ceil(R.sum() + 1.96 * np.sqrt(np.sum(R * (1 - R))))))
+        by = "the values alone"
+    else:
+        low, high, by = 0, n, "nothing yet"
+    low, high = min(max(low, found), n - right), max(min(high, n - right), found)
+    return {"rows": n, "found": found, "low": min(low, high), "high": high, "by": by}
+
+
+def _by_drawn(
+    values: Values, drawn: Sequence[int], answers: Sequence[int | None], inside: ndarray | None
+) -> tuple[int, int]:
+    low = wrong_among(values, drawn, [a or 0 for a in answers], inside=inside)[0]
+    return low, wrong_among(values, drawn, [1 if a is None else a for a in answers], inside=inside)[1]
 
 
 def pace(seconds: Sequence[float]) -> float | None:

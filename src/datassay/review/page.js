@@ -22,7 +22,7 @@
     if (name !== "bdi") made.dir = "auto";
     return made;
   };
-  const percent = (p) => p === null ? "" : p > .995 && p < 1 ? ">99 %" : p > 0 && p < .005 ? "<1 %" : `${Math.round(100 * p)} %`;
+  const percent = (p) => p === null ? "" : p > .995 && p < 1 ? ">99\u00a0%" : p > 0 && p < .005 ? "<1\u00a0%" : `${Math.round(100 * p)}\u00a0%`;
   const count = (n) => n.toLocaleString("en");
   const words = { keep: "kept", relabel: "relabelled", drop: "dropped", unsure: "unsure", disputed: "disputed", "": "open" };
 
@@ -197,12 +197,14 @@
       $("status").textContent = "There is nothing to undo.";
       return;
     }
+    closeGroup();
     numbers(answer.numbers);
     show(answer.card, true);
     $("status").replaceChildren("Row ", data(answer.done.id), " is open again.");
   });
   const open = (row) => trying(async () => {
     const answer = await ask(`/api/next?row=${row}`);
+    closeGroup();
     numbers(answer.numbers);
     show(answer.card, true);
   });
@@ -262,7 +264,8 @@
     const more = start.task === "regression" ? { label: $("find").value.trim() } : choices[choice] && { code: choices[choice].code };
     if (!more) return;
     $("pick").close();
-    decide("relabel", more);
+    if (group) decideAll("relabel", more.code);
+    else decide("relabel", more);
   };
   $("find").addEventListener("input", () => { choice = 0; find(); });
   $("find").addEventListener("keydown", (event) => {
@@ -280,6 +283,89 @@
   });
   $("pickform").addEventListener("submit", (event) => { event.preventDefault(); taken(); });
   $("cancel").addEventListener("click", () => $("pick").close());
+
+  // ------------------------------------------------------------------------------------------------------ groups at once
+  let group = null, groupShownAt = 0;
+  const grouped = (answer) => {
+    $("groupsbox").hidden = !answer.groups.length;
+    $("groups").replaceChildren(...answer.groups.map((one) => {
+      const button = element("button", "", ...(one.kind === "equal" ? ["equal rows, other labels"] : [data(one.given_label), " → ", data(one.suggested_label)]),
+        element("span", "soft", ` · ${count(one.rows)} open`));
+      button.type = "button";
+      button.addEventListener("click", () => openGroup(one));
+      return element("li", "", button);
+    }));
+    $("ratesbox").hidden = !answer.rates.length;
+    $("by").textContent = answer.by;
+    $("rates").replaceChildren(...answer.rates.map((one) => {
+      const share = (k) => Math.round(100 * k / one.rows);
+      const made = element("li", "", data(one.name), element("span", "", `${share(one.low)} to ${share(one.high)} %`));
+      made.title = `${count(one.low)} to ${count(one.high)} of ${count(one.rows)} rows, by ${one.by}; found so far: ${count(one.found)}`;
+      return made;
+    }));
+  };
+  const openGroup = (one) => trying(async () => {
+    const which = { kind: one.kind };
+    for (const name of ["number", "given", "suggested"]) if (name in one) which[name] = one[name];
+    const answer = await ask(`/api/group?${new URLSearchParams(which)}`);
+    showGroup(one, answer.rows);
+  });
+  const closeGroup = () => {
+    group = null;
+    $("group").hidden = true;
+  };
+  const showGroup = (one, rows) => {
+    group = rows.length ? { one, rows } : null;
+    $("group").hidden = !group;
+    $("card").hidden = !!group || !card;
+    $("end").hidden = !!group || !!card;
+    if (!group) {
+      (card ? $("heading") : $("end")).focus();
+      shownAt = performance.now();
+      return;
+    }
+    $("grouptitle").replaceChildren(...(one.kind === "equal" ? ["Equal rows with different labels"] : ["Labelled ", data(one.given_label), ", suggested ", data(one.suggested_label)]));
+    $("grouprows").className = rows.some((row) => row.look.picture) ? "grid" : "grid wide";
+    $("grouprows").replaceChildren(...rows.map((row) => {
+      const box = element("input");
+      box.type = "checkbox";
+      box.checked = true;
+      box.dataset.row = row.row;
+      const label = element("label", "", box, " ", data(row.id), ": ", element("b", "", data(row.given.label)),
+        ...(row.suggested ? [" → ", element("b", "", data(row.suggested.label)), element("span", "soft", ` ${row.suggested.p === null ? "" : percent(row.suggested.p)}`)] : []),
+        ...look(row.look, false).filter((part) => part.tagName === "IMG"));
+      return element("li", "", label, ...look(row.look, false).filter((part) => part.tagName !== "IMG"));
+    }));
+    document.querySelector("[data-all=take]").disabled = !rows.some((row) => row.suggested);
+    groupShownAt = performance.now();
+    $("grouptitle").focus({ preventScroll: true });
+    window.scrollTo(0, 0);
+  };
+  const decideAll = (action, code) => trying(async () => {
+    const ticked = new Set([...$("grouprows").querySelectorAll("input:checked")].map((box) => Number(box.dataset.row)));
+    let rows = group.rows.filter((row) => ticked.has(row.row));
+    if (action === "take") rows = rows.filter((row) => row.suggested);
+    if (!rows.length) throw new Error("No row is ticked.");
+    const asked = rows.map((row) => ({ row: row.row, ...(action === "take" ? { code: row.suggested.code } : code === undefined ? {} : { code }) }));
+    const answer = await ask("/api/decide_all", { rows: asked, action: action === "take" ? "relabel" : action, seconds: (performance.now() - groupShownAt) / 1000 });
+    numbers(answer.numbers);
+    grouped(answer);
+    const done = new Set(rows.map((row) => row.row));
+    const next = await ask("/api/next");
+    show(next.card, false);
+    showGroup(group.one, group.rows.filter((row) => !done.has(row.row)));
+    $("status").textContent = `${count(rows.length)} row${rows.length > 1 ? "s" : ""} decided.`;
+  });
+  $("group").addEventListener("click", (event) => {
+    const name = event.target.closest("[data-all]")?.dataset.all;
+    if (!name) return;
+    if (name === "back") showGroup(null, []);
+    else if (name === "another") pick();
+    else decideAll(name);
+  });
+  const refreshGroups = async () => {
+    try { grouped(await ask("/api/groups")); } catch { /* said by the others */ }
+  };
 
   // ------------------------------------------------------------------------------------------------------------- wiring
   $("actions").addEventListener("click", (event) => {
@@ -301,7 +387,7 @@
     const typing = event.target.matches("input:not([type=checkbox])") || $("pick").open;
     if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || !$("keys").checked) return;
     const name = letters[event.key.toLowerCase()];
-    if (!name) return;
+    if (!name || group) return;
     event.preventDefault();
     perform[name]();
   });
@@ -327,6 +413,7 @@
     }
   };
   setInterval(refresh, 5000);
+  setInterval(() => { if (!busy && !document.hidden) refreshGroups(); }, 15000);
   trying(async () => {
     start = await ask("/api/start");
     $("file").textContent = start.file;
@@ -334,5 +421,6 @@
     const answer = await ask("/api/next");
     numbers(answer.numbers);
     show(answer.card, true);
+    await refreshGroups();
   });
 })();

@@ -3,6 +3,9 @@
     GET  /?token=T            the page; all else goes by the header X-Token
     GET  /api/next            the row to look at          who, window; row: this one
     POST /api/decide          a decision                  who, window, row, action, label or code, seconds, note
+    GET  /api/groups          rows that can be decided about at once, and how often each source errs
+    GET  /api/group           those of one                kind, number or given and suggested
+    POST /api/decide_all      about several               who, window, rows (row and code), action, seconds, note
     POST /api/undo            take the last one back      who, window
     GET  /api/numbers         what stands beside          who, window
 
@@ -22,6 +25,7 @@ from typing import Any
 
 from datassay.checks import DataError
 from datassay.review.cards import Cards, shown
+from datassay.review.groups import AT_ONCE, Groups
 from datassay.review.page import page
 from datassay.review.session import NAME, Session, clean
 
@@ -87,7 +91,9 @@ def serve(app: Starlette, bound: socket.socket) -> None:
     uvicorn.Server(config).run(sockets=[bound])
 
 
-def application(session: Session, port: int, token: str | None = None, *, title: str = "") -> Starlette:
+def application(
+    session: Session, port: int, token: str | None = None, *, title: str = "", groups: Groups | None = None
+) -> Starlette:
     """The application; its token is in ``app.state.token``.
 
     Parameters
@@ -100,9 +106,11 @@ def application(session: Session, port: int, token: str | None = None, *, title:
         None: a new one.
     title
         What the page is called.
+    groups
+        Of its rows; None: those that the rows themselves have.
     """
     token = token or secrets.token_urlsafe(24)
-    cards = Cards(session)
+    cards, groups_ = Cards(session), groups or Groups(session)
     hosts = {f"{HOST}:{port}", f"localhost:{port}"}
 
     def check(request: Request, given: str) -> None:
@@ -154,19 +162,44 @@ def application(session: Session, port: int, token: str | None = None, *, title:
     def decide(asked: dict[str, Any]) -> dict[str, Any]:
         who, window = _who(asked)
         action, row = _words(asked, "action"), _whole(asked, "row")
-        label = _words(asked, "label")
-        if action == "relabel" and not session.regression:
-            code = _whole(asked, "code")
-            if not 0 <= code < len(session.labels):
-                raise DataError("there is no such class.")
-            label = session.labels[code]
-        seconds = asked.get("seconds", 0)
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
-            raise DataError("seconds must be a number.")
-        done = session.decide(who, window, row, action, label=label, seconds=seconds, note=_words(asked, "note"))
+        label = label_of(asked) if action == "relabel" else ""
+        done = session.decide(who, window, row, action, label=label, seconds=_seconds(asked), note=_words(asked, "note"))
         following = session.next(who, window)
         said = cards.brief(row) | {"action": done.action, "new_label": shown(done.new_label)}
         return {"done": said, "card": None if following is None else cards.card(following), "numbers": numbers(who)}
+
+    def label_of(asked: dict[str, Any]) -> str:
+        if session.regression:
+            return _words(asked, "label")
+        code = _whole(asked, "code")
+        if not 0 <= code < len(session.labels):
+            raise DataError("there is no such class.")
+        return session.labels[code]
+
+    def decide_all(asked: dict[str, Any]) -> dict[str, Any]:
+        who, window = _who(asked)
+        action, rows = _words(asked, "action"), asked.get("rows")
+        if not isinstance(rows, list) or not 0 < len(rows) <= AT_ONCE or not all(isinstance(one, dict) for one in rows):
+            raise DataError(f"rows must be a list of 1 to {AT_ONCE}.")
+        pairs = [(_whole(one, "row"), label_of(one) if action == "relabel" else "") for one in rows]
+        if len({row for row, _ in pairs}) < len(pairs):
+            raise DataError("a row is there twice.")
+        session.decide_all(who, window, pairs, action, seconds=_seconds(asked), note=_words(asked, "note"))
+        return listed(asked) | {"numbers": numbers(who)}
+
+    def listed(asked: dict[str, Any]) -> dict[str, Any]:
+        found = groups_.listed()
+        for one in found:
+            for name in ("given", "suggested"):
+                if name in one:
+                    one[f"{name}_label"] = shown(session.labels[one[name]])
+        rates = [one | {"name": shown(one["name"])} for one in groups_.rates()]
+        return {"groups": found, "by": shown(groups_.by), "rates": rates}
+
+    def group(asked: dict[str, Any]) -> dict[str, Any]:
+        kind = _words(asked, "kind")
+        which = {name: _whole(asked, name) if name in asked else -1 for name in ("number", "given", "suggested")}
+        return {"rows": cards.group(groups_.rows(kind, **which))}
 
     def undo(asked: dict[str, Any]) -> dict[str, Any]:
         who, window = _who(asked)
@@ -204,6 +237,9 @@ def application(session: Session, port: int, token: str | None = None, *, title:
             Route("/api/next", guarded(next_row), methods=["GET"]),
             Route("/api/numbers", guarded(stand), methods=["GET"]),
             Route("/api/decide", guarded(decide, post=True), methods=["POST"]),
+            Route("/api/groups", guarded(listed), methods=["GET"]),
+            Route("/api/group", guarded(group), methods=["GET"]),
+            Route("/api/decide_all", guarded(decide_all, post=True), methods=["POST"]),
             Route("/api/undo", guarded(undo, post=True), methods=["POST"]),
         ]
     )
@@ -244,6 +280,13 @@ def _words(asked: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise DataError(f"{name} must be a text.")
     return value
+
+
+def _seconds(asked: dict[str, Any]) -> float:
+    seconds = asked.get("seconds", 0)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        raise DataError("seconds must be a number.")
+    return float(seconds)
 
 
 def _whole(asked: dict[str, Any], name: str) -> int:

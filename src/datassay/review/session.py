@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -152,23 +152,33 @@ class Session:
         DataError
             There is no such row, action or label.
         """
-        if not 0 <= row < len(self.data):
-            raise DataError(f"there is no row {row}.")
+        return self.decide_all(who, window, [(row, label)], action, seconds=seconds, note=note)[0]
+
+    def decide_all(
+        self, who: str, window: str, rows: Sequence[tuple[int, str]], action: str, *, seconds: float = 0.0, note: str = ""
+    ) -> list[Decision]:
+        """The same for several rows, each with its new label, which "relabel" needs; the seconds are those of all together."""
         if action not in ACTIONS:
             raise DataError(f"the action must be one of {', '.join(ACTIONS)}, got {action[:40]!r}.")
-        new = self._new_label(label) if action == "relabel" else ""
-        if action == "relabel" and new == self.record.given[row]:
-            action, new = "keep", ""
         note = clean(note, NOTE)
         if action == "unsure" and note == UNDONE:
             note = f"{note}."
+        each = float(np.clip(seconds, 0, 3600 * len(rows))) / max(len(rows), 1)
+        asked = []
+        for row, label in rows:
+            if not 0 <= row < len(self.data):
+                raise DataError(f"there is no row {row}.")
+            new = self._new_label(label) if action == "relabel" else ""
+            same = action == "relabel" and new == self.record.given[row]
+            asked.append(Decision(row, clean(who, NAME), "keep" if same else action, "" if same else new, each, note))
+        made = []
         with self.lock:
-            decision = Decision(row, clean(who, NAME), action, new, float(np.clip(seconds, 0, 3600)), note)
-            decision = self.record.add(decision)
-            self._take(decision)
-            self._follow(row)
+            for decision in asked:
+                made.append(self.record.add(decision))
+                self._take(made[-1])
+                self._follow(decision.row)
             self._release(window)
-        return decision
+        return made
 
     def undo(self, who: str, window: str) -> int | None:
         """Take this person's last decision back; its row comes again. None: there is none."""
@@ -261,7 +271,7 @@ class Session:
             verdicts = {row: self.verdict(row) for row in self.by_row}
             found = sum(action in ("relabel", "drop") for action, _ in verdicts.values())
             right = sum(action == "keep" for action, _ in verdicts.values())
-            rows, answers = self._answered(verdicts)
+            rows, answers = self.answered(verdicts)
             drawn = set(rows)
             asked = [d for d in self.record.decisions if self.by_row.get(d.row, {}).get(d.who) is d]
             judged = [d for d in asked if verdicts[d.row][0] in ("keep", "relabel", "drop") and d.row not in drawn]
@@ -280,7 +290,7 @@ class Session:
             "advice": numbers.advice(last, to_go, between["high"]), "fixed": fixed,
         }  # fmt: skip
 
-    def _answered(self, verdicts: dict[int, tuple[str, str]]) -> tuple[list[int], list[int | None]]:
+    def answered(self, verdicts: dict[int, tuple[str, str]]) -> tuple[list[int], list[int | None]]:
         """Drawn rows up to the first that nobody has looked at, and what they are."""
         rows: list[int] = []
         answers: list[int | None] = []

@@ -28,6 +28,10 @@ def review(
     everybody: Annotated[
         bool, typer.Option("--everybody", help="Everybody looks at every row; else rows are shared out.")
     ] = False,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", help="Column that says who labelled a row, or where it is from: wrong labels of each."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the rows that are drawn from all.")] = 0,
 ) -> None:
     """Look at the suspects in a browser, and decide.
@@ -35,6 +39,7 @@ def review(
     Serves one page on this machine alone. Every decision is written to a CSV file at once, for `datassay apply`. The file is read as
     it was when it was valued. Ends with Ctrl-C; the same call goes on where it stopped.
     """
+    from datassay.review.groups import Groups
     from datassay.review.record import Record
     from datassay.review.server import HOST, application, listen, serve
     from datassay.review.session import Session
@@ -47,9 +52,10 @@ def review(
     rows = _as_valued(loaded, data)
     record = Record(output, rows)
     session = Session(loaded, rows, record, everybody=everybody, seed=seed)
+    groups = Groups(session) if by is None else Groups(session, by, column_of(data, rows, by))
     bound = listen(port)
     at = bound.getsockname()[1]
-    app = application(session, at, title=f"{data.name} · {loaded.method}")
+    app = application(session, at, title=f"{data.name} · {loaded.method}", groups=groups)
     address = f"http://{HOST}:{at}/?token={app.state.token}" + (f"&who={quote(who)}" if who else "")
     out.print(safe(address))
     before = len(record.decisions)
@@ -67,6 +73,37 @@ def review(
 
     with when_stopped(kept):
         serve(app, bound)
+
+
+def column_of(path: Path, rows: Any, name: str) -> list[Any]:
+    """What a column of the file holds in the rows that were read.
+
+    Raises
+    ------
+    DataError
+        The file has no columns, or not this one.
+    """
+    import numpy as np
+    import pandas as pd
+
+    kind = path.suffix.lower()
+    if path.is_dir() or kind not in (".csv", ".tsv", ".txt", ".parquet", ".pq"):
+        raise DataError(f"--by names a column of a CSV or Parquet file, and {str(path)!r} is none.")
+    encoding = rows.source.get("encoding") or "utf-8"
+    try:
+        if kind in (".parquet", ".pq"):
+            frame = pd.read_parquet(path)
+        else:
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False, sep=None, engine="python", encoding=encoding)
+    except (ValueError, OSError) as error:
+        raise DataError(f"the column {name!r} of {str(path)!r} can't be read ({str(error).splitlines()[0]}).") from None
+    if name not in frame.columns:
+        raise DataError(
+            f"{str(path)!r} has no column {name!r} (--by); it has {', '.join(map(repr, frame.columns[:20].tolist()))}."
+        )
+    if len(frame) != len(rows.kept):
+        raise DataError(f"{str(path)!r} has {len(frame)} rows, and {len(rows.kept)} were read: it was changed since.")
+    return frame[name].to_numpy()[np.asarray(rows.kept)].tolist()
 
 
 def _as_valued(values: Any, data: Path) -> Any:
