@@ -46,11 +46,11 @@ SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signa
 READ = ["t.csv", "--label", "label", "--val", "val.csv"]
 COMMANDS = {
     "ame": ["value", *READ, "-m", "ame", "--set", "n_models=300", "--set", "store=s.sqlite", "-o", "v.parquet"],
-    "dvgs": ["value", *READ, "-m", "dvgs", "--set", "epochs=30", "--set", "checkpoint=c", "-o", "v.parquet"],
+    "dvgs": ["value", *READ, "-m", "dvgs", "--set", "epochs=12", "--set", "checkpoint=c", "-o", "v.parquet"],
     "cg-score": ["value", "large.csv", "--label", "label", "-m", "cg-score", "--set", "approx=exact", "--set", "checkpoint=c",
                  "-o", "v.parquet"],
     "bench": ["bench", "--data", "iris", "-m", "ame n_models=100", "-m", "cg-score", "-m", "data-oob n_models=50",
-              "--seeds", "2", "--rate", "0.1", "-o", "b"],
+              "--seeds", "1", "--rate", "0.1", "-o", "b"],
 }  # fmt: skip
 GOES_ON = r"kept in .*: the same call goes on there|written\.$|the same call (starts again|goes on where it was stopped)"
 
@@ -187,6 +187,9 @@ def main(say: Callable[[str], None] = lambda text: print(text, flush=True)) -> i
     parser.add_argument("--jobs", action="append", type=int, help="may be repeated; default: 1 and 2")
     parser.add_argument("--at-once", type=int, default=1, help="cases that run side by side")
     call = parser.parse_args()
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job ignores it, and so would what it starts
     kinds = [(command, jobs) for command in call.command or COMMANDS for jobs in call.jobs or (1, 2)]
     seconds, whole, broken = {}, {}, 0
     for command, jobs in kinds:

@@ -12,6 +12,7 @@ import pandas as pd
 import psutil
 import pytest
 
+import datassay as da
 from datassay.values import Values
 
 SRC = os.path.dirname(os.path.dirname(sys.modules["datassay"].__file__))
@@ -180,3 +181,24 @@ def test_some_of_the_runs_that_are_stopped_at_random_moments():
     )
     assert done.returncode == 0, done.stdout
     assert "24 cases, 0 failures" in done.stdout
+
+
+@pytest.mark.parametrize("of", ["audit", "bench"])
+def test_an_interrupt_that_became_another_error_is_no_failure_of_a_method(monkeypatch, of):
+    from sklearn.datasets import load_iris
+
+    from datassay import signals
+
+    monkeypatch.setattr(signals._Heard, "one", False)
+
+    def broken(data):
+        signals._Heard.one = True
+        raise ImportError("numpy._core.multiarray failed to import")
+
+    data = da.Dataset(*load_iris(return_X_y=True))
+    calls = {
+        "audit": lambda: da.audit(data, [broken, "random"], budget=20),
+        "bench": lambda: da.evaluate({"iris": data}, methods=[broken], seeds=1, rates=[0.1]),
+    }
+    with pytest.raises(KeyboardInterrupt):
+        calls[of]()

@@ -29,6 +29,7 @@ import pandas as pd
 from datassay.checks import DataError, one_of, whole
 from datassay.data.dataset import Dataset, is_images
 from datassay.data.encoding import plain
+from datassay.decisions.cells import for_sheet, from_sheet
 from datassay.decisions.records import COLUMNS, text
 from datassay.files import check_paths, replacing
 from datassay.values import Values
@@ -36,7 +37,6 @@ from datassay.values import Values
 TOOLS = ("label-studio", "argilla", "fiftyone", "cleanlab", "huggingface", "csv")
 ID = "datassay_id"  # flat exports of Label Studio have an id of their own
 QUESTION = "label"
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 def export(
@@ -93,7 +93,7 @@ def export(
             found.frame().to_parquet(beside, index=False)
         else:
             lines = {"fiftyone": found.samples, "cleanlab": found.issues, "csv": found.sheet}[to]()
-            lines.map(_safe).to_csv(beside, index=False)
+            lines.map(for_sheet).to_csv(beside, index=False)
     if to == "label-studio":
         with replacing(config) as beside:
             beside.write_text(found.config(), encoding="utf-8")
@@ -259,7 +259,7 @@ def read_answers(path: str | Path, data: Dataset) -> pd.DataFrame:
             )
         else:
             with path.open(newline="", encoding="utf-8-sig") as file:
-                lines = [{name: _unsafe(cell) for name, cell in line.items()} for line in csv.DictReader(file)]
+                lines = [{name: from_sheet(cell) for name, cell in line.items()} for line in csv.DictReader(file)]
     except (ValueError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             f"{str(path)!r} can't be read as {path.suffix.lstrip('.').upper()}: {str(error).splitlines()[0]}."
@@ -363,26 +363,3 @@ def _decision(answer: Answer, key: str, given: str, data: str) -> dict[str, str]
 
 def _dump(things: Iterator[dict[str, Any]], path: Path) -> None:
     path.write_text(json.dumps(list(things), ensure_ascii=False, indent=1, default=plain), encoding="utf-8")
-
-
-def _safe(cell: Any) -> Any:
-    """Text that a spreadsheet would run, behind an apostrophe; numbers stay.
-
-    >>> _safe("=1+1"), _unsafe(_safe("=1+1")), _safe("a"), _safe("-1"), _unsafe(_safe("'-1"))
-    ("'=1+1", '=1+1', 'a', '-1', "'-1")
-    """
-    return f"'{cell}" if _runs(cell) else cell
-
-
-def _unsafe(cell: Any) -> Any:
-    return cell[1:] if isinstance(cell, str) and cell.startswith("'") and _runs(cell[1:]) else cell
-
-
-def _runs(cell: Any) -> bool:
-    if not isinstance(cell, str) or not cell.startswith(FORMULA):
-        return False
-    try:
-        float(cell)
-    except ValueError:
-        return True
-    return False

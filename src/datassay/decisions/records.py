@@ -19,6 +19,7 @@ from numpy import ndarray
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
+from datassay.decisions.cells import for_sheet, from_sheet
 from datassay.values import Values
 
 ACTIONS = ("keep", "relabel", "drop", "unsure")
@@ -39,7 +40,7 @@ class Settled(NamedTuple):
 
 
 def read_decisions(path: str | Path) -> pd.DataFrame:
-    """The lines of a file of decisions, all cells as text, "" where there is nothing.
+    """The lines of a file of decisions, all cells as text, "" where there is nothing; see `write_decisions`.
 
     Raises
     ------
@@ -59,7 +60,12 @@ def read_decisions(path: str | Path) -> pd.DataFrame:
             f"{str(path)!r} is no file of decisions ({said}): CSV with the columns id and action is needed."
         ) from None
     check_columns(lines, str(path))
-    return lines
+    return lines.map(from_sheet)
+
+
+def write_decisions(lines: pd.DataFrame, path: str | Path) -> None:
+    """CSV; text that a spreadsheet would run as a formula begins with an apostrophe, which `read_decisions` takes off again."""
+    lines.map(for_sheet).to_csv(path, index=False)
 
 
 def check_columns(lines: pd.DataFrame, name: str = "decisions") -> None:

@@ -42,6 +42,7 @@ from datassay.evaluation.tasks import stream
 from datassay.methods import EXTRAS, METHODS, check_options, find, takes, value
 from datassay.methods.spec import method_of
 from datassay.planning import probed
+from datassay.signals import came
 from datassay.subsets.study import study
 from datassay.units import in_seconds
 from datassay.values import Values
@@ -445,6 +446,8 @@ def _run_trial(trial: _Trial, one: Candidate, copy: Dataset, wrong: ndarray, see
     try:
         values = value(copy, method, seed=seed, **options, **_silent(method))
     except Exception as error:  # a method that fails is a line in the table, and the others go on
+        if came():  # a library made an error of its own of the interrupt
+            raise KeyboardInterrupt from error
         trial.error = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
         return 0.0
     uninterrupted(values)

@@ -28,6 +28,7 @@ from datassay.evaluation.datasets import Split, divided, drawn, files
 from datassay.evaluation.tasks import TASKS, Case, Curve, Learner
 from datassay.files import replacing
 from datassay.methods import find, takes, value
+from datassay.signals import came
 from datassay.subsets.identity import coded
 from datassay.subsets.study import INTERRUPTED
 from datassay.values import Values
@@ -158,6 +159,8 @@ def run(cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float
         except KeyboardInterrupt:
             raise
         except Exception as error:  # whatever a method does: it is named in the table, and the others go on
+            if came():  # a library made an error of its own of the interrupt
+                raise KeyboardInterrupt from error
             message = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
             return CellResult(cell, {}, {}, np.zeros(0), message or type(error).__name__)
     return CellResult(cell, {k: float(v) for k, v in metrics.items()} | {"seconds": seconds}, curves, values.scores, "")

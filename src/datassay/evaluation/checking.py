@@ -12,6 +12,7 @@ import pandas as pd
 from numpy import ndarray
 
 from datassay.checks import DataError, Number, Seed, Whole, of_kind, shown
+from datassay.decisions.cells import for_sheet, from_sheet
 from datassay.engines.confidence import (
     History,
     count_interval,
@@ -231,7 +232,7 @@ def write_sheet(values: Values, n: int, path: Path, seed: Seed = 0) -> Path:
         raise DataError(f"{str(path)!r} is there already and may hold answers: give another name with -o.")
     frame = sheet(values, n, seed)
     with replacing(path) as beside:
-        frame.to_csv(beside, index=False)
+        frame.map(for_sheet).to_csv(beside, index=False)
     return path
 
 
@@ -248,7 +249,8 @@ def read_answers(path: Path) -> pd.DataFrame:
     try:
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=None, engine="python")
+        answers = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=None, engine="python")
+        return answers.map(from_sheet)
     except (ValueError, OSError) as error:  # of pandas, of arrow and of the encoding
         raise DataError(
             f"{str(path)!r} is not a table of answers ({type(error).__name__}): a CSV file with the columns id and wrong is needed."

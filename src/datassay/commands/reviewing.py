@@ -12,13 +12,15 @@ import typer
 
 from datassay.checks import DataError
 from datassay.terminal.exits import when_stopped
+from datassay.terminal.options import ValuedPath, ValuesPath
 from datassay.terminal.output import out, safe, stdout
 from datassay.terminal.paths import check_all_paths
+from datassay.terminal.reading import Reading
 
 
 def review(
-    values: Annotated[Path, typer.Argument(help="What `datassay value` wrote.")],
-    data: Annotated[Path, typer.Option("--data", help="The file that was valued.")],
+    values: ValuesPath,
+    data: ValuedPath,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File of decisions; one that is there is gone on with.")
     ] = Path("decisions.csv"),
@@ -49,7 +51,7 @@ def review(
     if any(output.exists() and path.exists() and output.samefile(path) for path in (values, data)):
         raise DataError(f"{str(output)!r} is read by this call: give another name for the decisions.")
     loaded = Values.load(values)
-    rows = _as_valued(loaded, data)
+    rows = Reading().or_else(loaded.stats.get("source", {})).rows(data, notes=False)  # the address is the first line
     record = Record(output, rows)
     session = Session(loaded, rows, record, everybody=everybody, seed=seed)
     groups = Groups(session) if by is None else Groups(session, by, column_of(data, rows, by))
@@ -104,11 +106,3 @@ def column_of(path: Path, rows: Any, name: str) -> list[Any]:
     if len(frame) != len(rows.kept):
         raise DataError(f"{str(path)!r} has {len(frame)} rows, and {len(rows.kept)} were read: it was changed since.")
     return frame[name].to_numpy()[np.asarray(rows.kept)].tolist()
-
-
-def _as_valued(values: Any, data: Path) -> Any:
-    """The rows, read as they were when they were valued."""
-    from datassay.data.read import read
-
-    source = {name: value for name, value in values.stats.get("source", {}).items() if name != "path"}
-    return read(data, **source)
