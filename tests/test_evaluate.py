@@ -438,6 +438,8 @@ def test_poison_is_marked_rows_of_other_classes_with_the_first_label():
         ({"rates": [0.1, 0.1]}, "a rate is there twice"),
         ({"seeds": [0, 0]}, "a seed is there twice"),
         ({"seeds": 1.5}, "seeds must be"),
+        ({"seeds": 99999999999999999999}, "seeds must be at most 100,000"),
+        ({"seeds": range(10**20)}, "seeds must be at most 100,000"),
         ({"rates": "x"}, "rates must be"),
         ({"task": 3}, "task must be"),
         ({"data": 3}, "data must be names"),

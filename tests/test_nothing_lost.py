@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import inspect
 import io
 import os
 import shutil
@@ -21,6 +22,7 @@ import datassay as da
 from datassay.cli import main
 from datassay.engines.train_subsets import train as real_train
 from datassay.files import check_paths, check_target, is_ours, replacing, save_npy
+from datassay.methods import METHODS
 from datassay.subsets import study
 
 
@@ -299,6 +301,18 @@ def test_scores_of_somebodys_method_are_finite_too():
 def test_scores_that_are_all_equal_come_with_a_warning():
     assert "all scores are" in da.value(two_classes(), "dvgs", epochs=0).stats["warning"]
     assert "warning" not in da.value(two_classes(), "random").stats
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if not METHODS[name].missing()])
+def test_columns_that_are_constant_tell_nothing(method):
+    """As arrays, which come as they are: a score a row, and a warning where all are equal."""
+    y = np.repeat([0, 1], 10)
+    data = da.Dataset(np.full((20, 3), 2.0), y, np.full((6, 3), 2.0), np.array([0, 1] * 3))
+    takes = inspect.signature(METHODS[method].load()).parameters
+    few = {"n_models": 20, "epochs": 1, "runs": 2, "iterations": 5, "progress": False}
+    values = da.value(data, method, **{name: few[name] for name in few if name in takes})
+    assert np.isfinite(values.scores).all()
+    assert np.ptp(values.scores) > 0 or "all scores are" in values.stats["warning"]
 
 
 def test_leave_one_out_in_blocks_has_the_same_bits(monkeypatch):

@@ -202,3 +202,29 @@ def test_an_interrupt_that_became_another_error_is_no_failure_of_a_method(monkey
     }
     with pytest.raises(KeyboardInterrupt):
         calls[of]()
+
+
+AT_THE_END = """
+import os, sys, time
+
+class Last:
+    def __del__(self, write=os.write, clock=time.monotonic):
+        write(1, b"at the end\\n")
+        end = clock() + 0.3
+        while clock() < end:
+            pass
+
+sys.modules["last"] = type(sys)("last")
+sys.modules["last"].one = Last()  # it goes when Python takes the modules away, and its handlers of signals are away then
+sys.argv = ["datassay", "--version"]
+from datassay.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_python_ends_does_not_change_the_status(how):
+    process = subprocess.Popen([sys.executable, "-u", "-c", AT_THE_END], env=ENVIRONMENT, stdout=-1, stderr=-1)
+    assert any(line == b"at the end\n" and not process.send_signal(how) for line in process.stdout)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")

@@ -36,14 +36,24 @@ def call(folder, monkeypatch, capsys, *words):
         (["bench", "--data", "t.csv", "-m", "random"], "--label"),
         (["audit", "t.csv", "--label", "label", "-m", "knn-shapley bla=1"], "has no option 'bla'"),
         (["value", "t.csv", "--label", "label", "-m", "dvgs", "--budget", "90"], "needs validation rows"),
+        (["value", "t" * 5000, "--label", "label"], "longer than this system allows: 'tttt"),
+        (["value", "t.csv", "--label", "label", "-m", "random", "-o", "t" * 5000], "longer than this system allows: 'tttt"),
     ],
-    ids=lambda part: " ".join(part) if isinstance(part, list) else "",
+    ids=lambda part: " ".join(part)[:60] if isinstance(part, list) else "",
 )
 def test_a_wrong_call_leaves_nothing(tmp_path, monkeypatch, capsys, words, says):
     pd.DataFrame({"a": np.arange(50) % 7, "label": np.arange(50) % 2}).to_csv(tmp_path / "t.csv", index=False)
     status, err = call(tmp_path, monkeypatch, capsys, *words)
     assert (status, says in err) == (2, True), err
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_a_link_to_nothing_is_said_to_be_one(tmp_path, monkeypatch, capsys):
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    assert call(tmp_path, monkeypatch, capsys, "value", "loop.csv", "--label", "x") == (
+        2,
+        "datassay: 'loop.csv' is a link, and there is nothing where it leads to.\n",
+    )
 
 
 def test_a_thousand_workers_are_not_started():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import threading
@@ -26,6 +27,7 @@ def came() -> bool:
 def begin() -> None:
     """While Python imports: a sentence, and the end. Signals that are ignored, as under nohup, stay so."""
     _set(_end_at_once, {signal.SIG_DFL, signal.default_int_handler})
+    atexit.register(_deaf)  # the first to be registered, the last to be called
 
 
 def listen() -> None:
@@ -48,6 +50,11 @@ def end(status: int) -> None:
         os._exit(status)
 
     _set(at_once, {signal.SIG_DFL, signal.default_int_handler, _interrupt, _end_at_once})
+
+
+def _deaf() -> None:
+    """Python takes its handlers away before it ends, and a signal would then decide the status."""
+    _set(signal.SIG_IGN, {signal.getsignal(number) for number in STOPS})
 
 
 def _set(handler: Any, in_place_of: set[Any]) -> None:

@@ -262,6 +262,8 @@ def _parts(
                 f"({parts[0].relative_to(path).as_posix()}): put them into folders of their own."
             )
     if not path.exists():
+        if path.is_symlink():
+            raise DataError(f"{str(path)!r} is a link, and there is nothing where it leads to.")
         near = _near(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
         raise DataError(f"there is no file or folder {str(path)!r}{near}")
     if not parted and path.stat().st_size == 0:

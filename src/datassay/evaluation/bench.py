@@ -20,7 +20,7 @@ from numpy import ndarray
 from scipy.stats import rankdata, spearmanr
 from tqdm import tqdm
 
-from datassay.checks import DataError, one_of, whole
+from datassay.checks import DataError, one_of, shown, whole
 from datassay.checks import jobs as check_jobs
 from datassay.data.dataset import Dataset
 from datassay.engines import machine
@@ -33,6 +33,7 @@ from datassay.units import in_seconds
 
 NAMES = ["task", "data", "kind", "rate", "seed", "method"]
 TABLES = ("results", "curves", "agreement")  #: files of a bench
+MOST_SEEDS = 100_000
 SHIPPED = ("digits", "breast-cancer", "wine", "iris", "2dplanes", "fried", "gaussians")
 
 
@@ -289,7 +290,9 @@ def _cells(data: list[str], methods: Any, task: Any, kinds: Any, rates: Any, see
         raise DataError("evaluate needs a task, a method and a data set.")
     if isinstance(seeds, bool) or not isinstance(seeds, (int, range, list, tuple)):
         raise DataError(f"evaluate: seeds must be a number of seeds or a list of them, got {seeds!r}.")
-    which = range(seeds) if isinstance(seeds, int) else list(seeds)
+    which = range(seeds) if isinstance(seeds, int) else seeds
+    if which and len(which[: MOST_SEEDS + 1]) > MOST_SEEDS:
+        raise DataError(f"evaluate: seeds must be at most {MOST_SEEDS:,}, which nobody waits for, got {shown(seeds)}.")
     for seed in which:
         whole("evaluate", 0, seed=seed)
     if not which:

@@ -16,13 +16,13 @@ from typing import Any, Literal, Unpack
 
 import numpy as np
 
-from datassay.checks import Count, Share
+from datassay.checks import Count
 from datassay.data.dataset import Dataset
 from datassay.engines import noise_model
 from datassay.engines.robust import top
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.held_out import outside, utility_of_rows
-from datassay.subsets.study import Stopped, grid, stop_when, study_of
+from datassay.subsets.study import FlaggedStopped, grid, stop_when, study_of
 
 NAME = "c-score"
 GRID = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -36,9 +36,7 @@ def c_score(
     n_models: Count = 450,
     inclusion: float | Sequence[float] = GRID,
     utility: Literal["accuracy", "probability", "margin"] | None = None,
-    flag: Literal["likely", "other", "fdr"] = "likely",
-    q: Share = 0.1,
-    **shared: Unpack[Stopped],
+    **shared: Unpack[FlaggedStopped],
 ) -> Finding:
     """Consistency of every row: how often models of random subsets of the other rows predict its label.
 
@@ -100,7 +98,7 @@ def c_score(
         "flag_rule": "more models without the row vote for another class than for the given one",
     }
     flagged = most != data.codes
-    if flag == "likely":
+    if shared["flag"] == "likely":
         flagged, stats["flag_rule"] = noise.flagged, noise_model.RULE
     return Finding(result.value.copy(), flagged, {"c_score": result.value} | noise.columns(), data.labels_of(most), stats)
 

@@ -16,13 +16,13 @@ from typing import Any, Literal, Unpack
 
 from sklearn.tree import ExtraTreeClassifier, ExtraTreeRegressor
 
-from datassay.checks import Count, Share
+from datassay.checks import Count
 from datassay.data.dataset import Dataset
 from datassay.engines import designs, noise_model
 from datassay.engines.robust import FAR, robust_z, top
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.held_out import outside, utility_of_rows
-from datassay.subsets.study import Stopped, stop_when, study_of
+from datassay.subsets.study import FlaggedStopped, stop_when, study_of
 
 NAME = "data-oob"
 LEAF = 3  # rows
@@ -35,9 +35,7 @@ def data_oob(
     *,
     n_models: Count = 500,
     utility: Literal["accuracy", "probability", "margin", "squared-error"] | None = None,
-    flag: Literal["likely", "other", "fdr"] = "likely",
-    q: Share = 0.1,
-    **shared: Unpack[Stopped],
+    **shared: Unpack[FlaggedStopped],
 ) -> Finding:
     """Out-of-bag value of every row: how well models that did not draw it do on it.
 
@@ -67,14 +65,12 @@ def data_oob(
 
     Examples
     --------
-    >>> import numpy as np, datassay as da
-    >>> rng = np.random.default_rng(0)
-    >>> X = np.r_[rng.normal(2, 1, (30, 3)), rng.normal(-2, 1, (30, 3))]
-    >>> y = np.repeat(["a", "b"], 30); y[3] = "b"                      # one wrong label
-    >>> values = da.value(da.Dataset(X, y), method="data-oob", n_models=100)
-    >>> values.suspects(1)[["id", "flagged", "given_label", "suggested_label"]]
-       id  flagged given_label suggested_label
-    3   3     True           b               a
+    >>> import datassay as da
+    >>> from sklearn.datasets import load_iris
+    >>> data, wrong = da.plant(da.Dataset(*load_iris(return_X_y=True)), "uniform", 0.1)      # of 150 labels 15 are wrong now
+    >>> values = da.value(data, method="data-oob", n_models=100)
+    >>> int(wrong[values.flagged].sum()), int(values.flagged.sum())
+    (12, 12)
     """
     row_utility = utility_of_rows(data, utility, NAME)
     stop = stop_when(NAME, n_models, shared)
@@ -94,6 +90,6 @@ def data_oob(
         noise = noise_model.of_probabilities(result.votes, data.codes, votes=stats["fewest_out_of_bag"])
     columns = {"data_oob": result.value} | noise.columns()
     stats["wrong_labels"] = noise.wrong_labels()
-    if flag == "likely":
+    if shared["flag"] == "likely":
         flagged, stats["flag_rule"] = noise.flagged, noise_model.RULE
     return Finding(result.value.copy(), flagged, columns, suggested, stats)

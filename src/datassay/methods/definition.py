@@ -47,6 +47,8 @@ DEFAULTS = {
     "progress": True,
     "antithetic": False,
     "reuse": False,
+    "flag": "likely",
+    "q": 0.1,
 }  # of keywords that ``**shared: Unpack[...]`` stands for; of all others None
 SMALL = 1e9  # bytes: less than that is there, or swap is enough
 NAMED = ("model", "utility", "groups")  # options that may be objects

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Unpack
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import Count, DataError, Share, Whole
+from datassay.checks import Count, DataError, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines import noise_model
 from datassay.engines.designs import Subsets
@@ -24,7 +24,7 @@ from datassay.engines.margins import confidences
 from datassay.engines.robust import FAR, robust_z, top
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.held_out import TOL, out_of_sample_predictions
-from datassay.subsets.study import Study, Trained, study_of
+from datassay.subsets.study import Flagged, Study, study_of
 
 NAME = "self-confidence"
 
@@ -38,9 +38,7 @@ def self_confidence(
     repeats: Count = 1,
     rank_by: Literal["self_confidence", "normalized_margin"] = "self_confidence",
     judge: Literal["folds", "validation"] = "folds",
-    flag: Literal["likely", "other", "fdr"] = "likely",
-    q: Share = 0.1,
-    **shared: Unpack[Trained],
+    **shared: Unpack[Flagged],
 ) -> Finding:
     """Probability of every row's label by models that were trained without it: on the other folds, or on the validation rows.
 
@@ -109,7 +107,7 @@ def self_confidence(
             stats["stderr"] = spread / np.sqrt(repeats)
     columns |= noise.columns()
     stats["wrong_labels"] = noise.wrong_labels()
-    if flag == "likely":
+    if shared["flag"] == "likely":
         flagged, stats["flag_rule"] = noise.flagged, noise_model.RULE
     return Finding(scores, flagged, columns, suggested, stats)
 

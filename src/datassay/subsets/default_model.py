@@ -41,7 +41,8 @@ def scaled(data: Dataset, *, together: bool = False) -> tuple[ndarray, ndarray |
     if data.standardised:
         return X, Q
     mean, std = X.mean(0), X.std(0)
-    std = np.full(len(std), np.sqrt((std**2).mean())) if together else np.where(std > 0, std, 1)
+    std = np.full(len(std), np.sqrt((std**2).mean())) if together else std
+    std = np.where(std > 0, std, 1)  # a column that is constant tells nothing, and nothing is what it gives
     return (X - mean) / std, None if Q is None else (Q - mean) / std
 
 

@@ -10,12 +10,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError, Jobs, Number, Positive, Seed, whole
+from datassay.checks import DataError, Jobs, Number, Positive, Seed, Share, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import designs
 from datassay.engines.designs import Draw, Inclusion, Subsets
@@ -53,6 +53,17 @@ class Stopped(Trained, total=False):
     budget: str | float | None
     stderr: Positive | None
     settled: Annotated[float, Number(above=0, most=1)] | None
+
+
+class Flagged(Trained, total=False):
+    """And of those whose models predict rows that they were not trained on."""
+
+    flag: Literal["likely", "other", "fdr"]
+    q: Share
+
+
+class FlaggedStopped(Stopped, Flagged, total=False):
+    """And of those of them that train until there are enough."""
 
 
 class Drawn(Stopped, total=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from datassay.checks import DataError, OptionError
+from datassay.checks import DataError, OptionError, shown
 from datassay.signals import came, listen
 from datassay.terminal.output import print_error, stdout
 
@@ -85,6 +86,8 @@ def status_of(error: BaseException) -> int:
             "fewer rows or columns.",
             1,
         )
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return print_error(f"the name of a file is longer than this system allows: {shown(error.filename)}.", 2)
     if isinstance(error, (OSError, UnicodeError)):
         return print_error(f"{type(error).__name__}: {error}", 1)
     if os.environ.get("DATASSAY_DEBUG") or not isinstance(error, Exception) or isinstance(error, ImportError):
