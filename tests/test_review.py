@@ -155,7 +155,8 @@ def test_a_record_is_a_file_of_decisions(small):
     _, data, path, _ = small
     record = Record(path, data)
     record.add(Decision(3, "ann", "relabel", "2", 1.25, 'a "note", =1+1'))
-    record.add(Decision(5, "bob", "drop"))
+    record.add(Decision(5, "bob", "drop", note="=1+1"))
+    assert b",'=1+1," in path.read_bytes()  # no formula in a spreadsheet
     lines = read_decisions(path)
     assert list(lines) == ["id", "given_label", "new_label", "action", "who", "when", "seconds", "note", "data"]
     assert lines.iloc[0][["id", "new_label", "action", "who", "seconds", "note"]].tolist() == [
@@ -164,7 +165,7 @@ def test_a_record_is_a_file_of_decisions(small):
     assert settled(lines, data).counts()["relabel"] == 1
     again = Record(path, data)
     assert [(d.row, d.who, d.action, d.note) for d in again.decisions] == [
-        (3, "ann", "relabel", 'a "note", =1+1'), (5, "bob", "drop", ""),
+        (3, "ann", "relabel", 'a "note", =1+1'), (5, "bob", "drop", "=1+1"),
     ]  # fmt: skip
 
 

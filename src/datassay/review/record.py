@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset
+from datassay.decisions.cells import for_sheet
 from datassay.decisions.records import COLUMNS, read_decisions, rows_hash, settled, text
 
 UNDONE = "undone"  #: the note of a line that takes the one before it back
@@ -140,7 +141,7 @@ class Record:
 
 def _line(cells: list[str] | tuple[str, ...]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(cells)
+    csv.writer(out, lineterminator="\n").writerow([for_sheet(cell) for cell in cells])
     return out.getvalue()
 
 

@@ -64,8 +64,11 @@ class Reading:
         val, val_features = (None if one is None else Path(one) for one in (self.val, self.val_features))
         return [path, *label_files(path, self.label, self.id), val, features_file(self.features), val_features]
 
-    def rows(self, path: Path, *, choose: bool = False) -> Dataset:
-        """The rows; with ``choose``, and without --features, images on patches where their labels are likelier so."""
+    def rows(self, path: Path, *, choose: bool = False, notes: bool = True) -> Dataset:
+        """The rows; ``notes`` about them are printed.
+
+        With ``choose``, and without --features, images come on patches where their labels are likelier so.
+        """
         from datassay.data.dataset import is_images
         from datassay.data.read import read
 
@@ -75,7 +78,7 @@ class Reading:
             source = data.source
             data = data.with_features("auto")
             data.source = source | {"features": next(iter(data.features["features"]))}
-        for note in data.notes:
+        for note in data.notes if notes else ():
             out.print(safe(f"Note: {note}."))
         return data
 
