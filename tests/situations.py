@@ -121,6 +121,11 @@ SITUATIONS: dict[str, list[tuple[str, str, str]]] = {
             "whole_numbers_as_labels_are_said_to_be_classes",
         ),
         (
+            "rows that are equal, or nearly so, with different labels",
+            "first in the report, for all kinds of rows; where equal rows are usual (tables of a few kinds) they say nothing",
+            "the_report_lists_them_first where_equal_rows_are_usual_they_say_nothing",
+        ),
+        (
             "rows without a label",
             'one error counts and names them; `missing="drop"` leaves them out',
             "odd_rows_are_all_named_and_can_be_left_out",

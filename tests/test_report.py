@@ -139,6 +139,7 @@ def test_summary_exactly() -> None:
         },
         "confusions": {"pairs": [{"given": "b", "suggested": "a", "rows": 1}], "other_pairs": 0, "without": 0},
         "columns": ["cg_score"],
+        "twins": None,
         "suspects": [
             {
                 "rank": 1,

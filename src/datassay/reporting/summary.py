@@ -8,14 +8,16 @@ import numpy as np
 
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset
+from datassay.engines import twins
 from datassay.reporting.nearest import nearest, similarities
 from datassay.reporting.plain import named, plain
-from datassay.reporting.rows import rows_of
+from datassay.reporting.rows import Cells, Entries, Pictures, rows_of
 from datassay.values import Values
 
 _BINS = 40
 _CLASSES = 12  # with a histogram of their own
 _PAIRS = 15
+_GROUPS, _OF_GROUP = 20, 6  # of rows that are nearly the same, and of rows of each
 
 
 def summarize(values: Values, data: Dataset, *, top: int = 100, evidence: int = 3) -> dict[str, Any]:
@@ -42,7 +44,8 @@ def summarize(values: Values, data: Dataset, *, top: int = 100, evidence: int = 
     suggested = _suggested_codes(values, data)
     flagged = int(values.flagged.sum())
     n_shown = min(top, len(data))
-    suspects, kind = _suspects(values, data, suggested, n_shown, evidence)
+    rows = rows_of(data, pictures=n_shown * (1 + 2 * evidence))
+    suspects = _suspects(values, data, suggested, n_shown, evidence, rows)
     return {
         "finding": _finding(values, n_shown, data.task),
         "wrong_labels": values.stats.get("wrong_labels"),
@@ -61,7 +64,7 @@ def summarize(values: Values, data: Dataset, *, top: int = 100, evidence: int = 
             "rows": len(data),
             "columns": int(data.X.shape[1]),
             "task": data.task,
-            "kind": kind,
+            "kind": rows.kind,
             "hash": data.hash,
             "dropped": len(data.dropped),
             "validation_rows": 0 if data.X_val is None else int(data.X_val.shape[0]),
@@ -78,6 +81,7 @@ def summarize(values: Values, data: Dataset, *, top: int = 100, evidence: int = 
         "scores": _distribution(values, data, classes),
         "confusions": _confusions(values, data, suggested, classes),
         "columns": list(values.columns),
+        "twins": _twins(values, data, rows),
         "suspects": suspects,
     }
 
@@ -189,12 +193,37 @@ def _confusions(values: Values, data: Dataset, suggested: np.ndarray, classes: l
     }
 
 
+def _twins(values: Values, data: Dataset, rows: Pictures | Cells | Entries) -> dict[str, Any] | None:
+    """Groups of rows that are nearly the same and have different labels, the surest first; of a group the most suspicious rows first."""
+    if data.task == "regression":
+        return None
+    ranks = values.ranks()
+    found = twins.twins(data.X, data.codes, np.argsort(ranks))
+    groups = []
+    for members, gap in zip(found.groups[:_GROUPS], found.gap, strict=False):
+        members = members[np.argsort(ranks[members], kind="stable")]
+        other = members[np.argmax(data.codes[members] != data.codes[members[0]])]
+        shown = [int(members[0]), int(other), *(int(i) for i in members[1:] if i != other)][:_OF_GROUP]
+        own, others = rows.show(shown[0], shown[1:])
+        groups.append(
+            {
+                "equal": gap == 0,
+                "times": None if gap == 0 else float(f"{1 / gap:.3g}"),
+                "more": len(members) - len(shown),
+                "rows": [
+                    {"id": plain(data.ids[i]), "label": plain(data.y[i]), "rank": int(ranks[i])} | look
+                    for i, look in zip(shown, [own, *others], strict=True)
+                ],
+            }
+        )
+    return {"groups": groups, "more": len(found.groups) - len(groups), "looked": found.looked} if groups else None
+
+
 def _suspects(
-    values: Values, data: Dataset, suggested: np.ndarray, top: int, evidence: int
-) -> tuple[list[dict[str, Any]], str]:
-    """The ``top`` most suspicious rows, worst first, and the kind of thing a row is shown as."""
+    values: Values, data: Dataset, suggested: np.ndarray, top: int, evidence: int, rows: Pictures | Cells | Entries
+) -> list[dict[str, Any]]:
+    """The ``top`` most suspicious rows, worst first."""
     order = np.argsort(values.ranks())[:top]
-    rows = rows_of(data, pictures=top * (1 + 2 * evidence))
     stderr = values.common.get("stderr")
     stderr = stderr if isinstance(stderr, np.ndarray) and stderr.shape == (len(data),) else None
     suspects = []
@@ -232,7 +261,7 @@ def _suspects(
                 ],
             }
         )
-    return suspects, rows.kind
+    return suspects
 
 
 def _label(label: Any) -> Any:
