@@ -83,7 +83,7 @@ class Cards:
         return {
             "row": row,
             "id": shown(self.data.ids[row]),
-            "given": shown(s.record.given[row]),
+            "given": self._given(row),
             "action": action,
             "new_label": shown(new),
             "who": [shown(d.who) for d in s.by_row.get(row, {}).values()],
@@ -92,7 +92,7 @@ class Cards:
     def _labels(self, row: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
         """Given and suggested label, with the probability that the other rows give to each."""
         s = self.session
-        given: dict[str, Any] = {"label": shown(s.record.given[row]), "p": None}
+        given: dict[str, Any] = {"label": self._given(row), "p": None}
         if s.regression:
             there = np.isfinite(s.suggested[row])
             return given, {"label": f"{s.suggested[row]:.6g}", "code": None, "p": None} if there else None
@@ -107,6 +107,10 @@ class Cards:
         if other in (-1, own):
             return given, None
         return given, {"label": shown(s.labels[other]), "code": other, "p": None if p is None else float(p[other])}
+
+    def _given(self, row: int) -> str:
+        s = self.session
+        return f"{float(self.data.codes[row]):.6g}" if s.regression else shown(s.record.given[row])
 
     def _evidence(self, row: int) -> dict[str, Any]:
         """Rows that speak for and against the label."""
@@ -123,7 +127,7 @@ class Cards:
                 ("against", codes != own if other in (-1, own) else codes == other, EVIDENCE),
             ]
         rows = [
-            {"row": int(i), "side": side, "id": shown(self.data.ids[i]), "label": shown(s.record.given[i]), "weight": None,
+            {"row": int(i), "side": side, "id": shown(self.data.ids[i]), "label": self._given(int(i)), "weight": None,
              "similarity": round(float(similarity[i]), 3)}
             for side, among, k in groups for i in nearest(similarity, among, k)
         ]  # fmt: skip

@@ -63,7 +63,7 @@ def reason_against(values: Values, data: Dataset) -> str:
     m = 0 if values.stats.get("trusted_ridge") is None or data.X_val is None else len(data.codes_val)  # type: ignore[arg-type]
     n, options = len(data) + m, values.options
     if values.method != "cg-score":
-        return f"the order is that of {values.method}, which is computed once"
+        return f"{values.method} is computed once"
     if data.task != "classification" or options.get("negatives") is not None or options.get("inverse") is False:
         return "this form of the CG-score is computed once"
     if not values.stats.get("ridge"):

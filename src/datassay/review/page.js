@@ -77,7 +77,7 @@
     const suggested = card.suggested ? label("suggested", start.task === "regression" ? "predicted" : "suggested", card.suggested)
       : element("div", "label", element("span", "", "no other label is suggested"));
     $("labels").replaceChildren(given, suggested,
-      ...(card.wrong === null ? [] : [element("div", "label", element("span", "", "the label is wrong with probability "), element("b", "", percent(card.wrong)))]));
+      ...(card.wrong === null ? [] : [element("div", "label", element("span", "", `the ${start.task === "regression" ? "target" : "label"} is wrong with probability `), element("b", "", percent(card.wrong)))]));
     $("opinions").hidden = !card.said.length;
     $("opinions").replaceChildren("So far: ", ...card.said.flatMap((one, i) => [i ? "; " : "", data(one.who || "somebody"), ` ${words[one.action]}`,
       ...(one.new_label ? [" to ", data(one.new_label)] : []), ...(one.note ? [" (", data(one.note), ")"] : [])]));
@@ -421,6 +421,6 @@
     const answer = await ask("/api/next");
     numbers(answer.numbers);
     show(answer.card, true);
-    await refreshGroups();
+    refreshGroups();
   });
 })();
