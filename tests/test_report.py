@@ -645,3 +645,29 @@ def test_texts_that_turn_the_line_around_or_begin_alike_and_numbers_beyond_all_m
     assert page.count("\u2068") == page.count("\u2069") > 0
     assert "[U+202E]evil" in page
     assert "d[U+2069]e" in page
+
+
+def test_the_words_that_speak_for_the_suggested_label() -> None:
+    texts = [
+        "free prize call now",
+        "win a prize now today",
+        "free win of the week",
+        "prize call this week",
+        "the prize is free here",
+    ]
+    others = [
+        "see you at home",
+        "the meeting is at ten",
+        "home late today you",
+        "ten at the meeting room",
+        "free prize at home",
+    ]
+    data = da.Dataset(pd.DataFrame({"message": texts + others}), ["spam"] * 5 + ["ham"] * 5)
+    suggested = ["spam"] * 5 + ["ham"] * 4 + ["spam"]
+    values = values_of(data, [0.0] * 9 + [-1.0], [False] * 9 + [True], suggested, {})
+    summary = summarize(values, data, top=2)
+    first, second = summary["suspects"]
+    # in 4 and 3 of 5 texts of spam, and in none of the other four of ham; "at" and "home" are theirs
+    assert first["words"] == [{"column": "message", "words": ["prize", "free"]}]
+    assert second["words"] == []
+    assert "speaks in message: prize, free." in to_html(summary)

@@ -12,6 +12,7 @@ from datassay.engines import twins
 from datassay.reporting.nearest import nearest, similarities
 from datassay.reporting.plain import named, plain
 from datassay.reporting.rows import Cells, Entries, Pictures, rows_of
+from datassay.reporting.words import Words
 from datassay.values import Values
 
 _BINS = 40
@@ -226,7 +227,7 @@ def _suspects(
     order = np.argsort(values.ranks())[:top]
     stderr = values.common.get("stderr")
     stderr = stderr if isinstance(stderr, np.ndarray) and stderr.shape == (len(data),) else None
-    suspects = []
+    suspects, words = [], Words(data)
     for rank, (row, similarity) in enumerate(zip(order.tolist(), similarities(data.X, order), strict=True), start=1):
         sought = _groups(data, row, int(suggested[row]))
         groups = [(head, nearest(similarity, among, evidence)) for head, among in sought]
@@ -243,6 +244,7 @@ def _suspects(
                 "suggested_label": None if values.suggested_label is None else _label(values.suggested_label[row]),
                 "columns": {name: plain(column[row]) for name, column in values.columns.items()},
                 **own,
+                **({"words": words.of(row, int(suggested[row]))} if words.columns else {}),
                 "evidence": [
                     head
                     | {
