@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 import datassay as da
 from datassay.checks import DataError
@@ -711,6 +712,50 @@ def test_text_is_shown_whole(tmp_path):
     assert card["look"]["texts"][0]["value"] == texts[card["row"]]
     assert card["look"]["cells"] == []
     assert len(card["evidence"]["rows"][0]["look"]["texts"][0]["value"]) == 401
+
+
+def kinds():
+    rng = np.random.default_rng(0)
+    two = np.arange(30) % 2
+    frame = pd.DataFrame({"d": pd.date_range("2020-01-01", periods=30), "t": list("abc") * 10, "m": [None, 1.5] * 15})
+    sparse = sp.csr_array(np.abs(rng.normal(size=(30, 20))) * (rng.random((30, 20)) < 0.3) + np.eye(30, 20))
+    X = rng.normal(size=(30, 3))
+    return {
+        "four rows": (da.Dataset(X[:4], [0, 0, 1, 1]), "cg-score", {}),
+        "random": (da.Dataset(X, two), "random", {}),
+        "sparse": (da.Dataset(sparse, two), "cg-score", {}),
+        "no ridge": (da.Dataset(X, two), "cg-score", {"ridge": 0.0}),
+        "own class": (da.Dataset(X, two), "cg-score", {"classes": "own"}),
+        "landmarks": (da.Dataset(X, two), "cg-score", {"approx": "landmarks"}),
+        "tuples": (da.Dataset(X, [(1, "a") if k else (2, "b") for k in two], ids=[f"\u00e9 {i}" for i in range(30)]), "cg-score", {}),
+        "pictures": (da.Dataset(rng.integers(0, 255, (30, 9, 7, 3), dtype=np.uint8), two), "cg-score", {}),
+        "dates": (da.Dataset(frame, two, missing="mean"), "cg-score", {}),
+        "amounts": (da.Dataset(X, X[:, 0] * 3.3), "cg-score", {}),
+        "equal rows": (da.Dataset(np.repeat(X[:10], 3, 0), rng.integers(0, 2, 30), ids=np.arange(30) + 0.5), "cg-score", {}),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(kinds()))
+def test_every_kind_of_rows_can_be_reviewed_to_the_end(kind, tmp_path):
+    """Every row, decided in every way; each is shown again when it is decided."""
+    data, method, options = kinds()[kind]
+    s = session(da.value(data, method, **options), data, tmp_path / "d.csv")
+    _, post, get = client_of(s)
+    card, k, labels = get("next").json()["card"], 0, s.labels
+    while card is not None:
+        action = ["keep", "drop", "relabel", "unsure"][k % 4]
+        more = {} if action != "relabel" else {"label": "1.25"} if s.regression else {"code": k % len(labels)}
+        answer = post("decide", row=card["row"], action=action, **more)
+        assert answer.status_code == 200, answer.text
+        assert get("next", row=card["row"]).json()["card"]["said"][0]["who"] == "ann"
+        for group in get("groups").json()["groups"]:
+            which = {name: group[name] for name in ("kind", "number", "given", "suggested") if name in group}
+            assert len(get("group", **which).json()["rows"]) == min(group["rows"], 24)
+        card, k = get("next").json()["card"], k + 1
+    assert k == len(data)
+    again = session(s.values, data, tmp_path / "d.csv")
+    assert [again.verdict(row) for row in range(k)] == [s.verdict(row) for row in range(k)]
+    np.testing.assert_allclose(again.scores, s.scores, rtol=1e-6, atol=1e-9)
 
 
 # -------------------------------------------------------------------------------------------------- the command itself
