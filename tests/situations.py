@@ -166,7 +166,7 @@ SITUATIONS: dict[str, list[tuple[str, str, str]]] = {
         ("`train/` and `val/` as the only sub-folders", "an error with the call that reads them", "splits_are_no_classes"),
         ("hidden files and folders at any depth", "skipped", "hidden_files_at_any_depth_are_no_rows"),
         (
-            "images of 10, 12, 14, 16 or 32 bits, or of decimals",
+            "images of more than 8 bits, or of decimals",
             "grey levels by the depth that all of them have",
             "deep_images_keep_their_levels",
         ),

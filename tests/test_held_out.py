@@ -654,3 +654,16 @@ def test_methods_that_are_about_classes():
             da.value(amounts()[0], method, **options)
     with pytest.raises(DataError, match="utility must be None or 'squared-error', got 'accuracy'"):
         da.value(amounts()[0], "data-oob", utility="accuracy")
+
+
+@pytest.mark.parametrize("method", ["self-confidence", "cg-score"])
+@pytest.mark.parametrize(("n", "wrong"), [(200, 0), (200, 2), (200, 10), (1000, 50)])
+def test_as_many_wrong_targets_are_flagged_as_there_are(method, n, wrong):
+    """Of cleanlab 2.9.0 it is 0 to 40 (findings/cleanlab-regression-flags.sh)."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 3))
+    y = X.sum(axis=1) + rng.normal(size=n)
+    y[:wrong] += 20
+    flagged = da.value(da.Dataset(X, y, task="regression"), method, progress=False).flagged
+    assert flagged[:wrong].all()
+    assert flagged.sum() <= wrong + 3

@@ -703,7 +703,13 @@ def pictures_in(folder, arrays, labels="abab", kind="png"):
 
 @pytest.mark.parametrize(
     ("top", "dtype", "kind"),
-    [(4095, np.uint16, "png"), (2**31 - 1, np.int32, "tif"), (1.0, np.float32, "tif"), (63, "u2", "png")],
+    [
+        (4095, np.uint16, "png"),
+        (2**31 - 1, np.int32, "tif"),
+        (63 * 2**20, np.int32, "tif"),
+        (1.0, np.float32, "tif"),
+        (63, "u2", "png"),
+    ],
 )
 def test_deep_images_keep_their_levels(tmp_path, top, dtype, kind):
     levels = np.linspace(0, top, 64).astype(dtype).reshape(8, 8)

@@ -245,7 +245,7 @@ def is_image(encoded: Any) -> bool:
 def _in_eight_bits(X: np.ndarray, deep: Sequence[int]) -> np.ndarray:
     """Images as uint8; the levels of ``deep`` ones are spread over the depth that all of them have, so that few are lost.
 
-    That is the smallest of 8, 10, 12, 14, 16, 24 and 32 bits that holds the largest number; decimals, and what is negative,
+    That is the smallest even number of bits, from 8 on, that holds the largest number; decimals, and what is negative,
     go from their smallest to their largest number, decimals in 0 ... 1 from 0 to 1.
     """
     if X.dtype == np.uint8:
@@ -255,7 +255,7 @@ def _in_eight_bits(X: np.ndarray, deep: Sequence[int]) -> np.ndarray:
     low = min(float(np.nanmin(X[i])) for i in chosen)
     high = max(float(np.nanmax(X[i])) for i in chosen)
     if low >= 0 and X.dtype.kind in "iu":
-        low, high = 0.0, next(2.0**bits - 1 for bits in (8, 10, 12, 14, 16, 24, 32, 64) if high < 2.0**bits)
+        low, high = 0.0, next(2.0**bits - 1 for bits in range(8, 66, 2) if high < 2.0**bits)
     elif low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     step = (high - low) / 255 or 1.0
