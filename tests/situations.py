@@ -249,6 +249,11 @@ SITUATIONS: dict[str, list[tuple[str, str, str]]] = {
             "bounds that hold the number; no promise on the first suspects",
             "what_columns_can_not_explain_is_not_counted_as_wrong an_audit_does_not_promise_what_it_can_not_know",
         ),
+        (
+            "far more columns than rows; few errors among very many rows",
+            "an audit that hardly finds its planted errors promises nothing",
+            "an_audit_of_far_more_columns_than_rows_does_not_promise an_audit_of_a_sample_does_not_promise_more_than_it_can_tell",
+        ),
         ("five messy files in one run each", "valued, with notes", "a_messy_file_is_valued_in_one_run"),
         (
             "a plan for rows that were read with options",

@@ -168,23 +168,24 @@ def test_an_audit_does_not_promise_what_it_can_not_know():
     assert not found.told
     for k in (20, 100):
         said, hits = found.expected(k, len(data)), bad[order[:k]].sum()
-        assert said.hits - said.half <= hits <= said.hits + said.half
+        assert said.hits - said.half - 0.5 < hits < said.hits + said.half + 0.5
         assert said.half > 0.1 * k  # "100 +- 1 of the first 100" where 53 were
 
 
-def test_an_audit_of_far_more_columns_than_rows_does_not_promise():
+@pytest.mark.parametrize("seed", [0, 3])
+def test_an_audit_of_far_more_columns_than_rows_does_not_promise(seed):
     """102 rows with five wrong labels: 19 of the first 20 were promised, and none was among them."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     y = np.repeat([0, 1], 51)
     X = rng.normal(size=(102, 3000))
     X[:, :10] += 0.3 * y[:, None]
     bad = rng.permutation(102)[:5]
     y[bad] = 1 - y[bad]
     data = da.Dataset(X, y, standardise=True)
-    found = da.audit(data, ["cg-score"], repeats=2, progress=False)
+    found = da.audit(data, ["cg-score"], repeats=4, progress=False)
     said = found.expected(20, 102)
     hits = np.isin(np.argsort(da.value(data, "cg-score", progress=False).scores)[:20], bad).sum()
-    assert said.hits - said.half <= hits <= said.hits + said.half
+    assert said.hits - said.half - 0.5 < hits < said.hits + said.half + 0.5
 
 
 def test_an_audit_of_a_sample_does_not_promise_more_than_it_can_tell():
@@ -199,4 +200,4 @@ def test_an_audit_of_a_sample_does_not_promise_more_than_it_can_tell():
     found = da.audit(data, ["cg-score"], repeats=2, progress=False)
     said = found.expected(100, 20000)
     hits = bad[np.argsort(da.value(data, "self-confidence", progress=False).scores)[:100]].sum()
-    assert said.hits - said.half <= hits <= said.hits + said.half
+    assert said.hits - said.half - 0.5 < hits < said.hits + said.half + 0.5
