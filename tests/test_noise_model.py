@@ -229,3 +229,20 @@ def test_wrong_targets_are_counted_and_heavy_tails_are_not():
     assert not nm.outliers(r * 1e300).told
     found = nm.outliers(r)
     assert nm.outliers(3 * r + 5).probability == pytest.approx(found.probability, abs=1e-3)
+
+
+def test_what_is_promised_least_does_not_take_classes_alike_for_confused_ones():
+    """Labels as people give them: right, but of two classes that look alike the predictions are too sure."""
+    rng = np.random.default_rng(0)
+    n, codes = 3000, rng.integers(0, 3, 3000)
+    L = np.where(codes[:, None] == np.arange(3), 4.0, 0.0) + rng.normal(size=(n, 3))
+    alike = (codes < 2) & (rng.random(n) < 0.3)  # looks like the other one of the two
+    L[alike] = L[alike][:, [1, 0, 2]]
+    model = nm.fit(L, codes)
+    assert model.transition is not None
+    by_matrix, _ = nm.readings(nm.softmax(L, model.temperature), model.transition, codes)
+    s, e = nm.one_rate(L, codes)
+    by_one_rate, _ = nm.readings(nm.softmax(L, s), np.full((3, 3), e / 2) + (1 - 1.5 * e) * np.eye(3), codes)
+    np.testing.assert_allclose(model.ambiguity, np.minimum(by_matrix, by_one_rate))
+    assert model.ambiguity.sum() < by_matrix.sum()
+    assert model.low <= model.ambiguity.sum()

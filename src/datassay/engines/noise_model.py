@@ -15,8 +15,9 @@ What overlaps can be read in two ways, and the predictions don't say which is ri
                             class:  R_i = 1 - (1 - r_i) p_{i y_i}
 
 The number of wrong labels lies between sum r and sum R if errors lie anywhere between these two, as random errors and people's do. Both
-bounds are widened by their sampling error: of e by the likelihood (profile, 95 %; with a matrix the lower of its bound and that of one
-rate), of sum R by its variance. ``probability`` mixes the two,
+bounds are widened by their sampling error: of e by the likelihood (profile, 95 %), of sum R by its variance. With a matrix the lower
+bound, and each row's r as the least that is promised, are the lower of its own and those of one rate: a matrix may take classes that look
+alike for classes that are confused. ``probability`` mixes the two,
 
     a r_i + (1 - a) R_i,    a = min(1, mean r / share of rows of which another class is predicted),
 
@@ -133,6 +134,7 @@ def fit(L: Matrix, codes: Codes, *, seed: int = 0) -> NoiseModel:
     p = softmax(L, fitted)
     r, R = readings(p, uniform if T is None else T, codes)
     spread = 1.96 * np.sqrt(np.sum(R * (1 - R)))
+    least = r if T is None else np.minimum(r, readings(softmax(L, s), uniform, codes)[0])
     bottom, top = low * n, min(float(n), R.sum() + spread)
     other = np.mean(p.argmax(1) != codes)
     a = min(1.0, r.mean() / other) if other else 1.0
@@ -140,7 +142,9 @@ def fit(L: Matrix, codes: Codes, *, seed: int = 0) -> NoiseModel:
     flagged = (probability > LIKELY) & (odds(p, codes) > min(FACTOR, 1 / max(1 - other, 1e-9) ** 2))
     flagged &= odds(p, codes, shares=np.maximum(np.bincount(codes, minlength=K), 1) / n) > 1 / RARE
     told = top - bottom <= 0.03 * n or (top - r.sum() <= 0.5 * r.sum() and r.sum() - bottom <= 0.5 * r.sum())
-    return NoiseModel(probability, r, R, p, fitted, float(r.mean()), T, min(bottom, r.sum()), top, flagged, bool(told))
+    return NoiseModel(
+        probability, least, R, p, fitted, float(r.mean()), T, min(bottom, least.sum()), top, flagged, bool(told)
+    )
 
 
 def of_probabilities(p: Matrix, codes: Codes, *, votes: int | None = None) -> NoiseModel:
