@@ -121,3 +121,14 @@ def test_a_whole_number_beyond_64_bits_is_a_number_like_others(method, option, o
 def test_a_number_that_scipy_does_not_take_is_a_sentence(irises):
     with pytest.raises(da.DataError, match=r"^beta-shapley: numbers ran away"):
         da.value(irises, "beta-shapley", n_models=20, alpha=99999999999999999999)
+
+
+@pytest.mark.parametrize("wrong", [False, 3, "layer.weight", {"a": 1}])
+def test_an_option_that_is_a_list(irises, wrong):
+    with pytest.raises(da.DataError, match=r"^dvgs: grad_params must be None or a list, got "):
+        da.value(irises, "dvgs", grad_params=wrong)
+    with pytest.raises(da.DataError, match="no parameter 'no'"):
+        da.value(irises, "dvgs", grad_params=["no"], epochs=1)
+    if not isinstance(wrong, int):
+        with pytest.raises(da.DataError, match=r"^c-score: inclusion must be"):
+            da.value(irises, "c-score", inclusion=wrong)

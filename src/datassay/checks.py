@@ -5,6 +5,7 @@ The command line turns both errors into one sentence and exit status 2.
 
 from __future__ import annotations
 
+import collections.abc as abc
 import functools
 import math
 import types
@@ -167,7 +168,7 @@ def jobs(method: str, n_jobs: Any) -> None:
 def annotated(method: str, given: Mapping[str, Any], hints: Mapping[str, Any]) -> dict[str, float]:
     """Options against their annotations: Literal, bool, int, float, str, Path, the kinds above, None, and any union of these.
 
-    What an annotation says in another way (a class, Any, a sequence) is not looked at.
+    What an annotation says in another way (a class, Any) is not looked at, nor what is in a list.
 
     Returns
     -------
@@ -200,6 +201,8 @@ def _parts(hint: Any) -> list[tuple[str, Callable[[Any], bool]]]:
         return [(repr(known), functools.partial(_same, known)) for known in get_args(hint)]
     if get_origin(hint) is Annotated:
         return [(str(kind), kind.holds) for kind in hint.__metadata__]
+    if get_origin(hint) in (list, tuple, abc.Sequence):
+        return [("a list", _is_listed)]
     known: dict[Any, list[tuple[str, Callable[[Any], bool]]]] = {
         type(None): [("None", functools.partial(_same, None))],
         bool: [("True", functools.partial(_same, True)), ("False", functools.partial(_same, False))],
@@ -209,6 +212,11 @@ def _parts(hint: Any) -> list[tuple[str, Callable[[Any], bool]]]:
         Path: [("a path", lambda value: isinstance(value, PathLike))],
     }
     return known.get(hint, [])
+
+
+def _is_listed(value: Any) -> bool:
+    """A list, a tuple, an array; what is in it the method looks at."""
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, (str, bytes, Mapping))
 
 
 def _same(known: Any, value: Any) -> bool:

@@ -56,6 +56,7 @@ FIRST = (
 ENOUGH = 200  # rows of a copy, at least, if it is to be taken without trying others
 SEEN = 100  # planted rows, over all copies, on which that is decided
 EXPLAINED = 0.6  # share of the labels that disagree that errors at random must explain, if the planted errors are to be such
+LINEAR = 300  # columns times classes, at most, if a linear model is asked for the share of wrong labels where nothing else is tried
 GOOD = 0.7  # AUC that it must then have, less twice its standard error
 WORSE = 0.03  # of AUC on the first copy: who is so far behind is not tried again
 SURE = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # shares of the rows, those whose class is surest, among which labels are compared
@@ -274,28 +275,35 @@ def audit(
     sample = _sample(data, rows, seed)
     rate = rate or (0.05 if len(sample) >= 400 else 0.1)
     every = methods == "all" or methods == ["all"]
-    candidates, left_out = _candidates(data, sample, None if every else methods)
-    share = _share(sample, seed) if data.classes and (kind is None or kind in LABELS) else None
+    candidates, left_out = (
+        ([(FIRST, FIRST, {}, 0.0)], {}) if methods is None else _candidates(data, sample, None if every else methods)
+    )
+    kernel = value(sample, FIRST, progress=False) if data.classes and (kind is None or kind in LABELS) else None
     if kind is None:
-        kind = "uniform" if share is None or share.at_random >= EXPLAINED else "near"
-    copies = [plant(sample, kind, rate, seed=stream(seed, 2 * r + 10)) for r in range(repeats)]
+        kind = "uniform" if kernel is None or _at_random(kernel) >= EXPLAINED else "near"
+    copies = [plant(sample, kind, rate, seed=stream(seed, 10))]
     seeds = [
         stream(seed, 2 * r + 11) % 2**31 for r in range(repeats)
     ]  # of the methods: other random numbers than the errors'
     trials: dict[str, _Trial] = {}
-    early = methods is None and bool(data.classes) and len(sample) >= ENOUGH and any(one[0] == FIRST for one in candidates)
+    early = methods is None and bool(data.classes) and len(sample) >= ENOUGH
     if early:
         enough = min(repeats, math.ceil(SEEN / max(int(copies[0][1].sum()), 1)))
-        alone = [one for one in candidates if one[0] == FIRST]
-        trials = _run_trials(alone, copies[:enough], seeds, math.inf, left_out, progress)
+        copies += [plant(sample, kind, rate, seed=stream(seed, 2 * r + 10)) for r in range(1, enough)]
+        trials = _run_trials(candidates, copies, seeds, math.inf, left_out, progress)
         early = _good(trials[FIRST])
     if not early:
+        if methods is None:
+            candidates, left_out = _candidates(data, sample, None)  # which measures the machine
+        copies += [plant(sample, kind, rate, seed=stream(seed, 2 * r + 10)) for r in range(len(copies), repeats)]
         trials = _run_trials(
             candidates, copies, seeds, seconds if methods is None or every else math.inf, left_out, progress
         )
     if not any(t.auc for t in trials.values()):
         first = next(iter(trials))
         raise DataError(f"audit: every method failed; {first}: {trials[first].error}")
+    linear = not early or sample.X.shape[1] * len(sample.classes) <= LINEAR
+    share = None if kernel is None else _share(sample, kernel, seed, linear=linear)
     order = METHODS if methods is None or every else None
     best = _best_method(trials, [title for title, *_ in candidates if title in trials], order)
     _, method, options, _ = next(one for one in candidates if one[0] == best)
@@ -550,7 +558,7 @@ def error_rate(data: Dataset, seed: int = 0) -> tuple[float, float]:
     >>> bool(abs(error_rate(da.Dataset(X, y))[0] - 0.05) < 0.02)
     True
     """
-    return _share(data, seed)[:2]
+    return _share(data, value(data, "cg-score", progress=False), seed, linear=True)[:2]
 
 
 class _Share(NamedTuple):
@@ -561,36 +569,35 @@ class _Share(NamedTuple):
     low: float
     high: float
     told: bool
-    at_random: float  #: share of the labels that disagree with the prediction that errors at random explain
 
 
-def _share(data: Dataset, seed: int) -> _Share:
-    """The share by `error_rate`, and the noise model's bounds on the CG-score's predictions; where these tell it, its estimate."""
-    kernel = value(data, "cg-score", progress=False)
-    bounds = kernel.stats["wrong_labels"]
+def _at_random(kernel: Values) -> float:
+    """Share of the labels that disagree with the CG-score's prediction that errors at random explain."""
     assert kernel.suggested_label is not None
-    disagree = sum(a != b for a, b in zip(kernel.suggested_label.tolist(), data.y.tolist(), strict=True))
-    at_random = min(1.0, bounds["random"] / disagree) if disagree else 1.0
+    assert kernel.given_label is not None
+    disagree = sum(a != b for a, b in zip(kernel.suggested_label.tolist(), kernel.given_label.tolist(), strict=True))
+    return min(1.0, kernel.stats["wrong_labels"]["random"] / disagree) if disagree else 1.0
+
+
+def _share(data: Dataset, kernel: Values, seed: int, *, linear: bool) -> _Share:
+    """The share by `error_rate`, and the noise model's bounds on the CG-score's predictions; where these tell it, its estimate."""
+    bounds = kernel.stats["wrong_labels"]
     low, high = bounds["low"] / len(data), bounds["high"] / len(data)
     if bounds["told"]:
         e = bounds["random"] / len(data)
-        return _Share(e, max(e - low, high - e) / 1.96, low, high, True, at_random)
-    e, sd = _by_sure_rows(data, kernel, seed)
-    return _Share(min(max(e, low), high), sd, low, high, False, at_random)
+        return _Share(e, max(e - low, high - e) / 1.96, low, high, True)
+    e, sd = _by_sure_rows(data, kernel, seed, linear=linear)
+    return _Share(min(max(e, low), high), sd, low, high, False)
 
 
-def _by_sure_rows(data: Dataset, kernel: Values, seed: int) -> tuple[float, float]:
-    """As `error_rate` says."""
+def _by_sure_rows(data: Dataset, kernel: Values, seed: int, *, linear: bool) -> tuple[float, float]:
+    """As `error_rate` says; by the kernel alone unless a ``linear`` model is asked, too."""
     rows, codes = np.arange(len(data)), data.codes
-    s = study(
-        "audit", data, None, training=None, device="cpu", store=None, seed=seed, n_jobs=None, progress=False
-    )  # fmt: skip
-    p = np.exp(s.out_of_fold(5))
-    predicted_linear = p.argmax(1)
-    top_two = np.sort(p, axis=1)[:, -2:]
     assert kernel.suggested_label is not None
     guess = np.array([data.classes.index(label) for label in kernel.suggested_label.tolist()])
-    predictions = [(predicted_linear, top_two[:, 1] - top_two[:, 0]), (guess, np.abs(kernel.columns["loo_margin"]))]
+    predictions = [(guess, np.abs(kernel.columns["loo_margin"]))]
+    if linear:
+        predictions = [_by_linear_model(data, seed), *predictions]
     best = (math.inf, 0.0, 0.0)
     for predicted, sure in predictions:
         # among the rows of each predicted class: some classes are surer than others, and may have other errors
@@ -610,3 +617,13 @@ def _by_sure_rows(data: Dataset, kernel: Values, seed: int) -> tuple[float, floa
         e, sd, _ = estimates[fits[-1]]
         best = min(best, (e + sd, e, sd))
     return best[1], best[2]
+
+
+def _by_linear_model(data: Dataset, seed: int) -> tuple[ndarray, ndarray]:
+    """(n,) class that models of the other folds predict, and how far it is ahead of the next."""
+    s = study(
+        "audit", data, None, training=None, device="cpu", store=None, seed=seed, n_jobs=None, progress=False
+    )  # fmt: skip
+    p = np.exp(s.out_of_fold(5))
+    top_two = np.sort(p, axis=1)[:, -2:]
+    return p.argmax(1), top_two[:, 1] - top_two[:, 0]
