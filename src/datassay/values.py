@@ -25,7 +25,6 @@ from datassay.files import PARQUET_KEY, check_target, replacing
 _KEY = PARQUET_KEY
 _DIGEST = PARQUET_KEY + b".digest"
 FORMAT = 2  # with a digest of all that is in the file; 1: without
-_OWN = ("id", "score", "rank", "flagged", "given_label", "suggested_label")
 
 
 class WrongLabels(TypedDict, total=False):

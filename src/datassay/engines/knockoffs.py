@@ -68,20 +68,10 @@ def statistics(
     return np.maximum(sign * coef, 0) - np.maximum(sign * knockoff_coef, 0)
 
 
-def false_share(W: Float[ndarray, " n"], tau: float, *, plus: bool = True) -> float:
-    """Estimated share of rows without effect among {W >= tau}: (o + #{W <= -tau}) / max(1, #{W >= tau}).
-
-    Examples
-    --------
-    >>> false_share(np.array([5.0, 4.0, 3.0, -3.0, 2.0]), 3.0, plus=False)
-    0.3333333333333333
-    """
-    found, mirrored = int(np.sum(tau <= W)), int(np.sum(tau <= -W))
-    return (plus + mirrored) / max(1, found)
-
-
 def threshold(W: Float[ndarray, " n"], q: float, *, plus: bool = True) -> float:
     """tau, from which on W is selected at level q; inf if no level of W qualifies.
+
+    It is the least whose estimated share of rows without effect, (o + #{W <= -tau}) / max(1, #{W >= tau}), is at most q.
 
     Examples
     --------
