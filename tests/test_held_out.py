@@ -637,7 +637,7 @@ BAD = [
     ({"budget": "soon"}, METHODS[2:], "budget must be"),
     ({"inclusion": (0.5, 1.0)}, ["c-score"], "inclusion: grid needs probabilities between 0 and 1"),
     ({"inclusion": ()}, ["c-score"], "inclusion: grid needs probabilities between 0 and 1"),
-    ({"inclusion": "half"}, ["c-score"], "inclusion: could not convert"),
+    ({"inclusion": "half"}, ["c-score"], "inclusion must be a number or a list"),
 ]
 
 
