@@ -213,6 +213,18 @@ def test_the_kind_of_error_follows_the_data():
     assert da.audit(near, "cg-score", repeats=1, kind="uniform", progress=False).kind == "uniform"
 
 
+def test_the_command_leaves_kind_and_rate_to_the_data(tmp_path, monkeypatch, capsys):
+    from datassay import cli
+
+    near, _ = plant(drawn("digits", train=300, seed=2).data, "near", 0.1, seed=3)
+    np.savez(tmp_path / "d.npz", X=near.X, y=near.y)
+    monkeypatch.setattr("sys.argv", ["datassay", "audit", str(tmp_path / "d.npz"), "-m", "cg-score", "--repeats", "1"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code
+    assert "errors planted in a copy of 300 rows: near, 10%" in " ".join(capsys.readouterr().out.split())
+
+
 def test_more_rows_than_asked_for_are_sampled_with_every_class():
     rng = np.random.default_rng(0)
     y = np.r_[np.zeros(3000, int), np.ones(3, int)]

@@ -51,14 +51,24 @@ def audit(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            "--method", "-m", help="Try this one, as in 'lossval transport_power=0'; may be repeated. Default: all that fit."
+            "--method",
+            "-m",
+            help="Try this one, as in 'lossval transport_power=0'; may be repeated; all: all that fit. Default: the CG-score, and all that "
+            "fit where it does not find the errors well.",
         ),
     ] = None,
     budget: Annotated[str, typer.Option("--budget", help="Time for all methods, such as '5 min'.")] = "1 min",
     kind: Annotated[
-        str, typer.Option("--kind", help="Of the planted errors: uniform, pair-flip, features or mixed.")
-    ] = "uniform",
-    rate: Annotated[float, typer.Option("--rate", help="Their share of the rows.")] = 0.05,
+        str | None,
+        typer.Option(
+            "--kind",
+            help="Of the planted errors: uniform, pair-flip, near, confused, balanced, features or mixed; default: uniform or near, "
+            "whichever is like the data's own.",
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", help="Their share of the rows; default: .05, of fewer than 400 rows .1.")
+    ] = None,
     repeats: Annotated[
         int,
         typer.Option("--repeats", min=1, help="Copies of the data, each with other errors; fewer where the budget ends."),
