@@ -108,3 +108,19 @@ def test_an_unknown_name_is_met_with_a_near_one():
 
 def test_types_are_shipped():
     assert (Path(da.__file__).parent / "py.typed").read_bytes() == b""
+
+
+def test_a_command_has_the_defaults_of_its_function():
+    """Or None, with which the function's own is taken."""
+    import inspect
+
+    from datassay.commands import choosing, comparing, curating, deciding, valuing
+
+    pairs = [
+        (choosing.audit, da.audit), (choosing.plan, da.plan), (comparing.bench, da.evaluate), (curating.curate, da.curate),
+        (deciding.check, da.check_sample), (deciding.gain, da.gain), (valuing.report, da.report), (valuing.value, da.value),
+    ]  # fmt: skip
+    for command, function in pairs:
+        said, own = (inspect.signature(one).parameters for one in (command, function))
+        for name in set(said) & set(own):
+            assert said[name].default in (own[name].default, None, inspect.Parameter.empty), (command.__name__, name)
