@@ -45,7 +45,7 @@ def twins(X: Any, codes: Int[ndarray, " n"], order: Int[ndarray, " n"] | None = 
     --------
     >>> X = np.random.default_rng(0).normal(size=(100, 4))
     >>> X[7] = X[3] + 1e-3
-    >>> found = twins(X, np.arange(100) % 5 == 3)
+    >>> found = twins(X, np.arange(100) % 5)
     >>> [group.tolist() for group in found.groups]
     [[3, 7]]
     """
