@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+collect_ignore = ["conftest.py"]  # two modules of one name can't be looked through for examples
+
 
 @pytest.fixture(autouse=True, scope="session")
 def heard():
