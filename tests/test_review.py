@@ -382,7 +382,7 @@ def test_wrong_decisions_are_a_sentence(small):
     s = session(values, data, path)
     for arguments, match in [
         ((3, "burn"), "must be one of keep, relabel, drop, unsure"),
-        ((3, "relabel"), "no row has the label ''"),
+        ((3, "relabel"), "names no new_label"),
         ((-1, "keep"), "no row -1"),
         ((10**6, "keep"), "no row 1000000"),
     ]:

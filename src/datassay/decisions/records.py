@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray
 
-from datassay.checks import DataError
+from datassay.checks import DataError, shown
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
 from datassay.decisions.cells import for_sheet, from_sheet
@@ -126,7 +126,7 @@ def settled(lines: pd.DataFrame, data: Dataset) -> Settled:
             raise DataError(f"{where} (id {key!r}): the action must be one of {', '.join(ACTIONS)}, got {action!r}.")
         new: Any = None
         if action == "relabel":
-            new = _new_label(text(one.get("new_label")), label_of, regression, f"{where} (id {key!r})")
+            new = new_label_of(text(one.get("new_label")), label_of, regression, f"{where} (id {key!r})")
             if not regression and new == data.codes[row]:
                 action, new = "keep", None
         said.setdefault(row, {})[text(one.get("who"))] = (action, new)
@@ -212,7 +212,14 @@ def text(cell: Any) -> str:
     return str(plain(cell))
 
 
-def _new_label(label: str, label_of: Mapping[str, int], regression: bool, where: str) -> Any:
+def new_label_of(label: str, label_of: Mapping[str, int], regression: bool, where: str) -> Any:
+    """What a label that somebody gave stands for.
+
+    Raises
+    ------
+    DataError
+        No row has it; in regression, it is no number.
+    """
     if label == "":
         raise DataError(f"{where} relabels and names no new_label.")
     if regression:
@@ -221,11 +228,13 @@ def _new_label(label: str, label_of: Mapping[str, int], regression: bool, where:
         except ValueError:
             number = np.nan
         if not np.isfinite(number):
-            raise DataError(f"{where}: the new label of a regression must be a number, got {label!r}.")
+            raise DataError(f"{where}: the new label of a regression must be a number, got {shown(label)}.")
         return number
     if label not in label_of:
         known = ", ".join(map(repr, list(label_of)[:10]))
-        raise DataError(f"{where}: no row has the label {label!r} (there are {known}): give one of these, or drop the row.")
+        raise DataError(
+            f"{where}: no row has the label {shown(label)} (there are {known}): give one of these, or drop the row."
+        )
     return label_of[label]
 
 

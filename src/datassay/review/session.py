@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from datassay.checks import DataError, whole
 from datassay.data.dataset import Dataset
-from datassay.decisions.records import ACTIONS, text
+from datassay.decisions.records import ACTIONS, new_label_of, text
 from datassay.evaluation.checking import check_sample
 from datassay.reporting.summary import check_same
 from datassay.review import numbers
@@ -224,17 +224,8 @@ class Session:
             del self.leases[row]
 
     def _new_label(self, label: str) -> str:
-        if not self.regression:
-            if label not in self.code_of:
-                raise DataError(f"no row has the label {label[:80]!r}: give one of those that are there, or drop the row.")
-            return label
-        try:
-            number = float(label)
-        except ValueError:
-            number = np.nan
-        if not np.isfinite(number):
-            raise DataError(f"the new target must be a number, got {label[:80]!r}.")
-        return text(number)
+        found = new_label_of(label, self.code_of, self.regression, "the decision")
+        return text(found) if self.regression else label
 
     # -------------------------------------------------------------------------------------------------------- the order
 
