@@ -46,7 +46,7 @@ SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signa
 READ = ["t.csv", "--label", "label", "--val", "val.csv"]
 COMMANDS = {
     "ame": ["value", *READ, "-m", "ame", "--set", "n_models=300", "--set", "store=s.sqlite", "-o", "v.parquet"],
-    "dvgs": ["value", *READ, "-m", "dvgs", "--set", "epochs=12", "--set", "checkpoint=c", "-o", "v.parquet"],
+    "dvgs": ["value", *READ, "-m", "dvgs", "--set", "epochs=6", "--set", "checkpoint=c", "-o", "v.parquet"],
     "cg-score": ["value", "large.csv", "--label", "label", "-m", "cg-score", "--set", "approx=exact", "--set", "checkpoint=c",
                  "-o", "v.parquet"],
     "bench": ["bench", "--data", "iris", "-m", "ame n_models=100", "-m", "cg-score", "-m", "data-oob n_models=50",

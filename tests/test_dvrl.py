@@ -131,7 +131,7 @@ def test_the_loop_written_out(baseline, monkeypatch):
         return original(logits, s, reward, threshold)
 
     monkeypatch.setattr(module, "objective", recorded)
-    values = dvrl(data, baseline=baseline, window=4, **QUICK)
+    values = dvrl(data, small, baseline=baseline, window=4, **QUICK)
     b, of_all = worth.sum(), worth.sum()
     for t, (rows, w) in enumerate(drawn):
         np.testing.assert_array_equal(rows, np.flatnonzero(np.random.default_rng([spawned(0, 0), 3, t]).random(24) < w))
@@ -162,7 +162,7 @@ def test_a_selector_learns_which_rows_pay(monkeypatch):
         "utility_of",
         lambda *a, **k: lambda out: np.array([np.where(RememberedLabels.y == 1, -1, 1).sum() / 60]),
     )
-    values = dvrl(data, iterations=400, runs=3, progress=False)
+    values = dvrl(data, small, epochs=1, iterations=400, runs=3, progress=False)
     assert roc_auc_score(wrong, -values.scores) > 0.95  # seeds 0 to 4: .986 and more
 
 
@@ -172,6 +172,32 @@ class RememberedLabels(Run):
     def __init__(self, net, loss, x, y, recipe, **options):
         super().__init__(net, loss, x, y, recipe, **options)
         RememberedLabels.y = y.numpy()
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"schedule": "cosine", "weight_decay": 0.1, "momentum": 0.5},
+        {"balanced": True, "epochs": 3},
+        {"optimiser": "adam"},
+    ],
+)
+def test_the_linear_predictor_is_the_one_that_the_loop_trains(task, options, monkeypatch):
+    """A selection's utility is the same to rounding by `descend` and by `Run` on a linear layer from 0."""
+    data = blobs(40)
+    if task == "regression":
+        y = data.X @ [1.0, -2.0, 0.5]
+        data = da.Dataset(data.X, y, data.X_val, data.X_val @ [1.0, -2.0, 0.5], task="regression")
+    recipe = Recipe(**{"epochs": 8, "batch_size": 100, "lr": 0.1} | options)
+    fast = dvrl(data, training=recipe, **QUICK)
+    taken = []
+    monkeypatch.setattr(module, "descend", lambda *a, **k: taken.append(1) or torch.tensor(float("nan")).expand(4, 3))
+    slow = dvrl(data, training=recipe, **QUICK)
+    assert bool(taken) == (recipe.optimiser == "sgd")
+    np.testing.assert_allclose(fast.stats["utility_of_all_rows"], slow.stats["utility_of_all_rows"], rtol=1e-5)
+    np.testing.assert_allclose(fast.scores, slow.scores, rtol=1e-3)
 
 
 def planted(load, n, m):
@@ -243,9 +269,9 @@ def test_the_selector_and_its_steps(faithful, activation, decay, monkeypatch):
         made.append(net)
         return forward(net, rows, difference)
 
-    def adam(weights, lr, weight_decay):
+    def adam(weights, lr, weight_decay, fused):
         steps.append((lr, weight_decay))
-        return original(weights, lr, weight_decay=weight_decay)
+        return original(weights, lr, weight_decay=weight_decay, fused=fused)
 
     monkeypatch.setattr(Selector, "forward", watched)
     monkeypatch.setattr(torch.optim, "AdamW", adam)

@@ -107,13 +107,14 @@ def test_the_contract(method, planted, valued):
 
 
 @every_method
-def test_missing_validation_rows(method, planted):
+def test_missing_validation_rows(method, planted, valued):
     data, _ = planted
     if METHODS[method].validation:
         with pytest.raises(DataError, match=r"X_val and y_val"):
             da.value(data.without_validation(), method=method)
     else:
-        assert da.value(data.without_validation(), method=method).scores.shape == (400,)
+        assert data.X_val is None  # and it was valued
+        assert valued.scores.shape == (400,)
 
 
 def test_wrong_names_are_met_with_the_right_ones():

@@ -23,12 +23,12 @@ def rows(n, d=20, val=0):
 
 
 def test_every_method_has_a_line_and_every_line_can_be_run():
-    data = rows(300, val=50)
+    data = rows(120, val=40)
     found = da.plan(data, rates=RATES)
     assert set(found.table["method"]) == set(METHODS)
     assert (found.table[["seconds", "memory"]] > 0).all(axis=None)
     for line in found.table.itertuples():
-        assert len(da.value(data, line.method, **line.options)) == 300
+        assert len(da.value(data, line.method, **line.options)) == 120
     assert "chosen: cg-score approx=exact dtype=float64" in repr(found)
 
 

@@ -155,6 +155,43 @@ def test_a_signal_at_any_time_is_a_sentence(rows, how):
         assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("later", [0.1, 0.4])
+def test_workers_that_are_still_starting_show_no_traceback(rows, later):
+    """A terminal sends Ctrl-C to every process of the group; those that import would say where they were."""
+    call = [*COMMAND, *AME, "-o", "v.parquet"]
+    process = subprocess.Popen(call, cwd=rows, env=ENVIRONMENT, stdout=-1, stderr=-1, text=True, start_new_session=True)
+    until = time.monotonic() + 120
+
+    def workers():
+        return [child for child in children(process) if any(".popen_loky_posix" in word for word in child.cmdline())]
+
+    with contextlib.suppress(psutil.Error):
+        while not workers() and time.monotonic() < until:
+            time.sleep(0.01)
+    time.sleep(later)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+
+
+def blocked(_):
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_workers_leave_ctrl_c_to_their_parent():
+    from datassay.engines import machine
+
+    code = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+    code += "import test_stopping as t; from datassay.engines import machine as m\n"
+    code += "with m.loky(2): print(set(m.spread(2, (m.task(t.blocked, k) for k in range(4)))), t.blocked(0))"
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, stdout=-1, text=True, check=True)
+    assert done.stdout.split() == ["{True}", "False"]
+    with machine.deaf_workers():
+        assert blocked(0)
+    assert not blocked(0)
+
+
 def test_the_end_of_an_interrupted_import_is_no_error(monkeypatch, capsys):
     from datassay import cli, signals
 

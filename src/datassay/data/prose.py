@@ -15,7 +15,8 @@ import pandas as pd
 import scipy.sparse as sp
 from jaxtyping import Float
 from numpy import ndarray
-from threadpoolctl import threadpool_limits
+
+from datassay.engines.machine import blas_on
 
 WIDTH = 256  # columns of a text; exact where there are no more words than that
 _WORDS, _LETTERS = 3, 20  # of a text on average, either of which makes it one
@@ -77,7 +78,7 @@ class Prose:
         self.reduced = None
         if known > (k := min(WIDTH, n - 1)):
             self.reduced = TruncatedSVD(max(1, k), random_state=0)
-            with threadpool_limits(1, "blas"):  # the same bits on any number of threads
+            with blas_on(1):  # the same bits on any number of threads
                 self.reduced.fit(T)
         of = "letters and pairs of letters" if running else "words and pairs of words"
         self.how = f"text, TF-IDF of {known} {of}"
@@ -93,7 +94,7 @@ class Prose:
         """(n, p) of other texts."""
         cells = list(cells)
         T = sp.csr_array((len(cells), 0)) if self.words is None else sp.csr_array(self.words.transform(cells))
-        with threadpool_limits(1, "blas"):
+        with blas_on(1):
             X = T.toarray() if self.reduced is None else self.reduced.transform(T)
         nothing = np.diff(T.indptr) == 0
         return self.scale * np.column_stack([X, nothing])

@@ -14,10 +14,10 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
 from numpy import ndarray
-from threadpoolctl import threadpool_limits
 
 from datassay.engines.gp_loo import RidgePath
 from datassay.engines.gram import arc_cosine_values, row_lengths
+from datassay.engines.machine import blas_on
 
 _STEPS = (4.0, 2.0, 2.0**0.5)  # by which a weight is multiplied or divided, the coarse ones first
 _GAIN = 1e-4  # of mean log likelihood; below it a step is not taken
@@ -71,7 +71,7 @@ def weigh(
 
     b = len(blocks)
     singles = [tuple(float(i == j) for j in range(b)) for i in range(b)]
-    with threadpool_limits(1, "blas"):
+    with blas_on(1):
         alone = [tried(one) for one in singles]
         best = max([_normed([1.0] * b), *singles], key=tried)
         for step in _STEPS if b > 1 else ():

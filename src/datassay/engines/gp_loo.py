@@ -17,11 +17,10 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.linalg import eigh, get_lapack_funcs
 from scipy.optimize import minimize_scalar
-from threadpoolctl import threadpool_limits
 
 from datassay.engines import panels
 from datassay.engines.gram import arc_cosine, blocks, equal_rows, part, unit_rows
-from datassay.engines.machine import available_memory
+from datassay.engines.machine import available_memory, blas_on
 from datassay.engines.panels import Kernel, Panels, SingularGramError, cholesky
 
 Report = Callable[[float], Any]  #: called with the share of the work that has just been done
@@ -293,7 +292,7 @@ def choose(
         lam, at = path.best() if ridge is None else (ridge, path.log_likelihood(ridge))
         return Choice(lam, b, own, at)
 
-    with threadpool_limits(1, "blas"):
+    with blas_on(1):
         biases = (False, True) if bias is None else (bias,)
         best = max((tried(b, None) for b in biases), key=lambda c: c.log_likelihood)
         if known is None or use is False:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -23,7 +25,7 @@ import numpy as np
 import psutil
 from joblib import Parallel, cpu_count, delayed, effective_n_jobs, parallel_config
 from joblib.parallel import get_active_backend
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from datassay.checks import DataError
 
@@ -61,9 +63,29 @@ def size(number: float | int) -> str:
     return "0" if number <= 0 else f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(number / 1e6, 1):.0f} MB"
 
 
+_pools: tuple[int, ThreadpoolController] | None = None
+
+
+def thread_pools() -> ThreadpoolController:
+    """The libraries with threads of their own that are loaded.
+
+    Looking for them takes 10 ms, as long as a small valuation: that is done again only where modules were imported since.
+    """
+    global _pools
+    if _pools is None or _pools[0] != len(sys.modules):
+        _pools = len(sys.modules), ThreadpoolController()
+    return _pools[1]
+
+
+def blas_on(threads: int) -> AbstractContextManager[Any]:
+    """BLAS on so many threads, within the context."""
+    limited: AbstractContextManager[Any] = thread_pools().limit(limits=threads, user_api="blas")
+    return limited
+
+
 def blas_threads() -> int:
     """Threads that BLAS uses now: OMP_NUM_THREADS, threadpoolctl's limits and joblib's workers all show here."""
-    return max([pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"], default=1)
+    return max([pool["num_threads"] for pool in thread_pools().info() if pool["user_api"] == "blas"], default=1)
 
 
 def spread(n_jobs: int | None, tasks: Iterable[Any], name: Callable[[int], str] | None = None) -> Iterator[Any]:
@@ -86,7 +108,7 @@ def spread(n_jobs: int | None, tasks: Iterable[Any], name: Callable[[int], str] 
         elif type(get_active_backend()[0]).__name__ == "DaskDistributedBackend":
             yield from _by_client(get_active_backend()[0].client, tasks, 2 * jobs, name or (lambda k: f"task {k + 1}"))
         elif get_active_backend()[0].supports_return_generator:
-            with by_default(n_jobs):
+            with by_default(n_jobs), deaf_workers():
                 found = Parallel(n_jobs=at_most(n_jobs), return_as="generator")(tasks)
             yield from found
         else:
@@ -160,6 +182,29 @@ def _begin_for(parent: int) -> None:
     if os.name == "posix" and os.getppid() != parent:
         os._exit(1)
     _end_with(parent)
+
+
+@contextmanager
+def deaf_workers() -> Iterator[None]:
+    """Processes and threads that are started meanwhile, and what these start, don't hear Ctrl-C, which a terminal sends to all: this
+    process ends them, and one that was still importing would show a traceback."""
+    if os.name != "posix":
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker as of_loky
+
+    for tracker in (
+        resource_tracker,
+        of_loky,
+    ):  # both would be started with the first worker, and older Pythons unblock the signal then
+        tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def loky(n_jobs: int | None = None) -> AbstractContextManager[Any]:
@@ -291,7 +336,7 @@ def one_thread() -> Iterator[None]:
     with _lock:
         _inside += 1
         if _inside == 1:
-            _limit = threadpool_limits(1, "blas")
+            _limit = blas_on(1)
     try:
         yield
     finally:

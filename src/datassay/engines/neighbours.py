@@ -22,10 +22,9 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
-from threadpoolctl import ThreadpoolController
 
 from datassay.engines.gram import blocks, row_lengths
-from datassay.engines.machine import blas_threads
+from datassay.engines.machine import blas_threads, thread_pools
 
 Metric = Literal["euclidean", "cosine"]
 Work = Callable[[int, ndarray], Any]
@@ -66,7 +65,7 @@ def each(
     if not np.isfinite(norms).all():
         raise OverflowError(f"the square of the length of row {np.flatnonzero(~np.isfinite(norms))[0]} is beyond {dtype}.")
     D = np.empty((TILE, n), dtype)
-    alone = ThreadpoolController()
+    alone = thread_pools()
     with ThreadPoolExecutor(threads) as pool:
         over = pool.map if threads > 1 else map
         for tile in (turn[at] for at in blocks(len(turn), TILE)):

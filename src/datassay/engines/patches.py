@@ -20,9 +20,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from scipy.linalg import eigh
-from threadpoolctl import threadpool_limits
 
-from datassay.engines.machine import blas_threads
+from datassay.engines.machine import blas_on, blas_threads
 
 SIDE = 32  # pixels of the longer side at work: larger images are averaged down
 PATCH = 6
@@ -113,7 +112,7 @@ def features(
         out[i] = _one(prepared(images[i : i + 1], dictionary.low, dictionary.span, dictionary.size)[0], dictionary)
 
     threads = blas_threads()
-    with threadpool_limits(1, "blas"):
+    with blas_on(1):
         if threads == 1:
             found: Any = map(work, range(len(images)))
             for _ in found:

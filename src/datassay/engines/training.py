@@ -80,6 +80,14 @@ class Recipe:
         """Learning rate after this share of all steps."""
         return self.lr if self.schedule == "constant" else self.lr * (1 + math.cos(math.pi * done)) / 2
 
+    def rates(self) -> list[float]:
+        """Learning rate of each step where an epoch is one step.
+
+        >>> Recipe(epochs=3, lr=0.1).rates()
+        [0.1, 0.1, 0.1]
+        """
+        return [self.rate(step / self.epochs) for step in range(self.epochs)]
+
     def optimise(self, net: nn.Module) -> torch.optim.Optimizer:
         """The optimiser for what is trained of the network."""
         trained = [p for p in net.parameters() if p.requires_grad]

@@ -249,7 +249,7 @@ def evaluate(
             for number, cell in enumerate(cells)
             if number not in done
         )
-        with machine.by_default(n_jobs):
+        with machine.by_default(n_jobs), machine.deaf_workers():
             results = Parallel(n_jobs=machine.at_most(n_jobs), return_as="generator_unordered")(tasks)
         for number, result in results:
             done[number] = result

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from datassay.checks import Call, Count, Number, Positive, whole
 from datassay.data.dataset import Dataset
 from datassay.engines import training as loop
+from datassay.engines.linear_descent import descend
 from datassay.engines.training import Recipe, Run, in_batches, load_state, outputs, random_numbers, save_state, spawned
 from datassay.engines.two_means import suspicious
 from datassay.methods.definition import Finding, network_method
@@ -223,6 +224,10 @@ class _Seen:
         self.predictions = p.probabilities(outputs(net, self.x))  # (n, k)
         self.difference = (self.targets(slice(None)) - self.predictions).abs()
 
+    def with_ones(self, x: Tensor) -> Tensor:
+        """(b, d + 1) rows as a linear predictor takes them."""
+        return F.pad(self.scale(x.flatten(1)), (0, 1), value=1.0)
+
     def targets(self, rows: Any) -> Tensor:
         y = self.y[rows]
         return y[:, None].to(torch.float32) if y.is_floating_point() else F.one_hot(y, self.k).to(torch.float32)
@@ -246,17 +251,27 @@ def _run(settings: Settings, training_utility: Callable[[ndarray], ndarray], one
     on_val = recipe(None, VALIDATION, len(p.y_val))
     seen = _Seen(p, Run(one.net(), p.loss, x_val, p.y_val, on_val, seed=own).through())
     drawn = _linear(p) if settings.linear else one.net()
+    at_once = settings.linear and used.optimiser == "sgd" and used.augment is None and not used.mixed_precision
+    z_val = seen.with_ones(x_val[:]) if at_once else None
 
     def utility(rows: Tensor, number: int) -> float:
         """Of a predictor that is trained on these rows, always from the same initial weights."""
-        net = copy.deepcopy(drawn)
-        if len(rows):
-            Run(net, p.loss, x[rows], y[rows], used, seed=spawned(own, 1, number)).through()
-        return float(training_utility(p.log_probabilities(outputs(net, x_val).double())[None])[0])
+        said = None
+        if z_val is not None and len(rows) <= used.batch_size:
+            W = descend(seen.with_ones(x[rows]), y[rows], p.outputs, used.rates(), momentum=used.momentum,
+                        weight_decay=used.weight_decay, balanced=used.balanced)  # fmt: skip
+            said = z_val @ W
+        if said is None or not said.isfinite().all():  # the loop says in which epoch
+            net = copy.deepcopy(drawn)
+            if len(rows):
+                Run(net, p.loss, x[rows], y[rows], used, seed=spawned(own, 1, number)).through()
+            said = outputs(net, x_val)
+        return float(training_utility(p.log_probabilities(said.double())[None])[0])
 
     with random_numbers(spawned(own, 2), y.device):
         selector = Selector(seen.d, seen.k, activation=nn.ReLU if settings.faithful else nn.Tanh).to(p.device)
-    optimiser = torch.optim.AdamW(selector.parameters(), settings.lr, weight_decay=0.0 if settings.faithful else DECAY)
+    decay = 0.0 if settings.faithful else DECAY
+    optimiser = torch.optim.AdamW(selector.parameters(), settings.lr, weight_decay=decay, fused=True)
     first = utility(torch.arange(n, device=y.device), 0)
     state = {"baseline": torch.tensor(first).double(), "last": torch.zeros(20, dtype=torch.float64)}
     state |= {"of_all": state["baseline"].clone(), "done": torch.tensor(0)}
