@@ -33,7 +33,7 @@ Sources: Natarajan et al. (2013) and Patrini et al. (2017) for T; Guo et al. (20
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -165,6 +165,7 @@ def _below_most(L: Matrix) -> Matrix:
     return L - L.max(1, keepdims=True)
 
 
+@no_type_check  # this and the two others are called hundreds of times in one fit: the tests' look at shapes would take longer than all
 def _raised(below: Matrix, s: float) -> Matrix:
     """exp(s L) of L less its rows' maxima, which need not be taken anew for each s."""
     p = below * s
@@ -172,6 +173,7 @@ def _raised(below: Matrix, s: float) -> Matrix:
     return p
 
 
+@no_type_check
 def _own(below: Matrix, s: float, own: tuple[ndarray, ndarray]) -> Float[ndarray, " n"]:
     """(n,) softmax of the given classes alone."""
     p = _raised(below, s)
@@ -348,6 +350,7 @@ def _temperature(
     one, rows = np.ptp(off) == 0 == np.ptp(np.diag(T)), np.arange(len(L))  # of one rate only the given class counts
     weights, below = None if one else T[:, codes].T, _below_most(L)
 
+    @no_type_check
     def minus(x: float) -> float:
         if weights is None:
             mine = _own(below, float(np.exp(x)), (rows, codes)) if owns is None else owns.at(float(x))[0]
