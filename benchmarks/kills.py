@@ -181,6 +181,7 @@ def unbroken(command: str, jobs: int) -> tuple[float, list[bytes]]:
 def main(say: Callable[[str], None] = lambda text: print(text, flush=True)) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moments", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="go on from this moment; the draws are the same")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--command", action="append", choices=list(COMMANDS), help="may be repeated; default: all")
     parser.add_argument("--signal", action="append", choices=list(SIGNALS), help="may be repeated; default: all")
@@ -207,7 +208,7 @@ def main(say: Callable[[str], None] = lambda text: print(text, flush=True)) -> i
         return *case(command, jobs, how, moment, whole[command]), moment
 
     # moments outermost: whenever this is stopped, all kinds have had as many
-    every = [(n, kind, how) for n in range(call.moments) for kind in kinds for how in call.signal or SIGNALS]
+    every = [(n, kind, how) for n in range(call.first, call.moments) for kind in kinds for how in call.signal or SIGNALS]
     with ThreadPoolExecutor(call.at_once) as pool:
         for (number, (command, jobs), how), (word, wrong, moment) in zip(every, pool.map(one, every), strict=True):
             ends.setdefault((command, jobs, how), Counter())[word] += 1

@@ -109,6 +109,63 @@ def test_npz_and_rows_that_reading_left_out(tmp_path):
     np.testing.assert_array_equal(found["X"], X[:4])
 
 
+LINES = (
+    b'\xef\xbb\xbf{"text": "it came late", "kind": "bad",  "n": 1}\r\n'
+    b"\n"
+    b'{"text": "tr\xc3\xa8s bien", "kind": "good", "n": 2}\n'
+    b'{"kind": "good", "text": "broke", "n": 3}\n'
+    b'{"kind": "bad", "text": "a joy", "n": 4}'
+)
+
+
+def test_json_lines_stay_but_for_those_that_were_decided(tmp_path):
+    path = tmp_path / "said.jsonl"
+    path.write_bytes(LINES)
+    data = da.read(path, label="kind", id="text")
+    lines = decisions(
+        id=["très bien", "broke", "a joy"], action=["relabel", "drop", "relabel"], new_label=["bad", "", "good"]
+    )
+    written = write_applied(path, data, settled(lines, data), tmp_path / "clean.jsonl", label="kind")
+    expected = LINES.replace(b'bien", "kind": "good"', b'bien", "kind": "bad"')
+    expected = expected.replace(b'{"kind": "good", "text": "broke", "n": 3}\n', b"")
+    assert written.read_bytes() == expected.replace(b'{"kind": "bad", "text": "a joy"', b'{"kind": "good", "text": "a joy"')
+    assert pd.read_json(written, lines=True, encoding="utf-8-sig")["kind"].tolist() == ["bad", "bad", "good"]
+    with pytest.raises(DataError, match="has 3 rows, and 4 were read: it was changed since"):
+        write_applied(written, data, settled(lines, data), tmp_path / "other.jsonl", label="kind")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "npz"])
+def test_weights_are_a_column_more(suffix, tmp_path):
+    """Also beside decisions, for the rows that stay, and none for a row that was not read."""
+    path, cells = tmp_path / f"rows.{suffix}", {"a": [0.5, 1.5, None, 2.5, 3.5], "kind": ["x", "y", "x", "y", "x"]}
+    frame = pd.DataFrame(cells)
+    if suffix == "csv":
+        frame.to_csv(path, index=False)
+    elif suffix == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    elif suffix == "parquet":
+        frame.to_parquet(path)
+    else:
+        np.savez(path, X=frame[["a"]].to_numpy(float), y=frame["kind"].to_numpy(str))
+    label = None if suffix == "npz" else "kind"
+    data = da.read(path, label=label, missing="drop")
+    weights = ("weight, of the row", np.array([0.25, 1.0, 1 / 3, 0.01]))
+    decided = settled(decisions(id=[1], action=["drop"]), data)
+    written = write_applied(path, data, decided, tmp_path / f"out.{suffix}", label=label, weights=weights)
+    if suffix == "npz":
+        found = np.load(written)[weights[0]]
+    else:
+        read = {"csv": pd.read_csv, "jsonl": lambda p: pd.read_json(p, lines=True), "parquet": pd.read_parquet}[suffix]
+        back = read(written)
+        pd.testing.assert_frame_equal(back[["a", "kind"]], frame.drop(index=1).reset_index(drop=True))
+        found = back[weights[0]].to_numpy()
+    np.testing.assert_allclose(found, [0.25, np.nan, 1 / 3, 0.01], rtol=1e-5)
+    taken = "X" if suffix == "npz" else "a"
+    with pytest.raises(DataError, match=f"has a column '{taken}' already: give the weights another name"):
+        write_applied(path, data, decided, tmp_path / f"again.{suffix}", label=label, weights=(taken, weights[1]))
+    assert not (tmp_path / f"again.{suffix}").exists()
+
+
 def test_people_who_disagree_decide_nothing_and_the_last_word_of_one_counts(pets):
     _, data = pets
     lines = decisions(
@@ -241,6 +298,11 @@ def test_from_a_file_to_a_cleaned_file_with_a_proven_gain(tmp_path):
     again = pd.read_csv(tmp_path / "c.csv")
     assert (again.drop(columns="kind") == frame.drop(columns="kind")).all().all()
     assert (again["kind"] != frame["kind"]).sum() > 20
+    weighed = run("apply", "v.parquet", "--data", "train.csv", "--weights", "w", "-o", "w.csv", cwd=tmp_path)
+    assert weighed.returncode == 0, weighed.stderr
+    again = pd.read_csv(tmp_path / "w.csv")
+    pd.testing.assert_frame_equal(again.drop(columns="w"), pd.read_csv(tmp_path / "train.csv"))
+    np.testing.assert_allclose(again["w"], da.Values.load(tmp_path / "v.parquet").to_sample_weight(), rtol=1e-5)
     found = run("gain", "--before", "train.csv", "--after", "c.csv", *common, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert "rows have another label, 0 are gone" in found.stdout
@@ -248,6 +310,8 @@ def test_from_a_file_to_a_cleaned_file_with_a_proven_gain(tmp_path):
         ["apply", "v.parquet", "--data", "train.csv", "-o", "d.csv"],
         ["apply", "v.parquet", "--data", "train.csv", "--drop-top", "many", "-o", "d.csv"],
         ["apply", "train.csv", "--data", "train.csv", "-o", "d.csv", *common],
+        ["apply", "v.parquet", "--data", "train.csv", "--weights", "kind", "-o", "d.csv"],
+        ["apply", "v.parquet", "--data", "c.csv", "--weights", "w", "-o", "d.csv"],
         ["apply", "v.parquet", "--data", "train.csv", "--drop-top", "2%", "-o", "train.csv"],
         ["gain", "--before", "train.csv", "--after", "train.csv", *common],
     ):

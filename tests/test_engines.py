@@ -164,6 +164,28 @@ def test_device_auto_is_the_cpu_without_a_card():
     assert machine.pick_device("cpu") == "cpu"
 
 
+@pytest.mark.parametrize(
+    ("system", "there", "asked"), [("linux", "", False), ("linux", "/dev/nvidia0", True), ("darwin", "", False)]
+)
+def test_torch_is_asked_for_a_card_only_where_there_may_be_one(system, there, asked, monkeypatch):
+    """Its import takes seconds."""
+    monkeypatch.setattr(machine.sys, "platform", system)
+    monkeypatch.setattr(machine.os.path, "exists", lambda path: path == there)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setitem(machine.sys.modules, "torch", None)
+    del machine.sys.modules["torch"]
+    real, seen = __import__, []
+    monkeypatch.setattr(
+        "builtins.__import__", lambda name, *a: seen.append(name) or real("types" if name == "torch" else name, *a)
+    )
+    if asked:
+        with pytest.raises(AttributeError, match="cuda"):
+            machine.pick_device("auto")
+    else:
+        assert machine.pick_device("auto") == "cpu"
+    assert ("torch" in seen) == asked
+
+
 def test_a_device_without_torch_names_the_extra(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert machine.pick_device("auto") == "cpu"

@@ -1078,3 +1078,26 @@ def test_an_array_without_rows_is_a_sentence(tmp_path, name):
 def test_one_number_in_place_of_many_is_a_sentence(wrong):
     with pytest.raises(DataError, match=r"one entry a row|nothing in a row"):
         da.Dataset(**{"X": np.eye(2)} | wrong)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.jsonl", "t.parquet", "t.feather"])
+def test_one_column_is_read_as_the_rows_are(tmp_path, name):
+    """Whatever the separator and the compression; it may be of text that no method values."""
+    from datassay.data.read import read_column
+
+    path = tmp_path / name
+    frame = pd.DataFrame({"a": [1.5, 2.5, 3.5], "who; when": ["ann, 3", "bob", "ann, 3"], "y": ["x", "y", "x"]})
+    if "csv" in name:
+        frame.to_csv(path, index=False, sep=";")
+    elif name == "t.jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    elif name == "t.parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_feather(path)
+    assert read_column(path, "who; when").tolist() == ["ann, 3", "bob", "ann, 3"]
+    with pytest.raises(DataError, match=r"has no column 'where'; it has a, who; when, y"):
+        read_column(path, "where")
+    np.save(tmp_path / "t.npy", np.zeros(3))
+    with pytest.raises(DataError, match="is no table with named columns, of which 'y' could be one"):
+        read_column(tmp_path / "t.npy", "y")

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 STOPS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+INTERRUPTED = "interrupted"  #: in ``stats["stopped"]``, after any of them
 BEFORE = b"datassay: stopped before anything was done: the same call starts again.\n"
 
 

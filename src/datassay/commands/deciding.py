@@ -59,28 +59,36 @@ def apply(
     relabel: Annotated[
         str | None, typer.Option("--relabel", help="above=.95: take the suggestion where the label is so probably wrong.")
     ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Column to add: how likely each row is right, for sample_weight.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
     force: Force = False,
 ) -> None:
     """Do to a file what was decided about its rows.
 
     The file is written anew in its own form: labels replaced, rows dropped, all else as it was, CSV byte for byte. Of values
-    a rule decides, --drop-top or --relabel, without anybody having looked.
+    a rule decides, --drop-top or --relabel, without anybody having looked; --weights leaves every row as it is, with a weight.
     """
     from datassay.decisions.files import write_applied
-    from datassay.decisions.records import by_rule, read_decisions, settled
+    from datassay.decisions.records import by_rule, check_same_rows, no_decisions, read_decisions, settled
     from datassay.values import Values
 
     check_all_paths([decisions, data], [output], force)
-    rule = drop_top is not None or relabel is not None
+    rule = drop_top is not None or relabel is not None or weights is not None
     if rule:
         values = Values.load(decisions)
         source = values.stats.get("source", {})
         reading = reading.or_else({name: source.get(name) for name in ("label", "id")})
-        lines = by_rule(values, drop_top=_share(drop_top), relabel_above=_above(relabel))
+        if drop_top is None and relabel is None:
+            lines = no_decisions()
+        else:
+            lines = by_rule(values, drop_top=_share(drop_top), relabel_above=_above(relabel))
     else:
         lines = read_decisions(decisions)
     rows = reading.rows(data)
+    if weights is not None:
+        check_same_rows(values, rows, str(decisions), str(data))
     if rule and values.data_hash and values.data_hash != rows.hash:  # valued on other features, or beside validation rows
         lines["data"] = ""
     decided = settled(lines, rows)
@@ -103,8 +111,9 @@ def apply(
         out.print("Nothing was written (--dry-run).")
         return
     written = write_applied(
-        data, rows, decided, output, label=reading.label, encoding=reading.encoding or "utf-8", force=force
-    )
+        data, rows, decided, output, label=reading.label, encoding=reading.encoding or "utf-8", force=force,
+        weights=None if weights is None else (weights, values.to_sample_weight()),
+    )  # fmt: skip
     out.print(safe(f"Wrote {written}."))
 
 

@@ -85,24 +85,12 @@ def column_of(path: Path, rows: Any, name: str) -> list[Any]:
     DataError
         The file has no columns, or not this one.
     """
-    import numpy as np
-    import pandas as pd
+    from datassay.data.read import read_column
 
-    kind = path.suffix.lower()
-    if path.is_dir() or kind not in (".csv", ".tsv", ".txt", ".parquet", ".pq"):
-        raise DataError(f"--by names a column of a CSV or Parquet file, and {str(path)!r} is none.")
-    encoding = rows.source.get("encoding") or "utf-8"
     try:
-        if kind in (".parquet", ".pq"):
-            frame = pd.read_parquet(path)
-        else:
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False, sep=None, engine="python", encoding=encoding)
-    except (ValueError, OSError) as error:
-        raise DataError(f"the column {name!r} of {str(path)!r} can't be read ({str(error).splitlines()[0]}).") from None
-    if name not in frame.columns:
-        raise DataError(
-            f"{str(path)!r} has no column {name!r} (--by); it has {', '.join(map(repr, frame.columns[:20].tolist()))}."
-        )
-    if len(frame) != len(rows.kept):
-        raise DataError(f"{str(path)!r} has {len(frame)} rows, and {len(rows.kept)} were read: it was changed since.")
-    return frame[name].to_numpy()[np.asarray(rows.kept)].tolist()
+        cells = read_column(path, name, rows.source.get("encoding") or "utf-8")
+    except DataError as error:
+        raise DataError(f"--by: {error}") from None
+    if len(cells) != len(rows.kept):
+        raise DataError(f"{str(path)!r} has {len(cells)} rows, and {len(rows.kept)} were read: it was changed since.")
+    return ["" if cell is None or cell != cell else cell for cell in cells[rows.kept].tolist()]

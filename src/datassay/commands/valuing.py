@@ -117,7 +117,7 @@ def value(
     from datassay.methods import value as value_rows
     from datassay.methods.spec import options_of
     from datassay.reporting import report as write_report
-    from datassay.subsets.study import INTERRUPTED
+    from datassay.signals import INTERRUPTED
 
     if scheduler is not None and backend not in ("dask", "ray"):
         raise DataError("--scheduler is the address of a cluster: it goes with --backend dask or --backend ray.")
@@ -184,7 +184,7 @@ def value(
 
 def _print_values(values: Values, rows: Dataset, options: Mapping[str, Any], top: int, saved: Path) -> None:
     """What was found, in sentences and a table."""
-    from datassay.subsets.study import INTERRUPTED
+    from datassay.signals import INTERRUPTED
 
     if (stopped := values.stats.get("stopped")) in (INTERRUPTED, "the time was up"):
         n_models = values.options.get("n_models")

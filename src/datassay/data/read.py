@@ -268,7 +268,7 @@ def _parts(
         raise DataError(f"there is no file or folder {str(path)!r}{near}")
     if not parted and path.stat().st_size == 0:
         raise DataError(f"{path} is empty: rows under a line of column names are needed.")
-    kind = "".join(s for s in path.suffixes[-2:] if s.lower() not in _COMPRESSED).lower().split(".")[-1]
+    kind = _kind(path)
     if kind == "npz":
         return _npz(path)
     if kind == "npy":
@@ -292,24 +292,8 @@ def _parts(
                 f"{path} is a file of SVMlight, whose columns have no names, and labels stand in front: leave {odd!r} out."
             )
         return *formats.svmlight(path, _content(path)), None, (None, None)
-    elif kind in ("csv", "tsv", "txt"):
-        frame = _csv(path, label, id, encoding).to_pandas()
-    elif kind in ("jsonl", "ndjson", "json"):
-        frame = json_lines.read(path, _content(path), label, encoding)
-    elif kind in ("feather", "arrow"):
-        frame = parquet.read_feather(path)
-    elif kind == "dta":
-        frame = formats.stata(path)
-    elif kind == "arff":
-        frame = formats.arff(path, _content(path), encoding)
-    elif kind in formats.EXCEL:
-        frame = formats.excel(path, _content(path), (label, id), _NONE)
-    elif kind in ("xls", "xlsb", "ods"):
-        raise DataError(f"{path} is no kind that is read here: save it as .xlsx or CSV.")
     else:
-        raise DataError(
-            f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))}, a folder of Parquet parts or one of images."
-        )
+        frame = _table(path, kind, label, id, encoding)
     frame = frame.reset_index(drop=True)  # rows of files are numbered, also where pandas kept an index
     if len(frame) == 0:
         raise DataError(f"{path} has column names but no rows.")
@@ -317,6 +301,57 @@ def _parts(
     frame.columns = names
     _check_columns(path, [*names, *(d for d in drop if parted or kind in ("parquet", "pq"))], label, id, drop, like)
     return *_of_frame(frame, path, label, id, drop, size, broken), (None, None)
+
+
+def _table(path: Path, kind: str, label: str | None, id: str | None, encoding: str) -> pd.DataFrame:
+    """A file of a kind that is read as a whole."""
+    if kind in ("csv", "tsv", "txt"):
+        return _csv(path, label, id, encoding).to_pandas()
+    if kind in ("jsonl", "ndjson", "json"):
+        return json_lines.read(path, _content(path), label, encoding)
+    if kind in ("feather", "arrow"):
+        return parquet.read_feather(path)
+    if kind == "dta":
+        return formats.stata(path)
+    if kind == "arff":
+        return formats.arff(path, _content(path), encoding)
+    if kind in formats.EXCEL:
+        return formats.excel(path, _content(path), (label, id), _NONE)
+    if kind in ("xls", "xlsb", "ods"):
+        raise DataError(f"{path} is no kind that is read here: save it as .xlsx or CSV.")
+    raise DataError(
+        f"{path} is of no kind that can be read: give {', '.join(sorted(_TABLES))}, a folder of Parquet parts or one of images."
+    )
+
+
+def read_column(path: str | Path, name: str, encoding: str = "utf-8") -> np.ndarray:
+    """(rows of the file,) one column of a table, by the readers of `read`: it need not be among those that are valued.
+
+    Raises
+    ------
+    DataError
+        The file is no table, or has no such column.
+    """
+    path = Path(path)
+    kind = _kind(path)
+    if path.is_dir() and parquet.parts_in(path):
+        kind = "parquet"
+    if kind in ("npz", "npy") or path.is_dir() or _is_svmlight(path, kind):
+        raise DataError(f"{str(path)!r} is no table with named columns, of which {name!r} could be one.")
+    if kind in ("parquet", "pq"):
+        names = parquet.names_of(path)
+        frame = parquet.read_columns(path, [name]) if name in names else None
+    else:
+        frame = _table(path, kind, name, None, encoding)
+        frame.columns = names = [str(c) for c in frame.columns]
+    if frame is None or name not in names:
+        raise DataError(f"{path} has no column {name!r}; it has {_listed(names)}.")
+    return np.asarray(frame[name].to_numpy(), dtype=object)
+
+
+def _kind(path: Path) -> str:
+    """The suffix by which a file is read, without that of its compression."""
+    return "".join(s for s in path.suffixes[-2:] if s.lower() not in _COMPRESSED).lower().split(".")[-1]
 
 
 def _held(

@@ -6,10 +6,12 @@ A new label is written as the file has it in a row that bears it.
 from __future__ import annotations
 
 import csv
+import io
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +24,12 @@ from datassay.data.dataset import Dataset
 from datassay.decisions.records import Settled
 from datassay.files import check_paths, replacing
 
-KINDS = "CSV, Parquet, Feather, npz, or a folder of images"
+KINDS = "CSV, JSON lines, Parquet, Feather, npz, or a folder of images"
 
 
 def write_applied(
     source: str | Path, data: Dataset, decided: Settled, output: str | Path, *, label: str | None = None, encoding: str = "utf-8",
-    force: bool = False,
+    weights: tuple[str, ndarray] | None = None, force: bool = False,
 ) -> Path:  # fmt: skip
     """Write the file from which the data were read with the decisions done; a folder of images gives a CSV file of paths and labels.
 
@@ -43,6 +45,8 @@ def write_applied(
         Its column of labels.
     encoding
         Of a CSV file.
+    weights
+        Name of a column to add, and (n,) what it holds; rows of the file that were not read have none.
     force
         Replace a file of others.
 
@@ -61,18 +65,42 @@ def write_applied(
     changed: dict[int, tuple[int | None, float]] = {}  # row of the file: a row that bears the new label, or the new number
     for row in np.flatnonzero(decided.action == "relabel"):
         changed[int(rows[row])] = (None if like[row] < 0 else int(rows[like[row]]), float(number[row]))
-    kind = source.suffix.lower()
+    kind, more = source.suffix.lower(), None
+    if weights is not None:
+        more = Added(weights[0], np.full(len(data.kept), np.nan))
+        more.of[rows] = weights[1]
     if source.is_dir():
-        return _manifest(data, decided, output)
+        return _manifest(data, decided, output, weights)
     if kind in (".csv", ".tsv", ".txt"):
-        return _csv(source, output, label, encoding, changed, set(drops.tolist()), len(data.kept))
+        return _csv(source, output, label, encoding, changed, set(drops.tolist()), len(data.kept), more)
+    if kind in (".jsonl", ".ndjson"):
+        return _json_lines(source, output, label, encoding, changed, set(drops.tolist()), len(data.kept), more)
     if kind in (".parquet", ".pq", ".feather"):
-        return _arrow(source, output, label, changed, drops, len(data.kept), kind == ".feather")
+        return _arrow(source, output, label, changed, drops, len(data.kept), kind == ".feather", more)
     if kind == ".npz":
-        return _npz(source, output, data, decided, rows, drops)
+        return _npz(source, output, data, decided, rows, drops, more)
     raise DataError(
         f"apply writes {KINDS}, and {str(source)!r} is none of these: use da.apply, and write the rows from Python."
     )
+
+
+class Added(NamedTuple):
+    """A column that the file gets."""
+
+    name: str
+    of: ndarray  #: (rows of the file,) NaN: none
+
+    def absent(self, names: list[str], source: Path) -> None:
+        if self.name in names:
+            raise DataError(f"{source} has a column {self.name!r} already: give the weights another name.")
+
+    def text(self, row: int) -> str:
+        """Six digits are more than a weight knows.
+
+        >>> Added("weight", np.array([0.25, np.nan])).text(0), Added("weight", np.array([0.25, np.nan])).text(1)
+        ('0.25', '')
+        """
+        return "" if np.isnan(self.of[row]) else f"{self.of[row]:.6g}"
 
 
 def _examples(data: Dataset, decided: Settled) -> tuple[ndarray, ndarray]:
@@ -118,7 +146,8 @@ def records(text: str, separator: str) -> Iterator[tuple[int, int, list[Field]]]
 
 
 def _csv(
-    source: Path, output: Path, label: str | None, encoding: str, changed: dict[int, tuple[int | None, float]], drops: set[int], n: int
+    source: Path, output: Path, label: str | None, encoding: str, changed: dict[int, tuple[int | None, float]], drops: set[int], n: int,
+    more: Added | None,
 ) -> Path:  # fmt: skip
     raw = source.read_bytes()
     mark = b"\xef\xbb\xbf" if raw.startswith(b"\xef\xbb\xbf") else b""
@@ -140,17 +169,25 @@ def _csv(
     column, rows = names.index(label), lines[1:]
     if len(rows) != n:
         raise DataError(f"{source} has {len(rows)} rows, and {n} were read: it was changed since.")
-    parts, at = [text[:start], body[: rows[0][0]]], rows[0][0]
+    parts, at = [text[:start]], 0
+    if more is not None:
+        more.absent(names, source)
+        at = lines[0][2][-1][1]
+        parts += [body[:at], separator, _quoted(more.name, separator)]
     for row, (begin, end, fields) in enumerate(rows):
         if row in drops:
             parts.append(body[at:begin])
             at = end
-        elif row in changed:
+            continue
+        if row in changed:
             a, b = fields[column]
             like, number = changed[row]
             new = body[slice(*rows[like][2][column])] if like is not None else _shortest(number)
             parts += [body[at:a], new]
             at = b
+        if more is not None:
+            parts += [body[at : fields[-1][1]], separator, more.text(row)]
+            at = fields[-1][1]
     parts.append(body[at:])
     with replacing(output) as beside:
         beside.write_bytes(mark + "".join(parts).encode(encoding))
@@ -161,6 +198,12 @@ def _unquoted(field: str) -> str:
     return field[1:-1].replace('""', '"') if len(field) > 1 and field[0] == field[-1] == '"' else field
 
 
+def _quoted(field: str, separator: str) -> str:
+    line = io.StringIO()
+    csv.writer(line, delimiter=separator, lineterminator="").writerow([field])
+    return line.getvalue()
+
+
 def _shortest(number: float) -> str:
     return str(int(number)) if float(number).is_integer() and abs(number) < 1e15 else repr(float(number))
 
@@ -168,8 +211,46 @@ def _shortest(number: float) -> str:
 # ------------------------------------------------------------------------------------------------------- other formats
 
 
+def _json_lines(
+    source: Path, output: Path, label: str | None, encoding: str, changed: dict[int, tuple[int | None, float]], drops: set[int], n: int,
+    more: Added | None,
+) -> Path:  # fmt: skip
+    """Lines that nothing was done to are there byte for byte; the others have their fields in their order."""
+    try:
+        text = source.read_bytes().decode(encoding)
+    except UnicodeDecodeError:
+        raise DataError(f"{source} is not {encoding} text: pass its encoding, such as latin-1.") from None
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    raw = re.findall(r"[^\n]*\n|[^\n]+", text[len(mark) :])
+    where = [at for at, line in enumerate(raw) if line.strip()]  # blank lines are no rows
+    if len(where) != n:
+        raise DataError(f"{source} has {len(where)} rows, and {n} were read: it was changed since.")
+    fields: list[dict[str, Any]] = [json.loads(raw[at]) for at in where]
+    if label is None or not any(label in one for one in fields):
+        raise DataError(f"{source} has no field {label!r}: pass --label.")
+    if more is not None:
+        more.absent([name for one in fields for name in one], source)
+    for row, at in enumerate(where):
+        if row in drops:
+            raw[at] = ""
+            continue
+        one = dict(fields[row])
+        if row in changed:
+            like, number = changed[row]
+            one[label] = fields[like][label] if like is not None else json.loads(_shortest(number))
+        if more is not None and more.text(row):
+            one[more.name] = float(more.text(row))
+        if one != fields[row]:
+            end = raw[at][len(raw[at].rstrip("\r\n")) :]
+            raw[at] = json.dumps(one, ensure_ascii=raw[at].isascii()) + end
+    with replacing(output) as beside:
+        beside.write_bytes((mark + "".join(raw)).encode(encoding))
+    return output
+
+
 def _arrow(
-    source: Path, output: Path, label: str | None, changed: dict[int, tuple[int | None, float]], drops: ndarray, n: int, feathered: bool
+    source: Path, output: Path, label: str | None, changed: dict[int, tuple[int | None, float]], drops: ndarray, n: int, feathered: bool,
+    more: Added | None,
 ) -> Path:  # fmt: skip
     table = feather.read_table(source) if feathered else pq.read_table(source)
     if label not in table.column_names:
@@ -196,6 +277,9 @@ def _arrow(
             except pa.ArrowInvalid as error:
                 raise DataError(f"column {label!r} of {source} holds {column.type}: {str(error).splitlines()[0]}.") from None
         table = table.set_column(at, table.schema.field(at), column)
+    if more is not None:
+        more.absent(table.column_names, source)
+        table = table.append_column(more.name, pa.array(more.of, from_pandas=True))
     if len(drops):
         table = table.take(pa.array(np.setdiff1d(np.arange(n), drops)))
     with replacing(output) as beside:
@@ -214,7 +298,9 @@ def _compression(source: Path) -> str:
     return "none" if found == "uncompressed" else str(found)
 
 
-def _npz(source: Path, output: Path, data: Dataset, decided: Settled, rows: ndarray, drops: ndarray) -> Path:
+def _npz(
+    source: Path, output: Path, data: Dataset, decided: Settled, rows: ndarray, drops: ndarray, more: Added | None
+) -> Path:
     with np.load(source, allow_pickle=False) as file:
         arrays: dict[str, Any] = {name: file[name] for name in file.files}
     n = len(data.kept)
@@ -224,7 +310,11 @@ def _npz(source: Path, output: Path, data: Dataset, decided: Settled, rows: ndar
     y[new] = data.labels_of(codes) if data.classes else codes
     arrays["y"] = y
     stays = np.setdiff1d(np.arange(n), drops)
-    for name in ("X", "y", "ids"):
+    added: tuple[str, ...] = ()
+    if more is not None:
+        more.absent(list(arrays), source)
+        arrays[more.name], added = more.of, (more.name,)
+    for name in ("X", "y", "ids", *added):
         if name in arrays:
             arrays[name] = arrays[name][stays]
     with replacing(output) as beside, beside.open("wb") as file:
@@ -232,13 +322,16 @@ def _npz(source: Path, output: Path, data: Dataset, decided: Settled, rows: ndar
     return output
 
 
-def _manifest(data: Dataset, decided: Settled, output: Path) -> Path:
+def _manifest(data: Dataset, decided: Settled, output: Path, weights: tuple[str, ndarray] | None) -> Path:
     """Paths and labels of the images that stay."""
     with replacing(output) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
-        lines.writerow(["path", "label"])
+        more = None if weights is None else Added(*weights)
+        if more is not None:
+            more.absent(["path", "label"], output)
+        lines.writerow(["path", "label"] if more is None else ["path", "label", more.name])
         for row, (one, label) in enumerate(zip(data.ids.tolist(), data.y.tolist(), strict=True)):
             if decided.action[row] != "drop":
                 new = data.classes[decided.code[row]] if decided.action[row] == "relabel" else label
-                lines.writerow([one, new])
+                lines.writerow([one, new] if more is None else [one, new, more.text(row)])
     return output

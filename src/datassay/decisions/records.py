@@ -148,6 +148,26 @@ def settled(lines: pd.DataFrame, data: Dataset) -> Settled:
     return Settled(actions, code, disputed)
 
 
+def no_decisions() -> pd.DataFrame:
+    """Lines that decide nothing: every row stays."""
+    return pd.DataFrame({column: [] for column in ("id", "given_label", "new_label", "action", "who", "data")})
+
+
+def check_same_rows(values: Values, data: Dataset, of_values: str, of_data: str) -> None:
+    """That the values are of these rows, in this order.
+
+    Raises
+    ------
+    DataError
+        An id or a label is another.
+    """
+    labels = [] if values.given_label is None else values.given_label.tolist()
+    if values.ids.tolist() != data.ids.tolist() or (labels and labels != data.y.tolist()):
+        raise DataError(
+            f"{of_values} holds values of other rows than {of_data}: pass the file that was valued, and the options with which it was."
+        )
+
+
 def by_rule(values: Values, *, drop_top: float | None = None, relabel_above: float | None = None) -> pd.DataFrame:
     """Decisions without a look at the rows: the most suspicious share is dropped, or flagged rows that are wrong with more than a
     probability get the label that is suggested.

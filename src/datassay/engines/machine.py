@@ -410,6 +410,24 @@ def probe() -> Rates:
     )
 
 
+CARDS = (
+    "nvidiactl",
+    "nvidia0",
+    "nvidia-uvm",
+    "nvmap",
+    "nvhost-ctrl",
+    "dxg",
+    "kfd",
+)  # in /dev, by the drivers of what torch calls cuda
+
+
+def _may_have_card() -> bool:
+    """False where the system shows no driver of a card: that is known without torch, whose import takes seconds."""
+    if sys.platform == "darwin":
+        return False
+    return not sys.platform.startswith("linux") or any(os.path.exists(f"/dev/{name}") for name in CARDS)
+
+
 def pick_device(device: str, *, worthwhile: bool = True) -> str:
     """'auto' to 'cuda' where torch is installed, sees a card, and the work is worth importing torch for; else 'cpu'.
 
@@ -428,7 +446,7 @@ def pick_device(device: str, *, worthwhile: bool = True) -> str:
         if device == "auto":
             return "cpu"
         raise ImportError(f"device={device!r} needs torch: pip install 'datassay[torch]'")
-    if device == "auto" and not worthwhile:
+    if device == "auto" and not (worthwhile and ("torch" in sys.modules or _may_have_card())):
         return "cpu"
     import torch
 

@@ -28,9 +28,8 @@ from datassay.evaluation.datasets import Split, divided, drawn, files
 from datassay.evaluation.tasks import TASKS, Case, Curve, Learner
 from datassay.files import replacing
 from datassay.methods import find, takes, value
-from datassay.signals import came
+from datassay.signals import INTERRUPTED, came
 from datassay.subsets.identity import coded
-from datassay.subsets.study import INTERRUPTED
 from datassay.values import Values
 
 DIGEST = 16  # bytes

@@ -22,7 +22,8 @@ from datassay.data.dataset import Dataset
 from datassay.engines import designs, effects, knockoffs
 from datassay.engines.designs import Inclusion, Subsets
 from datassay.engines.marginal_effects import MarginalEffects, Selection
-from datassay.subsets.study import INTERRUPTED, Stop, Study, Utility
+from datassay.signals import INTERRUPTED
+from datassay.subsets.study import Stop, Study, Utility
 from datassay.values import Finding
 
 

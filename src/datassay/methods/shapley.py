@@ -29,8 +29,9 @@ from datassay.engines.designs import Inclusion
 from datassay.engines.progress import progress_bar
 from datassay.engines.semivalues import shapley_law
 from datassay.methods.definition import SEMIVALUES, Finding, method
+from datassay.signals import INTERRUPTED
 from datassay.subsets.semivalues import harm, semivalue
-from datassay.subsets.study import INTERRUPTED, Drawn, Stop, Study, Utility, stop_when, study_of
+from datassay.subsets.study import Drawn, Stop, Study, Utility, stop_when, study_of
 from datassay.subsets.utilities import utility_of
 
 INNER = (0.1, 0.9)  # p of subsets from which proportional effects are estimated

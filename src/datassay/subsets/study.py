@@ -23,6 +23,7 @@ from datassay.engines.machine import pick_device
 from datassay.engines.progress import progress_bar
 from datassay.engines.train_subsets import Trainer, keys_of, train, utilities
 from datassay.engines.training_store import Store
+from datassay.signals import INTERRUPTED
 from datassay.subsets.trainers import trainable
 from datassay.units import in_seconds
 
@@ -30,7 +31,6 @@ FEWEST = 20  # trainings, for any result
 FIRST_CHECK = 200
 GROWTH = 1.5  # between interim checks
 TOL = 1e-4  # of logistic regressions: their log-probabilities are right to a few thousandths, far below what trainings differ by
-INTERRUPTED = "interrupted"  #: in ``stats["stopped"]``, after Ctrl-C
 SUSPECTS = 0.1  # share of the rows that two interim checks compare
 
 Utility = Callable[[ndarray], ndarray]
