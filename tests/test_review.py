@@ -449,6 +449,23 @@ def test_equal_rows_with_different_labels_and_confusions_are_groups(tmp_path):
     assert s.undo("ann", "w") == rows[1]
 
 
+def test_rows_that_are_nearly_equal_and_have_different_labels_are_a_group(tmp_path):
+    data, _ = blobs(150, wrong=12)
+    X, y = data.X.copy(), data.y.copy()
+    X[33] = X[60] + 1e-4 * np.arange(X.shape[1])
+    y[33] = (y[60] + 1) % 3
+    data = da.Dataset(X, y)
+    s = session(da.value(data, method="cg-score", progress=False), data, tmp_path / "d.csv")
+    groups = Groups(s)
+    assert groups.listed()[0] == {"kind": "near", "number": 0, "rows": 2}
+    assert groups.rows("near", 0, -1, -1) == [33, 60]
+    _, post, get = client_of(s)
+    shown = get("group", kind="near", number=0).json()["rows"]
+    assert {one["row"]: one["given"]["label"] for one in shown} == {33: str(y[33]), 60: str(y[60])}
+    answer = post("decide_all", action="drop", rows=[{"row": 33}, {"row": 60}], seconds=1)
+    assert "near" not in {one["kind"] for one in answer.json()["groups"]}
+
+
 def test_a_wrong_group_is_a_sentence_and_decides_nothing(small):
     values, data, path, _ = small
     _, post, get = client_of(session(values, data, path))

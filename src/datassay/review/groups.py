@@ -1,4 +1,7 @@
-"""Rows that can be decided about at once: equal rows whose labels differ, one confusion of two classes; and how often each source errs."""
+"""Rows that can be decided about at once: equal and nearly equal rows whose labels differ, one confusion of two classes.
+
+And how often each source errs.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from numpy import ndarray
 from datassay.checks import DataError
 from datassay.engines.equal_rows import conflicts
 from datassay.engines.gram import equal_rows
+from datassay.engines.twins import twins
 from datassay.review.numbers import of_group
 from datassay.review.session import Session
 
@@ -38,9 +42,11 @@ class Groups:
     def __init__(self, session: Session, by: str = "", sources: Sequence[Any] | None = None) -> None:
         self.session, self.by = session, by
         data = session.data
-        self.equal: list[ndarray] = []
+        self.of_kind: dict[str, list[ndarray]] = {"equal": [], "near": []}
         if not session.regression:
-            self.equal = conflicts(equal_rows(data.X, bias=True), data.codes)[0]
+            self.of_kind["equal"] = conflicts(equal_rows(data.X, bias=True), data.codes)[0]
+            found = twins(data.X, data.codes, np.argsort(session.scores, kind="stable"))
+            self.of_kind["near"] = [rows for rows, gap in zip(found.groups, found.gap, strict=True) if gap > 0]
         self.kinds: list[str] = []
         self.kind_of = np.zeros(len(data), np.int64)
         if sources is not None:
@@ -56,13 +62,16 @@ class Groups:
         self._rates: tuple[Any, list[dict[str, Any]]] | None = None
 
     def listed(self) -> list[dict[str, Any]]:
-        """Groups with ``rows`` open: ``kind`` "equal" and ``number``, or "confusion" and the classes ``given`` and ``suggested``."""
+        """Groups with ``rows`` open: ``kind`` "equal" or "near" and ``number``, or "confusion" and the classes ``given``, ``suggested``."""
         s = self.session
         with s.lock:
             out: list[dict[str, Any]] = []
-            for number, rows in enumerate(self.equal):
-                if (left := sum(row not in s.by_row for row in rows.tolist())) and len(out) < MOST:
-                    out.append({"kind": "equal", "number": number, "rows": left})
+            for kind, groups in self.of_kind.items():
+                open_groups = [
+                    (number, sum(row not in s.by_row for row in rows.tolist())) for number, rows in enumerate(groups)
+                ]
+                listed = [{"kind": kind, "number": number, "rows": left} for number, left in open_groups if left]
+                out += listed[:MOST]
             if s.regression:
                 return out
             open_ = self._confused()
@@ -85,12 +94,12 @@ class Groups:
         """
         s = self.session
         with s.lock:
-            if kind == "equal":
-                if not 0 <= number < len(self.equal):
+            if kind in self.of_kind:
+                if not 0 <= number < len(self.of_kind[kind]):
                     raise DataError("there is no such group.")
-                return [row for row in self.equal[number].tolist() if row not in s.by_row][:AT_ONCE]
+                return [row for row in self.of_kind[kind][number].tolist() if row not in s.by_row][:AT_ONCE]
             if kind != "confusion":
-                raise DataError("a group is equal rows or a confusion.")
+                raise DataError("a group is equal rows, nearly equal ones or a confusion.")
             rows = self._confused()
             rows = rows[(s.data.codes[rows] == given) & (s.suggested[rows] == suggested)]
             return [int(row) for row in rows[np.argsort(s.scores[rows], kind="stable")][:AT_ONCE]]

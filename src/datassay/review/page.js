@@ -289,7 +289,7 @@
   const grouped = (answer) => {
     $("groupsbox").hidden = !answer.groups.length;
     $("groups").replaceChildren(...answer.groups.map((one) => {
-      const button = element("button", "", ...(one.kind === "equal" ? ["equal rows, other labels"] : [data(one.given_label), " → ", data(one.suggested_label)]),
+      const button = element("button", "", ...(one.kind === "equal" ? ["equal rows, other labels"] : one.kind === "near" ? ["nearly equal rows, other labels"] : [data(one.given_label), " → ", data(one.suggested_label)]),
         element("span", "soft", ` · ${count(one.rows)} open`));
       button.type = "button";
       button.addEventListener("click", () => openGroup(one));
@@ -324,7 +324,7 @@
       shownAt = performance.now();
       return;
     }
-    $("grouptitle").replaceChildren(...(one.kind === "equal" ? ["Equal rows with different labels"] : ["Labelled ", data(one.given_label), ", suggested ", data(one.suggested_label)]));
+    $("grouptitle").replaceChildren(...(one.kind === "equal" ? ["Equal rows with different labels"] : one.kind === "near" ? ["Nearly equal rows with different labels"] : ["Labelled ", data(one.given_label), ", suggested ", data(one.suggested_label)]));
     $("grouprows").className = rows.some((row) => row.look.picture) ? "grid" : "grid wide";
     $("grouprows").replaceChildren(...rows.map((row) => {
       const box = element("input");
