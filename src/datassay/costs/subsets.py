@@ -75,6 +75,16 @@ def datamodels(data: Dataset, rates: Rates, *, n_models: int = 1000, store: Any 
     return [_cost(data, rates, n_models + FOLDS, asked=_val(data), more=paths + grams, store=store)]
 
 
+def influence(data: Dataset, rates: Rates) -> list[Cost]:
+    """A training to a fine tolerance; the Hessian of all classes, its inverse, and each row's leverage by it."""
+    (n, d), c = data.X.shape, max(1, len(data.classes))
+    columns = min(n, d) + 1
+    P, pairs = columns * c, c * (c + 1) / 2
+    work = 4.0 * pairs * n * columns**2 + P**3
+    cost = _cost(data, rates, 2, share=1.0, asked=len(data), more=work / rates.product64 + 40.0 * n * c**2 / rates.values)
+    return [cost._replace(memory=cost.memory + 8.0 * (4 * P**2 + 4 * n * c**2 + 3 * n * columns))]
+
+
 def data_oob(data: Dataset, rates: Rates, *, n_models: int = 500, store: Any = None) -> list[Cost]:
     """500 trees: at each level of a tree all its rows, in each of a few columns."""
     n, d = data.X.shape

@@ -108,6 +108,15 @@ class Logistic:
         self.ridge, self.few, self.rough = 1 / (C * self.unit**2), few, rough
         self.levels: dict[int, _Level] = {}
 
+    @property
+    def penalty(self) -> float:
+        """c, where the minimised is the sum of all rows' losses and c / 2 |W|^2.
+
+        >>> Logistic(np.eye(3), np.arange(3), 3, C=0.5).penalty.__round__(9)
+        2.0
+        """
+        return (2 if self.classes == 2 else 1) * self.ridge * self.unit**2
+
     def penalised(self, C: float) -> Logistic:
         """The same rows with another penalty.
 

@@ -341,6 +341,18 @@ OWN = {
         sign="high = worth keeping",
         paper="Cook, Technometrics 1977",
     ),
+    "influence": Method(
+        function="influence",
+        says="without it the fitted model would say more for the labels of the validation rows",
+        model="linear",
+        requires=frozenset({"validation"}),
+        unless={"influence": "self"},
+        note="linear models and networks",
+        cost="one fit, and a factorisation of its Hessian; of a network one training, and 100 passes",
+        costs=subset_costs.influence,
+        sign="high = worth keeping",
+        paper="Koh & Liang, ICML 2017; Rubinstein & Hopkins, NeurIPS 2025",
+    ),
     "datamodels": Method(
         function="datamodels",
         says="with it models say less for the labels of the validation rows",

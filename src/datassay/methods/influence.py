@@ -1,0 +1,273 @@
+"""Influence: what a fitted model's answer would lose if it had been fitted without a row, from the one fit.
+
+    influence_i = f(theta) - f(theta_-i)         f: mean log-likelihood of the validation rows' labels, or one answer of the model
+
+theta_-i is approximated by one step from theta: for linear, ridge and logistic models by Newton's step on the loss without the row
+(rescaled influence: Rubinstein & Hopkins, NeurIPS 2025, arXiv 2506.06656; exact for ridge regression), see engines.removal; for
+networks by the influence function (Koh & Liang, ICML 2017) with the damped Gauss-Newton matrix, see networks.influence.
+
+    self_influence_i = log p(y_i | x_i, theta) - log p(y_i | x_i, theta_-i)  >= 0        regression: its squared error, halved
+
+is large for rows that the model knows by heart, and no other row supports. Linear models only: the outputs without each row cost one
+K x K system there.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import numpy as np
+from numpy import ndarray
+from scipy.special import logsumexp
+
+from datassay.checks import Call, Count, DataError, FromZero, Jobs, Positive, Seed, Whole
+from datassay.data.dataset import Dataset
+from datassay.engines import noise_model, removal
+from datassay.engines.margins import confidences
+from datassay.engines.robust import is_outlier, top
+from datassay.methods.definition import Finding, network_method
+from datassay.subsets.trainers import LogisticTrainer, RidgeTrainer, trainable
+from datassay.subsets.utilities import query_utility
+
+NAME = "influence"
+PRECISE = 1e-9  # length of the gradient at the fit: the step from it must not be mistaken for a row's
+MOST = 20_000  # parameters of a linear model, whose Hessian is formed
+ODDS = 1e-6  # 1 - p is at least so much in the derivative of the log-odds
+OF_NETWORKS = ("epochs", "batch_size", "lr", "training", "checkpoint", "damping")
+OTHERS = "ame or datamodels, which ask any model, by trainings on subsets"
+BY_VALIDATION = "the model says less for the validation rows' labels with the row: influence below 0"
+
+
+@network_method("influence")
+def influence(
+    call: Call,
+    data: Dataset,
+    model: Any = None,
+    *,
+    influence: Literal["validation", "self"] = "validation",
+    query: Annotated[int, Whole(0)] | None = None,
+    label: Any = None,
+    first_order: bool = False,
+    damping: Positive | None = None,
+    runs: Count = 1,
+    epochs: Annotated[int, Whole(0)] | None = None,
+    batch_size: Count | None = None,
+    lr: FromZero | None = None,
+    training: Any = None,
+    device: str = "auto",
+    checkpoint: str | Path | None = None,
+    seed: Seed = 0,
+    n_jobs: Jobs | None = None,
+    progress: bool = True,
+) -> Finding:
+    """What the model's answers would lose without each row, from one fit: leave-one-out without a second training.
+
+    Parameters
+    ----------
+    data
+        n rows; validation rows, but for ``influence="self"``.
+    model
+        None: logistic regression, or ridge regression for regression targets. A scikit-learn LogisticRegression or Ridge (plain ones: with
+        an intercept, a squared penalty, no class weights), fitted here to its minimum. A torch `nn.Module`, drawn anew for each run, or
+        a function from a seed to one, trained here.
+    influence
+        "validation": on the validation rows' labels. "self": on the row's own label; linear models only, no validation rows needed.
+    query, label
+        One validation row by its position, and a class (None: its own label): the log-odds of that class (regression: the prediction) are
+        the answer. If ``label`` is another than its own, rows that speak for it have low scores.
+    first_order
+        Linear models: the influence function, in place of Newton's step without the row.
+    damping
+        Networks: what is added to the curvature. None: a tenth of its mean.
+    epochs, lr, batch_size, training
+        Of a network. None: 20 epochs by SGD with momentum.
+
+    Returns
+    -------
+    Values
+        Column ``influence`` (n,): log-likelihood, or log-odds, that the answer loses without the row; in regression the half squared
+        error, or the prediction. scores (n,), high = worth keeping: the column; minus the column for "self". Suggested label: of linear
+        models what the model without the row says, with ``probability_wrong`` (see `noise_model`); of networks what they say. Flagged:
+        influence below 0; for "self" labels that are most likely wrong, in regression far residuals. ``stats["way"]``.
+
+    Examples
+    --------
+    >>> import datassay as da
+    >>> data, wrong = da.plant(da.datasets.drawn("wine", train=60, val=60, test=20).data, "uniform", 0.1, seed=1)
+    >>> values = da.value(data, method="influence")
+    >>> int(wrong.sum()), int(wrong[values.suspects(6).index].sum())   # wrong labels; those among the six lowest scores
+    (6, 5)
+    """
+    if query is not None and influence == "self":
+        raise DataError(
+            f"{NAME}: query asks about a validation row, and influence='self' about the row itself: leave one out."
+        )
+    if query is None and label is not None:
+        raise DataError(f"{NAME}: label is for a query: give the position of a validation row as query, too.")
+    own = True if query is None else query_utility(data, query, label, NAME)[1]
+    if query is None:
+        code = -1
+    else:
+        code = data.classes.index(label) if label is not None else int(cast(ndarray, data.codes_val)[query])
+    if model is None or hasattr(model, "fit"):
+        named = [option for option in OF_NETWORKS if call.given[option] is not None] + ["runs"] * (runs > 1)
+        if named:
+            raise DataError(f"{NAME}: {named[0]} is for networks, and this fits a linear model: leave it out.")
+        return _linear(data, model, influence == "self", query, code, own, first_order)
+    if influence == "self":
+        raise DataError(f"{NAME}: influence='self' is for linear models; of a network take tracin with influence='self'.")
+    if first_order:
+        raise DataError(f"{NAME}: first_order is for linear models: of a network it is always the first order.")
+    return _network(call, data, model, query, code, own)
+
+
+def _linear(data: Dataset, model: Any, itself: bool, query: int | None, code: int, own: bool, first_order: bool) -> Finding:
+    found = trainable(data, model, NAME, tol=PRECISE)
+    trainer = found.trainer
+    if not isinstance(trainer, LogisticTrainer | RidgeTrainer):
+        raise DataError(
+            f"{NAME} reads the fit of a LogisticRegression (with scikit-learn's default penalty and intercept, no class weights), of a "
+            f"Ridge, or of a network, got {type(model).__name__}: take {OTHERS}."
+        )
+    n, d = trainer.X.shape
+    K = max(1, len(data.classes))
+    if K * (min(n, d) + 1) > MOST:
+        raise DataError(
+            f"{NAME} forms the Hessian of {K * (min(n, d) + 1):,} parameters ({min(n, d) + 1:,} x {K} classes), and {MOST:,} are the most: "
+            f"value on fewer columns (data.with_features), or take {OTHERS}."
+        )
+    Z = np.c_[trainer.X, np.ones(n)]
+    if isinstance(trainer, LogisticTrainer):
+        W = trainer.fit(np.ones((1, n), np.uint8), tol=PRECISE)[0]
+        away, outputs = removal.of_softmax(Z, W, data.codes, trainer.fit.penalty)
+    else:
+        W = _ridge(Z, data.codes, trainer.alpha)
+        outputs = Z @ W
+        away = removal.Removal(Z, outputs - data.codes[:, None], None, trainer.alpha)
+    without = away.own(outputs)
+    stats: dict[str, Any] = {"model": found.text, "trainings": 1, "parameters": away.parameters}
+    if itself:
+        value = _log_likelihood(outputs, data) - _log_likelihood(without, data)
+        stats["way"] = "Newton's step without the row"
+    else:
+        assert trainer.Q is not None
+        Q = np.c_[trainer.Q, np.ones(len(trainer.Q))]
+        value = away.first_order(_gradient(Q, W, data, query, code)) if first_order else _lost(away, Q, W, data, query, code)
+        stats["way"] = "influence function" if first_order else "Newton's step without the row"
+    columns = {NAME: value}
+    if data.task == "regression":
+        suggested = without[:, 0]
+        far, stats["flag_rule"] = is_outlier(data.codes - suggested), "the residual without the row is an outlier"
+    else:
+        p = np.exp(without - without.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        suggested = data.labels_of(top(p, data.codes))
+        noise = noise_model.of_probabilities(p, data.codes)
+        columns |= confidences(p, data.codes) | noise.columns()
+        stats["wrong_labels"] = noise.wrong_labels()
+        far, stats["flag_rule"] = noise.flagged, noise_model.RULE
+    flagged = far
+    if not itself:
+        flagged, stats["flag_rule"] = _below(value, own, query)
+    scores = -value if itself or not own else value.copy()
+    return Finding(scores, flagged, columns, suggested, stats)
+
+
+def _network(call: Call, data: Dataset, model: Any, query: int | None, code: int, own: bool) -> Finding:
+    from datassay.engines.training import Recipe
+    from datassay.networks.influence import Question, influence_of_run
+    from datassay.networks.problem import problem
+    from datassay.networks.recipes import recipe
+    from datassay.networks.runs import averaged, options_of, run_all
+
+    given = call.given
+    p = problem(data, model, given["device"], NAME)
+    used = recipe(
+        given["training"], Recipe(), len(data), epochs=given["epochs"], batch_size=given["batch_size"], lr=given["lr"]
+    )
+    options = options_of(call, used)
+    work = partial(influence_of_run, Question(query, code), given["damping"])
+    results = run_all(work, call, p, used, options, runs=given["runs"], units=used.epochs + 1)
+    value, stderr = averaged([r.value for r in results])
+    flagged, rule = _below(value, own, query)
+    stats = {
+        "flag_rule": rule,
+        "way": "influence function, Gauss-Newton",
+        "damping": [r.damping for r in results],
+        "steps": [r.steps for r in results],
+        "residual": [r.residual for r in results],
+        "device": p.device,
+    } | stderr
+    suggested = p.suggested(np.mean([r.predictions for r in results], axis=0))
+    return Finding(value.copy() if own else -value, flagged, {NAME: value}, suggested, stats, options)
+
+
+def _lost(away: removal.Removal, Q: ndarray, W: ndarray, data: Dataset, query: int | None, code: int) -> ndarray:
+    """(n,) the answer by the model of all rows, less that by the model without each."""
+    if query is not None:
+        Q = Q[query : query + 1]
+    outputs, value = Q @ W, np.empty(len(data))
+    everything = float(_answer(outputs[None], data, query, code)[0])
+    for rows, moved in away.moved(Q):
+        value[rows] = everything - _answer(outputs + moved, data, query, code)
+    return value
+
+
+def _answer(outputs: ndarray, data: Dataset, query: int | None, code: int) -> ndarray:
+    """(b,) of the outputs (b, m, K) of b models: log-odds, the prediction, or the mean log-likelihood of the labels."""
+    if data.task == "regression":
+        if query is not None:
+            return outputs[:, 0, 0]
+        return -0.5 * ((outputs[:, :, 0] - cast(ndarray, data.codes_val)) ** 2).mean(1)
+    if query is not None:
+        own: ndarray = outputs[:, 0, code]
+        return own - logsumexp(np.delete(outputs[:, 0], code, axis=1), axis=1)
+    labels = np.broadcast_to(cast(ndarray, data.codes_val)[None, :, None], (*outputs.shape[:2], 1))
+    return (np.take_along_axis(outputs, labels, 2)[..., 0] - logsumexp(outputs, axis=2)).mean(1)
+
+
+def _below(value: ndarray, own: bool, query: int | None) -> tuple[ndarray, str]:
+    if query is None:
+        return value < 0, BY_VALIDATION
+    says = "lowers" if own else "raises"
+    return (value < 0) == own, f"score below 0: the row {says} the answer that was asked for"
+
+
+def _ridge(Z: ndarray, y: ndarray, alpha: float) -> ndarray:
+    """(D, 1) the minimum of half the squared errors and alpha / 2 times the squared coefficients."""
+    mean = y.mean()
+    X = Z[:, :-1] - Z[:, :-1].mean(0)
+    n, d = X.shape
+    if d <= n:
+        b = np.linalg.solve(X.T @ X + alpha * np.eye(d), X.T @ (y - mean))
+    else:
+        b = X.T @ np.linalg.solve(X @ X.T + alpha * np.eye(n), y - mean)
+    return np.r_[b, mean - Z[:, :-1].mean(0) @ b][:, None]
+
+
+def _log_likelihood(outputs: ndarray, data: Dataset) -> ndarray:
+    """(n,) of the labels; in regression minus half the squared error."""
+    if data.task == "regression":
+        return -0.5 * (outputs[:, 0] - data.codes) ** 2
+    shifted = outputs - outputs.max(1, keepdims=True)
+    own: ndarray = shifted[np.arange(len(shifted)), data.codes] - np.log(np.exp(shifted).sum(1))
+    return own
+
+
+def _gradient(Q: ndarray, W: ndarray, data: Dataset, query: int | None, code: int) -> ndarray:
+    """(D, K) of the answer in the weights."""
+    outputs = Q @ W
+    if data.task == "regression":
+        if query is not None:
+            return Q[query][:, None]
+        return -Q.T @ (outputs - cast(ndarray, data.codes_val)[:, None]) / len(Q)
+    p = np.exp(outputs - outputs.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    if query is None:
+        p[np.arange(len(p)), cast(ndarray, data.codes_val)] -= 1
+        return -Q.T @ p / len(Q)
+    one = p[query]
+    towards = (np.arange(len(one)) == code) - one
+    return np.outer(Q[query], towards / max(1 - one[code], ODDS))
