@@ -38,7 +38,7 @@ def one(method: str, rows: int) -> dict[str, object]:
     small = da.Dataset(X[:200], codes[:200], X[200:240], codes[200:240])
     entry = METHODS[method]
     takes = inspect.signature(entry.load()).parameters
-    options = {o: v for o, v in FEWER.items() if o in takes}
+    options = {o: v for o, v in FEWER.items() if o in takes and (entry.model == "network" or o == "n_models")}
     if method == "lossval":
         options["batch_size"] = 500
     alone = {o: v for o, v in {"progress": False, "n_jobs": 1}.items() if o in takes}

@@ -220,7 +220,7 @@ ROOMS = [  #: from the top down: each may import itself and what is below it
     {"evaluation"},
     {"reporting"},
     {"decisions"},
-    {"planning"},
+    {"planning", "explaining"},
     {"methods"},
     {"costs"},
     {"subsets"},

@@ -21,7 +21,7 @@ every_method = pytest.mark.parametrize("method", METHODS, scope="module")
 every_judge = pytest.mark.parametrize("method", [m for m in METHODS if m != "random"], scope="module")
 
 LEAST = {"lava": 0.7, "dvrl": 0.8}  # AUC of methods that are weak at this: the pages say so
-BY_UTILITY = ("ame", "shapley", "beta-shapley", "banzhaf", "leave-one-out", "datamodels")
+BY_UTILITY = ("ame", "shapley", "beta-shapley", "banzhaf", "leave-one-out", "influence", "datamodels")
 
 
 def planted_digits(*, validation):

@@ -17,6 +17,8 @@ from datassay.methods.influence import influence
 from datassay.networks.problem import problem
 from datassay.networks.recipes import recipe
 
+LOG_LIKELIHOOD = module.Question("log-likelihood", None, -1)
+
 
 def blobs(n=60, m=24, d=3, classes=3, seed=0, wrong=6):
     rng = np.random.default_rng(seed)
@@ -56,8 +58,8 @@ def test_logistic_models_are_those_without_the_row(classes, d):
     W = fitted(X, y, classes, C)
     away, outputs = removal.of_softmax(np.c_[X, np.ones(n)], W, y, linear.Logistic(X, y, classes, C=C).penalty)
     Q = np.c_[data.X_val, np.ones(24)]
-    first, own = away.first_order(module._gradient(Q, W, data, None, -1)), away.own(outputs)
-    rescaled = module._lost(away, Q, W, data, None, -1)
+    first, own = away.first_order(module._gradient(Q, W, data, LOG_LIKELIHOOD)), away.own(outputs)
+    rescaled = module._lost(away, Q, W, data, LOG_LIKELIHOOD)
     each = [fitted(X, y, classes, C, (np.arange(n) != i).astype(float)) for i in range(n)]
     lost = np.array(
         [
@@ -80,7 +82,7 @@ def test_the_first_order_is_the_derivative_in_a_rows_weight():
     X, y, n = data.X, data.codes, len(data)
     W = fitted(X, y, 3, C)
     away, _ = removal.of_softmax(np.c_[X, np.ones(n)], W, y, 1 / C)
-    found = away.first_order(module._gradient(np.c_[data.X_val, np.ones(24)], W, data, None, -1))
+    found = away.first_order(module._gradient(np.c_[data.X_val, np.ones(24)], W, data, LOG_LIKELIHOOD))
     for i in (0, 7, 33):
         more, less = (
             log_likelihood(fitted(X, y, 3, C, 1 + s * eps * (np.arange(n) == i)), data.X_val, data.codes_val).mean()
@@ -93,13 +95,16 @@ def test_ridge_regression_is_exact():
     """Predictions without each row, and what is lost, by n fits."""
     data, alpha = amounts(), 2.0
     values = influence(data, Ridge(alpha=alpha))
+    np.testing.assert_allclose(
+        values.scores, da.value(data, "leave-one-out", model=Ridge(alpha=alpha)).scores, rtol=1e-7, atol=1e-12
+    )
     everything = Ridge(alpha=alpha).fit(data.X, data.y)
     residual = everything.predict(data.X_val) - data.y_val
     for i in range(len(data)):
         keep = np.arange(len(data)) != i
         one = Ridge(alpha=alpha).fit(data.X[keep], data.y[keep])
         assert values.suggested_label[i] == pytest.approx(one.predict(data.X[i : i + 1])[0], rel=1e-9)
-        lost = 0.5 * ((one.predict(data.X_val) - data.y_val) ** 2 - residual**2).mean()
+        lost = ((one.predict(data.X_val) - data.y_val) ** 2 - residual**2).mean() / data.y.var()
         assert values.scores[i] == pytest.approx(lost, rel=1e-7, abs=1e-12)
     one = influence(data, Ridge(alpha=alpha), query=3)
     keep = np.arange(len(data)) != 5
@@ -107,10 +112,11 @@ def test_ridge_regression_is_exact():
     assert one.scores[5] == pytest.approx(everything.predict(data.X_val)[3] - without, rel=1e-8)
 
 
-def test_it_is_leave_one_out_without_the_trainings():
+@pytest.mark.parametrize("utility", ["margin", "log-likelihood"])
+def test_it_is_leave_one_out_without_the_trainings(utility):
     data, wrong = da.plant(da.datasets.drawn("wine", train=90, val=60, test=20).data, "uniform", 0.1, seed=1)
-    values, exact = influence(data), da.value(data, "leave-one-out", utility="log-likelihood", progress=False)
-    assert np.corrcoef(values.scores, exact.scores)[0, 1] > 0.999
+    values, exact = influence(data, utility=utility), da.value(data, "leave-one-out", utility=utility, progress=False)
+    assert np.corrcoef(values.scores, exact.scores)[0, 1] > 0.998
     assert (values.flagged == exact.flagged).mean() > 0.95
     assert values.scores[wrong].mean() < 0 < values.scores[~wrong].mean()
 
@@ -226,7 +232,7 @@ def test_the_gauss_newton_product_is_that_of_the_matrix(classes):
 
 def test_of_a_network_it_is_the_solution_by_the_dense_matrix():
     data = blobs(30)
-    values = influence(data, small, damping=0.05, epochs=5, progress=False)
+    values = influence(data, small, utility="log-likelihood", damping=0.05, epochs=5, progress=False)
     p = problem(data, small, "cpu", "influence")
     used = recipe(None, Recipe(), 30, epochs=5)
     net = Run(p.make(0, 0), p.loss, p.x, p.y, used, seed=spawned(0, 0)).through().eval()
@@ -281,6 +287,8 @@ def test_one_answer_of_a_network_changes_as_it_says():
         ({"query": 99}, "query must be the position of a validation row, from 0 to 23, got 99"),
         ({"query": 1, "influence": "self"}, "query asks about a validation row, and influence='self' about the row itself"),
         ({"label": 1}, "label is for a query"),
+        ({"utility": "squared-error"}, "utility must be None or 'margin' or 'log-likelihood'"),
+        ({"utility": "margin", "query": 1}, "utility is about the validation rows together"),
         ({"query": 1, "label": 7}, "label must be one of the classes"),
         ({"model": SVC()}, "reads the fit of a LogisticRegression .* got SVC: take ame or datamodels"),
         ({"model": LogisticRegression(class_weight="balanced")}, "no class weights"),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datassay.evaluation.checking import check_sample as check_sample
     from datassay.evaluation.checking import checked as checked
     from datassay.evaluation.planting import plant as plant
+    from datassay.explaining import explain as explain
     from datassay.methods import value as value
     from datassay.methods.ame import ame as ame
     from datassay.methods.aum import aum as aum
@@ -109,6 +110,7 @@ __all__ = [
     "curate",
     "datasets",
     "evaluate",
+    "explain",
     "gain",
     "methods",
     "plan",
@@ -138,6 +140,7 @@ _HOMES = {
     "checked": "datassay.evaluation.checking",
     "curate": "datassay.decisions.curate",
     "evaluate": "datassay.evaluation.bench",
+    "explain": "datassay.explaining",
     "gain": "datassay.decisions.gain",
     "network_features": "datassay.networks.features",
     "plan": "datassay.planning",

@@ -11,6 +11,7 @@ from datassay.commands.choosing import audit, methods, plan
 from datassay.commands.comparing import bench
 from datassay.commands.curating import curate
 from datassay.commands.deciding import apply, check, export, gain, import_answers
+from datassay.commands.explaining import explain
 from datassay.commands.reviewing import review
 from datassay.commands.valuing import demo, report, value
 from datassay.terminal.exits import run
@@ -33,7 +34,7 @@ def about(version: Annotated[bool, typer.Option("--version", help="Print the ver
         out.print(__version__)
 
 
-for command in (demo, value, report, plan, audit, bench, methods, check, review, apply, gain, curate, export):
+for command in (demo, value, report, plan, audit, bench, methods, explain, check, review, apply, gain, curate, export):
     app.command()(command)
 app.command("import")(import_answers)
 

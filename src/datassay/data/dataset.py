@@ -456,6 +456,22 @@ class Dataset:
         new.written_val = None if self.written_val is None else self.written_val[rows]
         return new
 
+    def judged_by(self, rows: Any) -> Dataset:
+        """The same rows, and those chosen by position or mask as validation rows, too.
+
+        >>> data = Dataset([[1.0], [2.0], [3.0], [4.0]], ["a", "a", "b", "b"])
+        >>> data.judged_by([2]).y_val.tolist()
+        ['b']
+        """
+        rows = _positions("judged_by", rows, len(self))
+        new = self.without_validation()
+        new.X_val, new.shown_val = _read_only(self.X[rows]), _at(self.shown, rows)
+        new.y_val, new.kept_val = _read_only(self.y[rows]), _read_only(np.ones(len(rows), bool))
+        new.codes_val = _read_only(self.codes[rows])
+        new.base = self.base and self.base.judged_by(rows)
+        new.written_val = None if self.written is None else self.written[rows]
+        return new
+
     def without_validation(self) -> Dataset:
         """The same training rows alone."""
         new = copy.copy(self)

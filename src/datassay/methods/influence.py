@@ -1,6 +1,6 @@
 """Influence: what a fitted model's answer would lose if it had been fitted without a row, from the one fit.
 
-    influence_i = f(theta) - f(theta_-i)         f: mean log-likelihood of the validation rows' labels, or one answer of the model
+    influence_i = f(theta) - f(theta_-i)         f: mean log-odds of the validation rows' labels, or one answer of the model
 
 theta_-i is approximated by one step from theta: for linear, ridge and logistic models by Newton's step on the loss without the row
 (rescaled influence: Rubinstein & Hopkins, NeurIPS 2025, arXiv 2506.06656; exact for ridge regression), see engines.removal; for
@@ -16,20 +16,20 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy import ndarray
 from scipy.special import logsumexp
 
-from datassay.checks import Call, Count, DataError, FromZero, Jobs, Positive, Seed, Whole
+from datassay.checks import Call, Count, DataError, FromZero, Jobs, Positive, Seed, Whole, one_of
 from datassay.data.dataset import Dataset
 from datassay.engines import noise_model, removal
 from datassay.engines.margins import confidences
 from datassay.engines.robust import is_outlier, top
 from datassay.methods.definition import Finding, network_method
 from datassay.subsets.trainers import LogisticTrainer, RidgeTrainer, trainable
-from datassay.subsets.utilities import query_utility
+from datassay.subsets.utilities import log_odds, of_labels, query_utility
 
 NAME = "influence"
 PRECISE = 1e-9  # length of the gradient at the fit: the step from it must not be mistaken for a row's
@@ -40,6 +40,14 @@ OTHERS = "ame or datamodels, which ask any model, by trainings on subsets"
 BY_VALIDATION = "the model says less for the validation rows' labels with the row: influence below 0"
 
 
+class Question(NamedTuple):
+    """What is asked of the model."""
+
+    utility: str  #: of all validation rows
+    query: int | None  #: or of one of them
+    code: int  #: the class whose log-odds are asked for there
+
+
 @network_method("influence")
 def influence(
     call: Call,
@@ -47,6 +55,7 @@ def influence(
     model: Any = None,
     *,
     influence: Literal["validation", "self"] = "validation",
+    utility: Literal["margin", "log-likelihood", "squared-error"] | None = None,
     query: Annotated[int, Whole(0)] | None = None,
     label: Any = None,
     first_order: bool = False,
@@ -74,6 +83,9 @@ def influence(
         a function from a seed to one, trained here.
     influence
         "validation": on the validation rows' labels. "self": on the row's own label; linear models only, no validation rows needed.
+    utility
+        What is asked of the validation rows together: "margin" (None), the mean log-odds of their labels, or their mean "log-likelihood";
+        regression: "squared-error", minus its mean in variances of the training labels.
     query, label
         One validation row by its position, and a class (None: its own label): the log-odds of that class (regression: the prediction) are
         the answer. If ``label`` is another than its own, rows that speak for it have low scores.
@@ -87,8 +99,8 @@ def influence(
     Returns
     -------
     Values
-        Column ``influence`` (n,): log-likelihood, or log-odds, that the answer loses without the row; in regression the half squared
-        error, or the prediction. scores (n,), high = worth keeping: the column; minus the column for "self". Suggested label: of linear
+        Column ``influence`` (n,): what the answer loses without the row, in log-odds or as ``utility`` says; one prediction in the labels'
+        unit. scores (n,), high = worth keeping: the column; minus the column for "self". Suggested label: of linear
         models what the model without the row says, with ``probability_wrong`` (see `noise_model`); of networks what they say. Flagged:
         influence below 0; for "self" labels that are most likely wrong, in regression far residuals. ``stats["way"]``.
 
@@ -106,24 +118,28 @@ def influence(
         )
     if query is None and label is not None:
         raise DataError(f"{NAME}: label is for a query: give the position of a validation row as query, too.")
+    known = ("margin", "log-likelihood") if data.task == "classification" else ("squared-error",)
+    one_of(NAME, (None, *known), utility=utility)
+    if utility is not None and (query is not None or influence == "self"):
+        raise DataError(f"{NAME}: utility is about the validation rows together: leave it out.")
     own = True if query is None else query_utility(data, query, label, NAME)[1]
-    if query is None:
-        code = -1
-    else:
+    code = -1
+    if query is not None and data.task == "classification":
         code = data.classes.index(label) if label is not None else int(cast(ndarray, data.codes_val)[query])
+    question = Question(utility or known[0], query, code)
     if model is None or hasattr(model, "fit"):
         named = [option for option in OF_NETWORKS if call.given[option] is not None] + ["runs"] * (runs > 1)
         if named:
             raise DataError(f"{NAME}: {named[0]} is for networks, and this fits a linear model: leave it out.")
-        return _linear(data, model, influence == "self", query, code, own, first_order)
+        return _linear(data, model, influence == "self", question, own, first_order)
     if influence == "self":
         raise DataError(f"{NAME}: influence='self' is for linear models; of a network take tracin with influence='self'.")
     if first_order:
         raise DataError(f"{NAME}: first_order is for linear models: of a network it is always the first order.")
-    return _network(call, data, model, query, code, own)
+    return _network(call, data, model, question, own)
 
 
-def _linear(data: Dataset, model: Any, itself: bool, query: int | None, code: int, own: bool, first_order: bool) -> Finding:
+def _linear(data: Dataset, model: Any, itself: bool, question: Question, own: bool, first_order: bool) -> Finding:
     found = trainable(data, model, NAME, tol=PRECISE)
     trainer = found.trainer
     if not isinstance(trainer, LogisticTrainer | RidgeTrainer):
@@ -154,7 +170,7 @@ def _linear(data: Dataset, model: Any, itself: bool, query: int | None, code: in
     else:
         assert trainer.Q is not None
         Q = np.c_[trainer.Q, np.ones(len(trainer.Q))]
-        value = away.first_order(_gradient(Q, W, data, query, code)) if first_order else _lost(away, Q, W, data, query, code)
+        value = away.first_order(_gradient(Q, W, data, question)) if first_order else _lost(away, Q, W, data, question)
         stats["way"] = "influence function" if first_order else "Newton's step without the row"
     columns = {NAME: value}
     if data.task == "regression":
@@ -170,14 +186,14 @@ def _linear(data: Dataset, model: Any, itself: bool, query: int | None, code: in
         far, stats["flag_rule"] = noise.flagged, noise_model.RULE
     flagged = far
     if not itself:
-        flagged, stats["flag_rule"] = _below(value, own, query)
+        flagged, stats["flag_rule"] = _below(value, own, question.query)
     scores = -value if itself or not own else value.copy()
     return Finding(scores, flagged, columns, suggested, stats)
 
 
-def _network(call: Call, data: Dataset, model: Any, query: int | None, code: int, own: bool) -> Finding:
+def _network(call: Call, data: Dataset, model: Any, question: Question, own: bool) -> Finding:
     from datassay.engines.training import Recipe
-    from datassay.networks.influence import Question, influence_of_run
+    from datassay.networks.influence import influence_of_run
     from datassay.networks.problem import problem
     from datassay.networks.recipes import recipe
     from datassay.networks.runs import averaged, options_of, run_all
@@ -188,10 +204,10 @@ def _network(call: Call, data: Dataset, model: Any, query: int | None, code: int
         given["training"], Recipe(), len(data), epochs=given["epochs"], batch_size=given["batch_size"], lr=given["lr"]
     )
     options = options_of(call, used)
-    work = partial(influence_of_run, Question(query, code), given["damping"])
+    work = partial(influence_of_run, question.utility, question.query, question.code, given["damping"])
     results = run_all(work, call, p, used, options, runs=given["runs"], units=used.epochs + 1)
     value, stderr = averaged([r.value for r in results])
-    flagged, rule = _below(value, own, query)
+    flagged, rule = _below(value, own, question.query)
     stats = {
         "flag_rule": rule,
         "way": "influence function, Gauss-Newton",
@@ -204,28 +220,28 @@ def _network(call: Call, data: Dataset, model: Any, query: int | None, code: int
     return Finding(value.copy() if own else -value, flagged, {NAME: value}, suggested, stats, options)
 
 
-def _lost(away: removal.Removal, Q: ndarray, W: ndarray, data: Dataset, query: int | None, code: int) -> ndarray:
+def _lost(away: removal.Removal, Q: ndarray, W: ndarray, data: Dataset, question: Question) -> ndarray:
     """(n,) the answer by the model of all rows, less that by the model without each."""
-    if query is not None:
-        Q = Q[query : query + 1]
+    if question.query is not None:
+        Q = Q[question.query : question.query + 1]
     outputs, value = Q @ W, np.empty(len(data))
-    everything = float(_answer(outputs[None], data, query, code)[0])
+    everything = float(_answer(outputs[None], data, question)[0])
     for rows, moved in away.moved(Q):
-        value[rows] = everything - _answer(outputs + moved, data, query, code)
+        value[rows] = everything - _answer(outputs + moved, data, question)
     return value
 
 
-def _answer(outputs: ndarray, data: Dataset, query: int | None, code: int) -> ndarray:
-    """(b,) of the outputs (b, m, K) of b models: log-odds, the prediction, or the mean log-likelihood of the labels."""
+def _answer(outputs: ndarray, data: Dataset, question: Question) -> ndarray:
+    """(b,) of the outputs (b, m, K) of b models."""
     if data.task == "regression":
-        if query is not None:
+        if question.query is not None:
             return outputs[:, 0, 0]
-        return -0.5 * ((outputs[:, :, 0] - cast(ndarray, data.codes_val)) ** 2).mean(1)
-    if query is not None:
-        own: ndarray = outputs[:, 0, code]
-        return own - logsumexp(np.delete(outputs[:, 0], code, axis=1), axis=1)
-    labels = np.broadcast_to(cast(ndarray, data.codes_val)[None, :, None], (*outputs.shape[:2], 1))
-    return (np.take_along_axis(outputs, labels, 2)[..., 0] - logsumexp(outputs, axis=2)).mean(1)
+        return -((outputs[:, :, 0] - cast(ndarray, data.codes_val)) ** 2).mean(1) / data.codes.var()
+    log_p = outputs - logsumexp(outputs, axis=2, keepdims=True)
+    if question.query is not None:
+        return log_odds(log_p[:, 0, question.code])
+    own = of_labels(log_p, cast(ndarray, data.codes_val))
+    return own.mean(1) if question.utility == "log-likelihood" else log_odds(own).mean(1)
 
 
 def _below(value: ndarray, own: bool, query: int | None) -> tuple[ndarray, str]:
@@ -256,18 +272,20 @@ def _log_likelihood(outputs: ndarray, data: Dataset) -> ndarray:
     return own
 
 
-def _gradient(Q: ndarray, W: ndarray, data: Dataset, query: int | None, code: int) -> ndarray:
+def _gradient(Q: ndarray, W: ndarray, data: Dataset, question: Question) -> ndarray:
     """(D, K) of the answer in the weights."""
     outputs = Q @ W
     if data.task == "regression":
-        if query is not None:
-            return Q[query][:, None]
-        return -Q.T @ (outputs - cast(ndarray, data.codes_val)[:, None]) / len(Q)
+        if question.query is not None:
+            return Q[question.query][:, None]
+        return -2 * Q.T @ (outputs - cast(ndarray, data.codes_val)[:, None]) / len(Q) / data.codes.var()
+    codes = np.array([question.code]) if question.query is not None else cast(ndarray, data.codes_val)
+    if question.query is not None:
+        Q, outputs = Q[question.query][None], outputs[question.query][None]
     p = np.exp(outputs - outputs.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
-    if query is None:
-        p[np.arange(len(p)), cast(ndarray, data.codes_val)] -= 1
-        return -Q.T @ p / len(Q)
-    one = p[query]
-    towards = (np.arange(len(one)) == code) - one
-    return np.outer(Q[query], towards / max(1 - one[code], ODDS))
+    own = p[np.arange(len(p)), codes]
+    towards = (np.arange(p.shape[1]) == codes[:, None]) - p
+    if question.utility != "log-likelihood" or question.query is not None:
+        towards /= np.maximum(1 - own, ODDS)[:, None]
+    return Q.T @ towards / len(Q)

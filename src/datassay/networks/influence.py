@@ -27,13 +27,6 @@ SHARE = 0.1  # of the mean eigenvalue
 TRACES = 4  # random vectors for it
 
 
-class Question(NamedTuple):
-    """What is asked of the network."""
-
-    query: int | None  #: position of a validation row; None: the mean log-likelihood (minus the loss) of all
-    code: int  #: the class whose log-odds are asked for
-
-
 class Influence(NamedTuple):
     value: np.ndarray  #: (n,) what the answer loses without the row
     predictions: np.ndarray  #: (n, outputs) of the network, which has seen the rows
@@ -42,19 +35,27 @@ class Influence(NamedTuple):
     residual: float
 
 
-def influence_of_run(question: Question, damping: float | None, one: One) -> Influence:
-    """Of one training."""
+def influence_of_run(utility: str, query: int | None, code: int, damping: float | None, one: One) -> Influence:
+    """Of one training: on a utility of all validation rows, or on one row's log-odds of a class (regression: its prediction)."""
     p, x, y, n = one.p, one.p.x, one.p.y, len(one.p.data)
     net = one.start(x, y).through(one.tick).eval()
     names = [name for name, w in net.named_parameters() if w.requires_grad]
     classes = p.data.task == "classification"
     x_val, y_val = p.x_val, p.y_val
-    if question.query is None:
-        mean = mean_over(len(x_val), AT_ONCE, lambda rows: mean_gradient(net, p.loss, x_val[rows], y_val[rows], names))
-        g = {name: -a for name, a in mean.items()}
-    else:
-        row = slice(question.query, question.query + 1)
-        g = mean_gradient(net, lambda outputs, _: answer(outputs, question.code, classes), x_val[row], y_val[row], names)
+
+    def asked(outputs: Tensor, y: Tensor) -> Tensor:
+        if not classes:
+            return outputs[:, 0] if query is not None else -((outputs[:, 0] - y) ** 2)
+        return -p.loss(outputs, y) if utility == "log-likelihood" and query is None else log_odds(outputs, y)
+
+    rows_asked = slice(0, len(x_val)) if query is None else slice(query, query + 1)
+    x_asked, y_asked = x_val[rows_asked], y_val[rows_asked]
+    if classes and query is not None:
+        y_asked = torch.full_like(y_asked, code)
+    g = mean_over(len(y_asked), AT_ONCE, lambda rows: mean_gradient(net, asked, x_asked[rows], y_asked[rows], names))
+    unit = (
+        float(p.data.codes.std()) if query is not None and not classes else 1.0
+    )  # a network sees targets in standard deviations
     some = torch.from_numpy(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64)).to(y.device)
 
     def product(v: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -69,20 +70,18 @@ def influence_of_run(question: Question, damping: float | None, one: One) -> Inf
     value, predictions = torch.empty(n, dtype=torch.float64), torch.empty(n, p.outputs, dtype=torch.float64)
     for rows in in_batches(n, AT_ONCE):
         of_rows = RowGradients(net, p.loss, x[rows], y[rows], names)
-        value[rows] = -of_rows.dots(solved.solution).double().cpu() / n
+        value[rows] = -unit * of_rows.dots(solved.solution).double().cpu() / n
         predictions[rows] = p.probabilities(of_rows.outputs.double()).cpu()
     one.tick(1)
     return Influence(value.numpy(), predictions.numpy(), damping, solved.steps, solved.residual)
 
 
-def answer(outputs: Tensor, code: int, classes: bool) -> Tensor:
-    """(n,) log-odds of a class, at most those of a million to one; or the prediction.
+def log_odds(outputs: Tensor, y: Tensor) -> Tensor:
+    """(n,) of each row's class.
 
-    >>> round(answer(torch.log(torch.tensor([[0.2, 0.2, 0.6]])), 2, True).item(), 4), answer(torch.tensor([[3.0]]), 0, False).item()
-    (0.4055, 3.0)
+    >>> log_odds(torch.log(torch.tensor([[0.2, 0.2, 0.6]])), torch.tensor([2])).round(decimals=4)
+    tensor([0.4055])
     """
-    if not classes:
-        return outputs[:, 0]
-    logits = outputs.log_softmax(1)
-    others = torch.cat([logits[:, :code], logits[:, code + 1 :]], 1)
-    return logits[:, code] - others.logsumexp(1)
+    log_p = outputs.log_softmax(1)
+    own = log_p.gather(1, y[:, None])[:, 0]
+    return own - log_p.scatter(1, y[:, None], -torch.inf).logsumexp(1)

@@ -105,6 +105,15 @@ def trainable(
     return Trainable(trainer, text)
 
 
+def is_linear(model: Any) -> bool:
+    """Whether it is a model of scikit-learn that `engines.linear` fits itself.
+
+    >>> is_linear(LogisticRegression(C=0.1)), is_linear(LogisticRegression(class_weight="balanced"))
+    (True, False)
+    """
+    return _logistic_C(model) is not None or (type(model) is Ridge and _plain_ridge(model))
+
+
 def _makes_network(model: type) -> bool:
     return any(base.__module__.startswith("torch.nn.") for base in model.__mro__)
 

@@ -1,0 +1,150 @@
+"""Which rows made a model say this: the question, the method that answers it, and what retraining says of the answer."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from torch import nn
+
+import datassay as da
+from datassay.checks import DataError
+from test_cli import run
+
+
+def blobs(n=80, m=20, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.array(["ant", "bee", "cat"])[np.arange(n + m) % classes]
+    X = rng.normal(size=(n + m, 3)) + 1.5 * np.eye(3)[np.arange(n + m) % classes]
+    return da.Dataset(X[:n], y[:n], X[n:], y[n:])
+
+
+def small(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 3))
+
+
+def test_one_answer_is_the_methods_own():
+    data = blobs()
+    found = da.explain(data, query=4)
+    np.testing.assert_array_equal(found.scores, da.value(data, "influence", query=4).scores)
+    assert found.stats["answer"] == f"the log-odds of {str(data.y_val[4])!r} for validation row 4"
+    np.testing.assert_array_equal(found.flagged, found.scores < 0)
+    assert found.data_hash == data.hash
+    ame = da.explain(data, query=4, method="ame", options={"n_models": 200, "progress": False})
+    np.testing.assert_array_equal(ame.scores, da.value(data, "ame", query=4, n_models=200, progress=False).scores)
+    assert "forecast" not in ame.stats
+    assert found.stats["forecast"] == {"rows": 25, "lost": pytest.approx(np.sort(found.scores)[-25:].sum())}
+
+
+def test_all_validation_rows_and_some_of_them():
+    data = blobs()
+    everything = da.explain(data)
+    np.testing.assert_array_equal(everything.scores, da.value(data, "influence", utility="log-likelihood").scores)
+    some = da.explain(data, query=[1, 5, 6])
+    np.testing.assert_array_equal(
+        some.scores, da.value(data.take_validation([1, 5, 6]), "influence", utility="log-likelihood").scores
+    )
+    assert some.stats["answer"] == "the mean log-likelihood of the labels of 3 validation rows"
+    tracin = da.explain(data, small, query=[1, 5], method="tracin", options={"progress": False})
+    assert tracin.stats["method"] == "tracin"
+
+
+def test_another_class_turns_the_scores():
+    """Of two classes, what speaks for one speaks against the other; a higher score always speaks for what was asked."""
+    data = blobs(classes=2)
+    own, other = (da.explain(data, query=0, label=str(label)) for label in ("ant", "bee"))
+    np.testing.assert_allclose(own.scores, -other.scores, rtol=1e-9)
+    assert own.scores[data.y == "ant"].mean() > 0 > own.scores[data.y == "bee"].mean()
+    for method in ("datamodels", "ame"):
+        options = {"n_models": 300, "progress": False}
+        one = da.explain(data, query=0, label="bee", method=method, options=options)
+        assert one.scores[data.y == "bee"].mean() > one.scores[data.y == "ant"].mean()
+
+
+def test_rows_about_themselves():
+    data = blobs().without_validation()
+    found = da.explain(data, query=7)
+    assert found.stats["answer"] == f"the log-odds of {str(data.y[7])!r} for row 7"
+    assert found.scores[7] > 0  # a model that has seen a row says more for its label
+    with pytest.raises(DataError, match="query='validation' needs validation rows"):
+        da.explain(data)
+
+
+@pytest.mark.parametrize("model", [None, LogisticRegression(C=0.2), small, GaussianNB()])
+def test_the_cheapest_method_and_what_retraining_says(model):
+    """Without the rows that speak for an answer it is lower than without as many others."""
+    data = blobs(m=6)
+    options = {"n_models": 200, "progress": False} if isinstance(model, GaussianNB) else {"progress": False}
+    found = da.explain(data, model, query=2, verify=True, remove=12, options=options)
+    assert found.stats["method"] == ("ame" if isinstance(model, GaussianNB) else "influence")
+    said = found.stats["verified"]
+    assert said["rows"] == 12
+    assert said["after"] < said["after_random"]
+    if model is None or isinstance(model, LogisticRegression):
+        lost = said["before"] - said["after"]
+        assert 0.4 * lost < found.stats["forecast"]["lost"] < 1.1 * lost  # what rows do together is more than the sum
+
+
+def test_regression():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = X @ [1.0, 2.0, 3.0] + rng.normal(size=60)
+    data = da.Dataset(X[:50], y[:50], X[50:], y[50:], task="regression")
+    found = da.explain(data, query=1, verify=True, remove=5)
+    assert found.stats["answer"] == "the prediction for validation row 1"
+    assert found.stats["verified"]["after"] < found.stats["verified"]["before"]
+    assert da.explain(data).stats["answer"].startswith("the mean squared error, with a minus,")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"query": 20}, "query must be the position of a validation row, from 0 to 19, or several, got 20"),
+        ({"query": True}, "query must be"),
+        ({"query": []}, "query must be"),
+        ({"query": "row"}, "query must be 'validation' or positions"),
+        ({"query": [1, 2], "label": "ant"}, "label is for a question about one row"),
+        ({"query": 1, "label": "dog"}, "label must be one of the classes"),
+        ({"method": "cg-score"}, "explain needs a method that trains a model and judges by validation rows"),
+        ({"method": "infuence"}, "got 'infuence'"),
+        ({"query": 1, "label": "ant", "method": "banzhaf"}, "can't be asked about one class"),
+        ({"options": {"model": None}}, "model is an argument of explain itself"),
+        ({"remove": 0}, "remove must be a whole number from 1 on"),
+        ({"verify": 1}, "verify must be True or False"),
+    ],
+)
+def test_what_can_not_be_asked(options, says):
+    with pytest.raises(DataError, match=says):
+        da.explain(blobs(), **options)
+
+
+def test_on_the_command_line(tmp_path):
+    data = blobs(60)
+    frame = pd.DataFrame(data.X, columns=list("abc")).assign(kind=data.y, name=[f"r{i}" for i in range(60)])
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    common = ["explain", "t.csv", "--label", "kind", "--id", "name"]
+    done = run(*common, "--row", "r7", "--verify", "--remove", "5", "--top", "3", "-o", "e.parquet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert f"Asked: the log-odds of '{data.y[7]}' for row 7, by influence" in said
+    assert "Trained again:" in said
+    assert "The row itself" in said
+    values = da.Values.load(tmp_path / "e.parquet")
+    np.testing.assert_allclose(
+        values.scores, da.explain(da.read(tmp_path / "t.csv", label="kind", id="name"), query=7).scores
+    )
+    order = np.argsort(-values.scores)
+    assert next(values.ids[i] for i in order if i != 7) in done.stdout
+    for wrong in (
+        ["--row", "r99"],
+        ["--row", "r1", "--class", "dog"],
+        [],
+        ["--row", "r1", "-m", "cg-score"],
+        ["--row", "r1", "-o", "t.csv"],
+    ):
+        failed = run(*common, *wrong, cwd=tmp_path)
+        assert failed.returncode == 2, wrong
+        assert "Traceback" not in failed.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["e.parquet", "t.csv"]
