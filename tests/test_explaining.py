@@ -128,7 +128,7 @@ def test_on_the_command_line(tmp_path):
     done = run(*common, "--row", "r7", "--verify", "--remove", "5", "--top", "3", "-o", "e.parquet", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
-    assert f"Asked: the log-odds of '{data.y[7]}' for row 7, by influence" in said
+    assert f"Asked: the log-odds of '{data.y[7]}' for row 'r7', by influence" in said
     assert "Trained again:" in said
     assert "The row itself" in said
     values = da.Values.load(tmp_path / "e.parquet")

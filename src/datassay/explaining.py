@@ -149,10 +149,11 @@ def _asked(data: Dataset, query: Any, label: Any) -> _Asked:
             raise DataError("explain: label is for a question about one row.")
         what = "mean log-likelihood of the labels" if data.task == "classification" else "mean squared error, with a minus,"
         return _Asked(about, None, f"the {what} of {len(rows):,} {kind}{'s' if len(rows) > 1 else ''}")
+    which = f"{kind} {int(query)}" if there else f"row {plain(data.ids[int(query)])!r}"
     if data.task == "regression":
         if label is not None:
             raise DataError("explain: label is a class, and this is regression.")
-        return _Asked(about, 0, f"the prediction for {kind} {int(query)}")
+        return _Asked(about, 0, f"the prediction for {which}")
     assert about.codes_val is not None
     code = int(about.codes_val[0])
     if label is not None:
@@ -160,7 +161,7 @@ def _asked(data: Dataset, query: Any, label: Any) -> _Asked:
         if plain(label) not in known:
             raise DataError(f"explain: label must be one of the classes {known[:10]}, got {label!r}.")
         code = known.index(plain(label))
-    return _Asked(about, code, f"the log-odds of {plain(data.classes[code])!r} for {kind} {int(query)}")
+    return _Asked(about, code, f"the log-odds of {plain(data.classes[code])!r} for {which}")
 
 
 def _cheapest(model: Any) -> tuple[str, str]:
