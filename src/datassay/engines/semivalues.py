@@ -15,7 +15,8 @@ only, so that how v grows with size, most of its variance, is taken out before a
 probability q_s for their size, each subset with (z_i - tau) / (tau (1 - tau)) times omega_s / q_s estimates it without bias, and so does
 the weighted regression of v on all z_i - tau at once with weights h_s = omega_s / (q_s tau (1 - tau)) (for Shapley that is KernelSHAP):
 its coefficients times sum_s omega_s. Shrinking it (ridge) goes from the second towards the first, and takes the other rows' share of the
-variance out.
+variance out. Regression-adjusted maximum sample reuse (Witter, Liu & Musco, NeurIPS 2025, arXiv 2506.11849) has both: the semivalues of
+the regression, which are known, and without bias those of what it leaves: see `adjusted`.
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ def estimate(
     by: str = "ridge",
     standardise: bool = False,
     errors: bool = True,
+    pairs: bool = False,
 ) -> Estimate:
     """Semivalues from subsets that were drawn by size, of each size all with the same probability.
 
@@ -139,8 +141,8 @@ def estimate(
     ends
         v({}) and v(N).
     by
-        "ridge": the weighted regression, its penalty by leave-one-out; "differences": each row's own weighted mean, which is the
-        unbiased one.
+        "ridge": the weighted regression, its penalty by leave-one-out; "differences": each row's own weighted mean, which is unbiased;
+        "msr-adjusted": such means of what a regression on other subsets leaves, and the regression's own semivalues.
     standardise
         "ridge" as if what a row adds to subsets of one size were to what it adds to those of another as the spreads of v are, for
         subsets of these sizes: v less its mean is divided by that spread c_s, all subsets weigh alike, and the coefficients are
@@ -149,6 +151,8 @@ def estimate(
     errors
         Standard errors: of the regression by the jackknife (they don't count what shrinkage takes away), of differences from their
         variance.
+    pairs
+        For "msr-adjusted": each second subset is what the one before left out, and the law is symmetric.
 
     Examples
     --------
@@ -158,6 +162,8 @@ def estimate(
     >>> found.value.round(2).tolist()
     [0.0, 1.0, 2.0, 3.0, 4.0]
     """
+    if by == "msr-adjusted":
+        return adjusted(keep, v, drawn, law, ends=ends, pairs=pairs)
     m, n = keep.shape
     size = keep.sum(axis=1)
     h = weights(n, size, drawn, law)
@@ -184,6 +190,62 @@ def estimate(
         shrinkage = 0.0
     effective = float(h.sum() ** 2 / (h**2).sum()) if use.any() else 0.0
     return Estimate(common + value, stderr, effective, shrinkage)
+
+
+def adjusted(
+    keep: Bool[ndarray, "m n"],
+    v: Float[ndarray, " m"],
+    drawn: Float[ndarray, " n1"],
+    law: Float[ndarray, " n"],
+    *,
+    ends: tuple[float, float],
+    pairs: bool = False,
+    folds: int = 10,
+) -> Estimate:
+    """Without bias, and with a standard error that counts everything: a regression's semivalues, and those of what it leaves.
+
+        f(S)    = g(|S|) + sum_i beta_i (z_i - tau)         fitted to the subsets of the other folds, by ridge
+        phi_i f = mean_of(law, g) + sum_s omega_s n / (n - 1) (beta_i - mean beta)
+        phi_i   = mean over S of  phi_i f + [(z_i - tau) h_s + (a_s - b_s) / q_s] (v(S) - f(S))
+
+    Of pairs S and what it leaves out the half differences are taken in place of v and f: effects of two rows together, of four, and so
+    on cancel there, so that a game of pairs is exact from n pairs on.
+
+    >>> rng = np.random.default_rng(0)
+    >>> half = rng.random((60, 5)) < rng.random((60, 1))
+    >>> keep = np.stack([half, ~half], 1).reshape(-1, 5)
+    >>> both = adjusted(keep, keep[:, 0] * keep[:, 1] * 2.0, np.full(6, 1 / 6), shapley_law(5), ends=(0.0, 2.0), pairs=True)
+    >>> abs(both.value.round(3)).tolist(), bool(both.stderr.max() < 1e-3)
+    ([1.0, 1.0, 0.0, 0.0, 0.0], True)
+    """
+    keep, v = (keep[: len(v) // 2 * 2], v[: len(v) // 2 * 2]) if pairs else (keep, v)
+    n, step = keep.shape[1], 2 if pairs else 1
+    size = keep.sum(axis=1)
+    s, X = size[::step], keep[::step] - size[::step, None] / n
+    h, omega = weights(n, s, drawn, law), per_size(law)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        common = np.where(drawn > 0, (np.r_[0, law] - np.r_[law, 0]) / drawn, 0.0)
+    common[[0, n]] = 0  # what none and all are worth is known
+    y = (v[::2] - v[1::2]) / 2 if pairs else v
+    known = ((ends[0] - ends[1]) / 2, (ends[1] - ends[0]) / 2) if pairs else ends
+    grown = of_size(np.arange(n + 1), n, min(4, len(np.unique(s)) - 1))  # how v grows with the size
+    if pairs:  # of half differences, the odd ones
+        grown = np.c_[np.arange(n + 1) / n - 0.5, grown[:, 1::2]]
+    some, fold = (s > 0) & (s < n), np.arange(len(y)) % min(folds, len(y))
+    each, alphas = np.zeros((len(y), n)), []
+    for k in range(fold.max() + 1):
+        fit, ask = some & (fold != k), fold == k
+        found = effects.ridge(X[fit], y[fit], grown[s[fit]], errors=False)
+        alphas.append(float(found.alpha))
+        g, beta = grown @ found.fixed, found.coef
+        g[[0, n]] = known
+        own = mean_of(law, g) + n / (n - 1) * float(omega.sum()) * (beta - beta.mean())
+        left = (y - g[s] - X @ beta)[ask, None]
+        each[ask] = own + (X[ask] * h[ask, None] + common[s[ask], None]) * left
+    value = each.mean(axis=0)
+    stderr = np.sqrt(((each - value) ** 2).sum(axis=0) / max(len(y) - 1, 1) / len(y))
+    effective = float(step * h.sum() ** 2 / (h**2).sum()) if h.any() else 0.0
+    return Estimate(value, stderr, effective, float(np.mean(alphas)))
 
 
 def of_size(size: Int[ndarray, " m"], n: int, degree: int = 4) -> Float[ndarray, "m k"]:

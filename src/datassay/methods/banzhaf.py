@@ -34,7 +34,7 @@ def banzhaf(
     inclusion: Share = 0.5,
     standardise: bool = True,
     utility: Any = None,
-    estimator: Literal["ridge", "msr"] = "ridge",
+    estimator: Literal["ridge", "msr", "msr-adjusted"] = "ridge",
     **shared: Unpack[Drawn],
 ) -> Finding:
     """Banzhaf value of every row, from trainings on random subsets.
@@ -44,7 +44,8 @@ def banzhaf(
     inclusion
         Probability with which a row is in a subset.
     estimator
-        "ridge" or "msr", see above.
+        "ridge" or "msr", see above; "msr-adjusted": the regression's own values, and msr of what it leaves, from pairs of a subset and
+        its complement (with ``inclusion`` 1/2): unbiased (Witter, Liu & Musco, NeurIPS 2025).
     reuse
         Train nothing: use all trainings of this model and these rows that the store has. Subsets that were drawn with other
         probabilities are weighted; ``stats["effective_trainings"]`` says how many with this one they are worth.

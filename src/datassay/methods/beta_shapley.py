@@ -32,7 +32,7 @@ def beta_shapley(
     beta: Positive = 1.0,
     standardise: bool = True,
     utility: Any = None,
-    estimator: Literal["ridge", "differences"] = "ridge",
+    estimator: Literal["ridge", "differences", "msr-adjusted"] = "ridge",
     **shared: Unpack[Drawn],
 ) -> Finding:
     """Beta(alpha, beta) Shapley value of every row, from trainings on random subsets.

@@ -86,7 +86,9 @@ SUBSETS = ALL | {
 SEMIVALUES = SUBSETS | {
     "n_models": "Trainings: more make all values more certain. If there are no more subsets than that at all, all are trained, and the "
     "values are exact.",
-    "estimator": '"ridge": a regression on which rows are in, standardised; "differences": each row for itself, unbiased.',
+    "estimator": '"ridge": a regression on which rows are in, standardised; "differences": each row for itself, unbiased; "msr-adjusted": '
+    "the regression's own values, and such differences of what it leaves: unbiased, with standard errors that count everything. Subsets "
+    "then come in pairs with what they leave out, where that changes no probability.",
     "standardise": '"ridge" as if what a row adds to subsets of one size were in proportion to what it adds to others: biased where that '
     "is not so, but nearer to the value than unbiased estimates until there are many times n trainings.",
 }

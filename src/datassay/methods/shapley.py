@@ -7,6 +7,8 @@
     ridge        regression of v on all rows' presence in random subsets: KernelSHAP with a penalty, and, standardised, with the
                  assumption that effects are in proportion to the spread at each size (engines.semivalues). One training serves
                  every row. differences: each row for itself, without penalty and assumption, unbiased
+    msr-adjusted the regression's own values, and differences of what it leaves, from pairs of a subset and its complement: unbiased
+                 (Witter, Liu & Musco, NeurIPS 2025)
 
 All add up to v(N) - v({}) (permutation: where nothing is truncated).
 
@@ -35,6 +37,7 @@ from datassay.subsets.study import Drawn, Stop, Study, Utility, stop_when, study
 from datassay.subsets.utilities import utility_of
 
 INNER = (0.1, 0.9)  # p of subsets from which proportional effects are estimated
+ARCSINE = Inclusion("beta", (0.5, 0.5))  # of equal noise in all sizes the one of least variance
 AT_ONCE = 8  # orders that are gone along side by side
 STEP = 32  # rows of an order that are trained before it is looked whether to go on
 PATIENCE = 5  # prefixes in a row that must be near v(N)
@@ -49,7 +52,7 @@ def shapley(
     truncation: Annotated[float, Number(least=0, below=1)] = 0.01,
     standardise: bool = True,
     utility: Any = None,
-    estimator: Literal["ridge", "differences", "permutation"] = "ridge",
+    estimator: Literal["ridge", "differences", "permutation", "msr-adjusted"] = "ridge",
     **shared: Unpack[Drawn],
 ) -> Finding:
     """Data Shapley value of every row, from trainings on subsets.
@@ -59,7 +62,7 @@ def shapley(
     truncation
         Of permutations, see above; 0: none.
     estimator
-        "ridge", "differences" or "permutation", see above. Permutations are whole, so that a few more trainings are done.
+        "ridge", "differences", "msr-adjusted" or "permutation", see above. Permutations are whole, so that a few more trainings are done.
     standardise
         "ridge" as if what a row adds to subsets of one size were in proportion to what it adds to others, with p ~ U(0.1, 0.9): biased
         where that is not so, but nearer to the Shapley value than the unbiased estimates until there are many times n trainings.
@@ -83,9 +86,7 @@ def shapley(
     True
     """
     if estimator == "permutation" and any(shared[option] for option in ("reuse", "antithetic", "stderr", "settled")):
-        raise DataError(
-            "shapley: reuse, antithetic, stderr and settled are for estimator='ridge' and estimator='differences'."
-        )
+        raise DataError("shapley: reuse, antithetic, stderr and settled are for the other estimators.")
     training_utility = utility_of(data, utility, "shapley", default="probability")
     if estimator == "permutation":
         stop = stop_when("shapley", n_models, shared)
@@ -96,7 +97,9 @@ def shapley(
         model,
         n_models,
         training_utility,
-        Inclusion("uniform", INNER if standardise and estimator == "ridge" else (0.0, 1.0)),
+        ARCSINE
+        if estimator == "msr-adjusted"
+        else Inclusion("uniform", INNER if standardise and estimator == "ridge" else (0.0, 1.0)),
         shapley_law,
         shared,
         estimator=estimator,

@@ -42,7 +42,9 @@ def semivalue(
         There is no store whose trainings could be used again, or antithetic subsets would have other probabilities.
     """
     stop, s, n = stop_when(method, n_models, shared), study_of(method, data, model, shared), len(data)
-    reuse, antithetic = shared["reuse"], shared["antithetic"]
+    reuse, antithetic, adjusted = shared["reuse"], shared["antithetic"], estimator == "msr-adjusted"
+    pairs = adjusted and not reuse and inclusion.symmetric
+    antithetic = antithetic or pairs
     if antithetic:
         symmetric(method, inclusion)
     refuse(method, (reuse and shared["store"] is None, NO_STORE))
@@ -51,9 +53,11 @@ def semivalue(
     ends = s.ends(utility)
 
     def estimated(subsets: Subsets, v: ndarray) -> semivalues.Estimate:
-        keep, drawn, ridge = subsets.counts.astype(bool), semivalues.mixture(n, subsets.p), estimator == "ridge"
-        by = "ridge" if ridge else "differences"
-        return semivalues.estimate(keep, v, drawn, law(n), ends=ends, by=by, standardise=standardise and ridge)
+        keep, drawn = subsets.counts.astype(bool), semivalues.mixture(n, subsets.p)
+        by = estimator if estimator in ("ridge", "msr-adjusted") else "differences"
+        return semivalues.estimate(
+            keep, v, drawn, law(n), ends=ends, by=by, standardise=standardise and by == "ridge", pairs=pairs
+        )
 
     if reuse:
         collected, v = s.stored(utility)
