@@ -147,7 +147,10 @@ def test_a_signal_at_any_time_is_a_sentence(rows, how):
         process = subprocess.Popen(call, cwd=rows, env=ENVIRONMENT, stdout=-1, stderr=-1, text=True)
         time.sleep(moment)
         process.send_signal(how)
-        out, err = process.communicate(timeout=120)
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
         if process.returncode == -how or "datassay" not in out + err:  # Python itself had not read our first line
             continue
         assert process.returncode == 130, err
@@ -190,6 +193,37 @@ def test_workers_leave_ctrl_c_to_their_parent():
     with machine.deaf_workers():
         assert blocked(0)
     assert not blocked(0)
+
+
+LOST = """
+import os, signal
+from datassay import signals
+from datassay.engines.progress import progress_bar
+
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        sum(range(1000))                       # here the interrupt is raised, and Python goes on
+
+signals.listen()
+Dying()
+print("went on")
+with progress_bar("work", 3, progress=False) as bar:
+    try:
+        bar.update(1)
+    except KeyboardInterrupt:
+        signals.taken()
+        print("heard")
+    bar.update(1)
+    print("goes on with what is there")
+"""
+
+
+def test_an_interrupt_that_python_loses_comes_once_more():
+    """In a finaliser, or a callback of a weak reference, it is ignored: at the next step of the work it is raised again."""
+    done = subprocess.run([sys.executable, "-c", LOST], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["went on", "heard", "goes on with what is there"]
+    assert done.stderr == ""
 
 
 def test_the_end_of_an_interrupted_import_is_no_error(monkeypatch, capsys):

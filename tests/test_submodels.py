@@ -212,7 +212,7 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "text").write_text("not a database, but long enough to look like one\n" * 40)
     with pytest.raises(ValueError, match="no store of trainings"):
         Store(tmp_path / "text")
-    with sqlite3.connect(tmp_path / "other.sqlite") as other:
+    with closing(sqlite3.connect(tmp_path / "other.sqlite")) as other, other:
         other.execute("CREATE TABLE cats (name TEXT)")
     with pytest.raises(ValueError, match="another kind, with tables cats"):
         Store(tmp_path / "other.sqlite")
@@ -319,7 +319,7 @@ def test_a_run_killed_three_times_goes_on_to_the_same_bits(tmp_path):
         while time.monotonic() - begun < 120:
             time.sleep(0.05)
             try:
-                with sqlite3.connect(f"file:{tmp_path / 'b.sqlite'}?mode=ro", uri=True) as file:
+                with closing(sqlite3.connect(f"file:{tmp_path / 'b.sqlite'}?mode=ro", uri=True)) as file:
                     now = file.execute("SELECT count(*) FROM training").fetchone()[0]
             except sqlite3.OperationalError:  # not there yet
                 continue

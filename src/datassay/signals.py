@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any, NoReturn
@@ -15,14 +16,37 @@ BEFORE = b"datassay: stopped before anything was done: the same call starts agai
 
 
 class _Heard:
-    """Whether one came: some libraries turn the interrupt into an error of their own."""
+    """Whether one came, and whether its interrupt has reached anybody.
+
+    Some libraries turn it into an error of their own; and where it is raised in a finaliser, or in the callback of a weak reference,
+    Python prints it and goes on.
+    """
 
     one = False
+    taken = False
+    hook: Any = None  # what was told of such exceptions before
 
 
 def came() -> bool:
     """Whether a signal came since `listen`."""
     return _Heard.one
+
+
+def taken() -> None:
+    """The interrupt has reached somebody who ends the work."""
+    _Heard.taken = True
+
+
+def once_more() -> None:
+    """Raise an interrupt that was lost on its way; called wherever long work goes a step further.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        A signal came, and nobody has heard of it.
+    """
+    if _Heard.one and not _Heard.taken and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
 
 
 def begin() -> None:
@@ -33,7 +57,9 @@ def begin() -> None:
 
 def listen() -> None:
     """From now on each is a KeyboardInterrupt: what was done is kept, and workers end."""
-    _Heard.one = False
+    _Heard.one = _Heard.taken = False
+    if sys.unraisablehook is not _unraisable:
+        _Heard.hook, sys.unraisablehook = sys.unraisablehook, _unraisable
     _set(_interrupt, {signal.SIG_DFL, signal.default_int_handler, _end_at_once})
 
 
@@ -66,6 +92,12 @@ def _set(handler: Any, in_place_of: set[Any]) -> None:
             signal.signal(number, handler)
 
 
+def _unraisable(what: sys.UnraisableHookArgs) -> None:
+    """What Python can't raise it prints; an interrupt comes once more, and needs no print."""
+    if not (_Heard.one and issubclass(what.exc_type, KeyboardInterrupt)):
+        (_Heard.hook or sys.__unraisablehook__)(what)
+
+
 def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:
     try:
         os.write(2, BEFORE)
@@ -74,5 +106,5 @@ def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    _Heard.one = True
+    _Heard.one, _Heard.taken = True, False
     raise KeyboardInterrupt

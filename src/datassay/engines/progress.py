@@ -4,6 +4,17 @@ from __future__ import annotations
 
 from tqdm import tqdm
 
+from datassay.signals import once_more
+
+
+class Bar(tqdm):
+    """Each step looks whether a Ctrl-C was lost."""
+
+    def update(self, n: int | float | None = 1) -> bool | None:
+        once_more()
+        moved: bool | None = super().update(n)
+        return moved
+
 
 def progress_bar(
     title: str, total: int | float, *, progress: bool, remaining: bool = True, smoothing: int | float = 0.3
@@ -29,7 +40,7 @@ def progress_bar(
     ...     bar.update(3)
     """
     to_go = ", about {remaining} to go" if remaining else ""
-    return tqdm(
+    return Bar(
         total=total,
         desc=title,
         bar_format="{desc} {percentage:3.0f}% |{bar}| {elapsed}" + to_go + "{postfix}",

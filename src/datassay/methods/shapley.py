@@ -31,7 +31,7 @@ from datassay.engines.designs import Inclusion
 from datassay.engines.progress import progress_bar
 from datassay.engines.semivalues import shapley_law
 from datassay.methods.definition import SEMIVALUES, Finding, method
-from datassay.signals import INTERRUPTED
+from datassay.signals import INTERRUPTED, taken
 from datassay.subsets.semivalues import harm, semivalue
 from datassay.subsets.study import Drawn, Stop, Study, Utility, stop_when, study_of
 from datassay.subsets.utilities import utility_of
@@ -134,6 +134,7 @@ def _permutations(s: Study, stop: Stop, training_utility: Utility, truncation: f
             if s.elapsed > stop.seconds and stop.n_models - trainings >= n - 1:
                 reason = "the time was up"
         except KeyboardInterrupt:
+            taken()
             if not marginals:
                 raise
             reason = INTERRUPTED

@@ -23,7 +23,7 @@ from datassay.engines.machine import pick_device
 from datassay.engines.progress import progress_bar
 from datassay.engines.train_subsets import Trainer, keys_of, train, utilities
 from datassay.engines.training_store import Store
-from datassay.signals import INTERRUPTED
+from datassay.signals import INTERRUPTED, taken
 from datassay.subsets.trainers import trainable
 from datassay.units import in_seconds
 
@@ -214,6 +214,7 @@ class Study:
                                 reason = "the time was up"
                                 break
                 except KeyboardInterrupt:
+                    taken()
                     if done < FEWEST:
                         raise
                     reason = INTERRUPTED
@@ -228,6 +229,7 @@ class Study:
                 try:
                     scores, stderr = look(_first(subsets, done))
                 except KeyboardInterrupt:
+                    taken()
                     reason = INTERRUPTED
                     break
                 seconds_checking += time.perf_counter() - begun

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datassay.checks import DataError, OptionError, shown
-from datassay.signals import came, listen
+from datassay.signals import came, listen, taken
 from datassay.terminal.output import print_error, stdout
 
 UNEXPECTED = "an error that datassay did not expect:"
@@ -32,6 +32,7 @@ def when_stopped(kept: Callable[[], str]) -> Iterator[list[Path]]:
     except (KeyboardInterrupt, Exception) as error:
         if isinstance(error, Stopped) or not (isinstance(error, KeyboardInterrupt) or came()):
             raise
+        taken()
         files = f"{' and '.join(repr(str(path)) for path in written)} {'is' if len(written) == 1 else 'are'} written"
         raise Stopped(f"stopped; {files if written else kept()}.") from None
 
