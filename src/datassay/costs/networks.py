@@ -18,7 +18,9 @@ def dvgs(data: Dataset, rates: Rates) -> list[Cost]:
     """Three restarts on the validation rows; the gradients of all rows at each of 100 steps or more, for images in each of 30 epochs."""
     if _images(data):
         return [_cost(data, rates, runs=3, epochs=30, rows=_val(data), looks=30.0)]
-    return [_cost(data, rates, runs=3, epochs=100, rows=_val(data), batch=500, looks=100.0 * max(1, _val(data) / 500))]
+    at_once = max(1, 2**22 // data.X.shape[1])
+    looks = 100.0 * max(1, _val(data) / 500)
+    return [_cost(data, rates, runs=3, epochs=100, rows=_val(data), batch=500, looks=looks, at_once=at_once)]
 
 
 def lossval(data: Dataset, rates: Rates) -> list[Cost]:
@@ -105,9 +107,10 @@ def _cost(
     rows: int,
     batch: int = 128,
     looks: float = 0.0,
+    at_once: int = 512,
     options: dict | None = None,
 ) -> Cost:
-    """``epochs`` of training on so many rows, and ``looks`` passes over all rows for their gradients, in each run."""
+    """``epochs`` of training on so many rows, and ``looks`` passes over all rows for their gradients, so many at once, in each run."""
     n, d = len(data), data.X.shape[1]
     batch = min(batch, max(16, rows // 50)) if batch == 128 else batch
     images = _images(data)
@@ -115,7 +118,8 @@ def _cost(
     rate = rates.product32 * (0.75 if images else 0.6)
     steps = epochs * max(1, rows / batch)
     work = 3 * forward * epochs * rows + 4 * forward * looks * n + (steps + looks) * STEP * rate
-    memory = 4.0 * (n * d + min(n, 512 if images else max(batch, 2**22 // d)) * numbers * 3) + 40.0 * n * runs + 350e6
+    held = min(n, max(batch, 512 if images else at_once)) * numbers * (3 if images else 1.5)
+    memory = 4.0 * (n * d + held) + 40.0 * n * runs + 220e6
     return Cost(options or {}, START + runs * work / rate, memory, 0.0, runs)
 
 
