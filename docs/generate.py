@@ -5,6 +5,7 @@ Everything is written to docs/generated, which git ignores, each time Sphinx sta
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,7 +123,8 @@ def in_order(name: str, cls: type) -> Iterator[str]:
         yield from (f"   .. autoattribute:: {attribute}", "")
     for member, thing in vars(cls).items():
         if not member.startswith("_") and member not in cls.__annotations__:
-            yield from (f"   .. auto{'property' if isinstance(thing, property) else 'method'}:: {member}", "")
+            kind = "property" if isinstance(thing, property | functools.cached_property) else "method"
+            yield from (f"   .. auto{kind}:: {member}", "")
 
 
 def changelog() -> str:
