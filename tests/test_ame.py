@@ -531,7 +531,7 @@ def test_interrupted_it_gives_what_there_is(tmp_path):
         ("ame", {"groups": np.arange(200) % 9, "settled": 0.5}, "are for single rows"),
         ("ame", {"estimator": "lasso", "bootstrap": 0, "knockoff": None}, "need bootstrap from 2 on"),
         ("banzhaf", {"antithetic": True, "inclusion": 0.3}, "symmetric about 1/2"),
-        ("shapley", {"estimator": "permutation", "settled": 0.5}, "are for estimator='ridge'"),
+        ("shapley", {"estimator": "permutation", "settled": 0.5}, "are for the other estimators"),
         ("datamodels", {"folds": 1}, "folds must be a whole number from 2 on"),
         ("ame", {"store": "/no/such/folder/s.sqlite"}, "in a folder that can be written to"),
         ("banzhaf", {"inclusion": 1.0}, "inclusion must be a number above 0 and below 1, got 1"),
