@@ -65,11 +65,11 @@ def influence(
     batch_size: Count | None = None,
     lr: FromZero | None = None,
     training: Any = None,
-    device: str = "auto",
-    checkpoint: str | Path | None = None,
+    progress: bool = True,
     seed: Seed = 0,
     n_jobs: Jobs | None = None,
-    progress: bool = True,
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
 ) -> Finding:
     """What the model's answers would lose without each row, from one fit: leave-one-out without a second training.
 
