@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from datassay.methods.grand import grand as grand
     from datassay.methods.in_run_shapley import in_run_shapley as in_run_shapley
     from datassay.methods.influence import influence as influence
+    from datassay.methods.kairos import kairos as kairos
     from datassay.methods.knn_shapley import knn_shapley as knn_shapley
     from datassay.methods.lava import lava as lava
     from datassay.methods.leave_one_out import leave_one_out as leave_one_out

@@ -27,7 +27,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from numpy import ndarray
+
+from datassay.checks import DataError
 
 Array = Any  #: ndarray or torch.Tensor
 
@@ -93,6 +96,32 @@ class Cost:
         """The matrix, unless it takes more than so many bytes (HELD)."""
         size = 8 if "64" in str(self.x.dtype) else 4
         return self[:] if size * math.prod(self.shape) <= (HELD if most is None else most) else self
+
+
+def centred(X: Any, Z: Any, name: str) -> tuple[ndarray, ndarray]:
+    """Rows and validation rows, dense, in their precision, less the mean of the latter: the distances are the same, and a common offset
+    costs them no digits.
+
+    Raises
+    ------
+    DataError
+        The square of a row's length can't be represented.
+    """
+    x, z = (
+        np.ascontiguousarray(rows, np.float32 if rows.dtype == np.float32 else np.float64)
+        for rows in (part.toarray() if sp.issparse(part) else np.asarray(part) for part in (X, Z))
+    )
+    centre = z.mean(0, dtype=float)
+    x, z = (rows - centre.astype(rows.dtype) for rows in (x, z))
+    for what, rows in (("row", x), ("validation row", z)):
+        with np.errstate(over="ignore"):
+            lengths = np.einsum("id,id->i", rows, rows)
+        if not np.isfinite(lengths).all():
+            at = int(np.argmin(np.isfinite(lengths)))
+            raise DataError(
+                f"{name}: the square of the length of {what} {at} is beyond {rows.dtype}. Scale the columns first."
+            )
+    return x, z
 
 
 def half_squared_distances(x: Array, y: Array) -> Array:

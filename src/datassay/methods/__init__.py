@@ -23,6 +23,7 @@ import numpy as np
 from datassay.checks import DataError, OptionError, annotated, needing_torch
 from datassay.costs import Cost
 from datassay.costs import cg_score as cg_score_costs
+from datassay.costs import kairos as kairos_costs
 from datassay.costs import knn_shapley as knn_shapley_costs
 from datassay.costs import lava as lava_costs
 from datassay.costs import networks as network_costs
@@ -199,6 +200,16 @@ OWN = {
         costs=lava_costs.costs,
         sign="high = suspicious",
         paper="Just et al., ICLR 2023",
+    ),
+    "kairos": Method(
+        function="kairos",
+        says="it takes the training rows farther from the validation rows, or its label is not what they lead to expect",
+        model="none",
+        requires=frozenset({"validation"}),
+        cost="n (n / 2 + m) exponentials for m validation rows, and eigenvectors of m x m numbers",
+        costs=kairos_costs.costs,
+        sign="high = suspicious",
+        paper="Zhu et al., NeurIPS 2025",
     ),
     "dvgs": Method(
         function="dvgs",

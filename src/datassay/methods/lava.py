@@ -23,10 +23,9 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy import ndarray
 
-from datassay.checks import Count, DataError, FromZero, Number, Positive, Seed, Share
+from datassay.checks import Count, FromZero, Number, Positive, Seed, Share
 from datassay.data.dataset import Dataset
 from datassay.engines import transport
 from datassay.engines.progress import progress_bar
@@ -92,7 +91,7 @@ def lava(
     >>> 7 in list(values.suspects(10)["id"]), abs(float(values.scores.sum())) < 1e-9
     (True, True)
     """
-    x, x_val = _centred(_dense(data.X), _dense(data.X_val))
+    x, x_val = transport.centred(data.X, data.X_val, "lava")
     codes, codes_val = data.codes, data.codes_val
     assert codes_val is not None
     n, m, c = len(x), len(x_val), len(data.classes)
@@ -194,24 +193,6 @@ def _around(features: Cost, codes_val: ndarray, classes: int, eps: float) -> nda
         share = np.concatenate([np.zeros((len(share), 1)), share], 1)[:, edges]
         best[rows] = np.diff(share, axis=1).argmax(1)
     return best
-
-
-def _dense(X: Any) -> ndarray:
-    X = X.toarray() if sp.issparse(X) else np.asarray(X)
-    return np.ascontiguousarray(X, np.float32 if X.dtype == np.float32 else np.float64)
-
-
-def _centred(x: ndarray, x_val: ndarray) -> tuple[ndarray, ndarray]:
-    """Both less the mean of the validation rows: the costs are the same, and a common offset costs them no digits."""
-    centre = x_val.mean(0, dtype=float)
-    x, x_val = (z - centre.astype(z.dtype) if z.dtype == np.float32 else z - centre for z in (x, x_val))
-    for what, z in (("row", x), ("validation row", x_val)):
-        with np.errstate(over="ignore"):
-            lengths = np.einsum("id,id->i", z, z)
-        if not np.isfinite(lengths).all():
-            at = int(np.argmin(np.isfinite(lengths)))
-            raise DataError(f"lava: the square of the length of {what} {at} is beyond {z.dtype}. Scale the columns first.")
-    return x, x_val
 
 
 def _pot():  # type: ignore[no-untyped-def]  # a module
