@@ -38,12 +38,12 @@ def one(method: str, rows: int) -> dict[str, object]:
     data = da.Dataset(X[:n], codes[:n], X[n:], codes[n:])
     small = da.Dataset(X[:200], codes[:200], X[200:240], codes[200:240])
     entry = METHODS[method]
+    before = held("VmRSS")  # libraries that the method imports are part of its plan
     takes = inspect.signature(entry.load()).parameters
     options = {o: v for o, v in FEWER.items() if o in takes and (entry.model == "network" or o == "n_models")}
     if method == "lossval":
         options["batch_size"] = 500
     alone = {o: v for o, v in {"progress": False, "n_jobs": 1}.items() if o in takes}
-    before = held("VmRSS")  # libraries that the method imports are part of its plan
     da.value(small, method, **options, **alone)  # and no part of its time
     need = planned_memory(entry, data, {p: takes[p].default for p in takes} | options)
     start = time.perf_counter()

@@ -50,6 +50,11 @@ def log_likelihood(W, Q, y):
     return outputs[np.arange(len(y)), y] - np.log(np.exp(outputs).sum(1))
 
 
+def gradient(Q, W, data):
+    """(D, K) of the mean log-likelihood."""
+    return Q.T @ module._towards(Q @ W, data, LOG_LIKELIHOOD) / len(Q)
+
+
 @pytest.mark.parametrize(("classes", "d"), [(2, 3), (3, 3), (3, 80)])
 def test_logistic_models_are_those_without_the_row(classes, d):
     """Also of more columns than rows. Outputs and answers by the Newton step beside n fits; what is missed is of higher order."""
@@ -58,8 +63,8 @@ def test_logistic_models_are_those_without_the_row(classes, d):
     W = fitted(X, y, classes, C)
     away, outputs = removal.of_softmax(np.c_[X, np.ones(n)], W, y, linear.Logistic(X, y, classes, C=C).penalty)
     Q = np.c_[data.X_val, np.ones(24)]
-    first, own = away.first_order(module._gradient(Q, W, data, LOG_LIKELIHOOD)), away.own(outputs)
-    rescaled = module._lost(away, Q, W, data, LOG_LIKELIHOOD)
+    first, own = away.first_order(gradient(Q, W, data)), away.own(outputs)
+    rescaled = module._lost(away, Q, W, data, LOG_LIKELIHOOD, None)[0]
     each = [fitted(X, y, classes, C, (np.arange(n) != i).astype(float)) for i in range(n)]
     lost = np.array(
         [
@@ -82,7 +87,7 @@ def test_the_first_order_is_the_derivative_in_a_rows_weight():
     X, y, n = data.X, data.codes, len(data)
     W = fitted(X, y, 3, C)
     away, _ = removal.of_softmax(np.c_[X, np.ones(n)], W, y, 1 / C)
-    found = away.first_order(module._gradient(np.c_[data.X_val, np.ones(24)], W, data, LOG_LIKELIHOOD))
+    found = away.first_order(gradient(np.c_[data.X_val, np.ones(24)], W, data))
     for i in (0, 7, 33):
         more, less = (
             log_likelihood(fitted(X, y, 3, C, 1 + s * eps * (np.arange(n) == i)), data.X_val, data.codes_val).mean()
@@ -143,6 +148,25 @@ def test_the_answer_for_one_row():
     two = blobs(classes=2)  # of two classes what speaks for the one speaks against the other
     one, other = (influence(two, model, query=4, label=k) for k in (0, 1))
     np.testing.assert_allclose(one.scores, other.scores, rtol=1e-9)
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_the_matrix_holds_the_answers_for_each_row(tmp_path, first_order):
+    """Of log-odds each is what a query gives; of utilities the mean is what the rows together give."""
+    data = blobs()
+    for utility in ("margin", "log-likelihood"):
+        values = influence(data, utility=utility, first_order=first_order, matrix=tmp_path / f"{utility}.npy")
+        each = np.load(tmp_path / f"{utility}.npy")
+        assert each.shape == (60, 24)
+        np.testing.assert_allclose(each.mean(1), values.scores, rtol=1e-9, atol=1e-12)
+    each = np.load(tmp_path / "margin.npy")
+    for q in (0, 9):
+        values = influence(data, query=q, first_order=first_order, matrix=tmp_path / "one.npy")
+        np.testing.assert_allclose(each[:, q], values.scores, rtol=1e-9, atol=1e-12)
+        np.testing.assert_array_equal(np.load(tmp_path / "one.npy")[:, 0], values.scores)
+    rows = amounts()
+    values = influence(rows, first_order=first_order, matrix=tmp_path / "amounts.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "amounts.npy").mean(1), values.scores, rtol=1e-9, atol=1e-12)
 
 
 def test_self_influence_is_what_the_row_loses_itself():
@@ -298,6 +322,9 @@ def test_one_answer_of_a_network_changes_as_it_says():
         ({"model": small, "first_order": True}, "first_order is for linear models"),
         ({"damping": 0, "model": small}, "damping must be None or a number above 0, got 0"),
         ({"model": "resnet"}, "model must be a"),
+        ({"matrix": "nowhere/m.npy"}, "influence: the folder of 'nowhere/m.npy' does not exist"),
+        ({"matrix": "m.npy", "influence": "self"}, "matrix is about validation rows"),
+        ({"matrix": "m.npy", "model": small}, "matrix is for linear models"),
     ],
 )
 def test_what_cannot_be(options, says):

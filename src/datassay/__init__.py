@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from datassay.methods.self_confidence import self_confidence as self_confidence
     from datassay.methods.shapley import shapley as shapley
     from datassay.methods.tracin import tracin as tracin
+    from datassay.methods.trak import trak as trak
     from datassay.networks.features import network_features as network_features
     from datassay.planning import Plan as Plan
     from datassay.planning import plan as plan

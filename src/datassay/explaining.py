@@ -186,9 +186,9 @@ def _verified(asked: _Asked, model: Any, found: Values, strongest: ndarray, seed
     data, n = asked.data, len(asked.data)
     training = None
     if isinstance(kept := found.options.get("training"), Mapping):
-        from datassay.engines.training import Recipe
+        from datassay.networks.recipes import recorded  # which imports torch
 
-        training = Recipe(**{k: v for k, v in kept.items() if k != "augment"})
+        training = recorded(kept)
     rng = np.random.default_rng([seed, 1])
     drawn = [
         rng.choice(np.flatnonzero(data.codes == c), int((data.codes[strongest] == c).sum()), replace=False)

@@ -219,6 +219,24 @@ def is_ours(path: str | Path) -> bool:
         return False
 
 
+def check_npy(path: Any, method: str) -> None:
+    """An npy file can be written there: it is looked at before the work.
+
+    Raises
+    ------
+    DataError
+        It is no name, its folder is not there or can't be written to, or there is a file of others.
+    """
+    if not isinstance(path, (str, Path)) or Path(path).is_dir():
+        raise DataError(f"{method}: matrix must be the name of a .npy file to write, got {path!r}.")
+    folder = Path(path).resolve().parent
+    if not folder.is_dir():
+        raise DataError(f"{method}: the folder of {str(path)!r} does not exist: make it first.")
+    if not os.access(folder, os.W_OK):
+        raise DataError(f"{method}: the folder of {str(path)!r} can't be written to: give another.")
+    check_target(path)
+
+
 def save_npy(array: Any, path: Path) -> None:
     """An npy file with our mark; written beside and renamed."""
     import numpy as np

@@ -62,6 +62,20 @@ def tracin(data: Dataset, rates: Rates) -> list[Cost]:
     return [_cost(data, rates, runs=1, epochs=6 if _images(data) else 5, rows=len(data), looks=20.0)]
 
 
+def trak(data: Dataset, rates: Rates, *, runs: int = 3) -> list[Cost]:
+    """Runs of twenty epochs; the products of all pairs of gradients, and the factors of that kernel, or of projected gradients'."""
+    n, m = len(data), _val(data)
+    cost = _cost(data, rates, runs=runs, epochs=20, rows=n, looks=2.0)
+    size = float(n if n <= 8_000 else 4_096)
+    pairs = n * n / 2 if n <= 8_000 else 0.0
+    passes = (
+        pairs * (data.X.shape[1] + 300.0) + size**3 / 3 + (n * size**2 if n > 8_000 else size**2) + 2 * size * n * m / 50
+    )
+    held = 4.0 * (2 * size**2 + (n * size if n > 8_000 else 0.0))
+    kept = 4.0 * 1.5 * n * (data.X.shape[1] + 600.0)
+    return [cost._replace(seconds=cost.seconds + runs * 2 * passes / rates.product32, memory=cost.memory + held + kept)]
+
+
 def craig(data: Dataset, rates: Rates) -> list[Cost]:
     """One short run; then a few passes over the distances within each class, which are held if they take a gigabyte at most."""
     cost = _cost(data, rates, runs=1, epochs=8 if _images(data) else 10, rows=len(data), looks=0.25)

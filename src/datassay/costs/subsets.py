@@ -165,7 +165,7 @@ def _memory(data: Dataset, trainings: int, asked: int, store: Any = None) -> flo
     """Of predictions, of some copies of the rows, of numbers that are held while these are read."""
     c = max(1, len(data.classes))
     held = trainings if store is None else min(trainings, READ)
-    return 4.0 * held * asked * c + 24.0 * math.prod(data.X.shape) + 150.0 * len(data) * c + 200e6
+    return 4.0 * held * asked * c + 24.0 * math.prod(data.X.shape) + 150.0 * len(data) * c + 100e6
 
 
 def _spread(seconds: float, rates: Rates) -> float:

@@ -161,7 +161,8 @@ def evaluate(
         Rows that are drawn of each data set; fewer, in these proportions, where it has fewer.
     learner, training
         The model that is trained on what values say to keep (tasks removal, addition, window, difficulty, velocity): a scikit-learn
-        estimator or a torch module; default: a linear model, and a small network for the last two.
+        estimator or a torch module; default: a linear model, and a small network for the last two. Task lds: the model that methods are
+        asked about, default: their own.
     limit
         Cells that by their plan take longer are not run, and named as failures: "1 min", or seconds.
     paths

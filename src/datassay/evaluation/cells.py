@@ -24,6 +24,7 @@ from datassay.checks import DataError
 from datassay.data.dataset import Dataset, is_images
 from datassay.data.encoding import plain
 from datassay.engines import machine
+from datassay.evaluation import lds
 from datassay.evaluation.datasets import Split, divided, drawn, files
 from datassay.evaluation.tasks import TASKS, Case, Curve, Learner
 from datassay.files import replacing
@@ -120,7 +121,7 @@ def key(cell: Cell, source: Source, sizes: Sizes, learner: Learner) -> str:
         "data": source.text,
         "sizes": asdict(sizes),
         "learner": _content(tuple(learner))
-        if cell.task in ("removal", "addition", "window", "difficulty", "velocity")
+        if cell.task in ("removal", "addition", "window", "difficulty", "velocity", "lds")
         else "",
         "datassay": version("datassay"),
     }
@@ -151,7 +152,16 @@ def run(cell: Cell, source: Source, sizes: Sizes, learner: Learner, limit: float
                     raise DataError(f"it would take {least:.0f} s by its plan, more than the limit of {limit:.0f} s.")
             options = dict(cell.options) | case.options | _quiet(cell.method)
             start = time.perf_counter()
-            values = value(case.data, cell.method, seed=cell.seed, **options)
+            if task.matrix:
+                model = {
+                    name: thing
+                    for name, thing in learner._asdict().items()
+                    if thing is not None and takes(name, cell.method)
+                }
+                values, matrix = lds.ask(case.data, cell.method, cell.seed, model | options)
+                case = case._replace(matrix=matrix)
+            else:
+                values = value(case.data, cell.method, seed=cell.seed, **options)
             seconds = time.perf_counter() - start
             uninterrupted(values)
             metrics, curves = task.measure(case, values, learner)

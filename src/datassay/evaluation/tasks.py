@@ -16,11 +16,12 @@ from scipy.stats import spearmanr
 
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset
+from datassay.evaluation import lds
 from datassay.evaluation.datasets import Split
 from datassay.evaluation.detection import detection, found_area, found_curve, two_groups
 from datassay.evaluation.planting import plant
 from datassay.evaluation.subsets import FRACTIONS, OFFSETS, SMALL, accuracies, between, by_class, removed, windows
-from datassay.methods import takes
+from datassay.methods import find, takes
 from datassay.values import Values
 
 Curve = tuple[ndarray, ndarray]
@@ -35,6 +36,9 @@ class Case(NamedTuple):
     split: Split  #: as it was drawn, with test rows
     seed: int
     options: dict[str, Any] = {}  # noqa: RUF012 - that the method must be given  #: of the task
+    matrix: ndarray | None = (
+        None  #: (n, q) what every row is worth to each of some validation rows, where the task asks for that
+    )
 
 
 class Outcome(NamedTuple):
@@ -59,6 +63,7 @@ class Task:
     same_rows: bool = False  #: seeds are the method's: all see the same rows
     needs: Callable[[Any], bool] = field(default=lambda method: True)  #: methods that it can ask
     classes: bool = False  #: classification only
+    matrix: bool = False  #: methods are asked about each of some validation rows
 
 
 class Learner(NamedTuple):
@@ -242,6 +247,25 @@ def velocity_outcome(case: Case, values: Values, learner: Learner) -> Outcome:
     return Outcome({"velocity_order": float(-spearmanr(np.arange(10), v.mean(0)).statistic)}, curves)
 
 
+def lds_outcome(case: Case, values: Values, learner: Learner) -> Outcome:
+    """How well values that are added up tell what models of half of the rows say; of one query after another."""
+    model, training = learner
+    if model is None and find(values.method)[1].model == "network":
+        from datassay.networks.recipes import recorded
+
+        model, training = lds.default_network(case.data), recorded(values.options.get("training"))
+    counts, said = lds.retrained(case.data, model, training, case.seed)
+    assert case.matrix is not None
+    each = lds.scores(case.matrix, counts, said[:, lds.asked(case.data)])
+    metrics = {
+        "lds": float(each.mean()),
+        "lds_stderr": float(each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else 0.0,
+    }
+    if case.wrong.any():
+        metrics["auc"] = detection(values.scores, case.wrong)["auc"]
+    return Outcome(metrics, {"lds": (np.arange(1, len(each) + 1.0), np.sort(each)[::-1])})
+
+
 def no_outcome(case: Case, values: Values, learner: Learner) -> Outcome:
     """Values alone: compared afterwards."""
     return Outcome({}, {})
@@ -249,6 +273,7 @@ def no_outcome(case: Case, values: Values, learner: Learner) -> Outcome:
 
 LOWER = (
     "seconds",
+    "lds_stderr",
     "remove_high_area",
     "remove_high_by_class_area",
     "add_low_area",
@@ -295,6 +320,11 @@ TASKS = {
         "some rows are marked and have another label: which rows are behind a marked validation row's wrong class?",
         with_poison, detection_outcome,
         ("mark",), (0.02,), "average_precision", needs=partial(takes, "query"), classes=True,
+    ),
+    "lds": Task(
+        "models are trained on halves of the rows: do values for one validation row, added up, tell what they say of it?",
+        with_errors, lds_outcome, ("uniform",), (0.0,), "lds", other_kinds=EVERY, matrix=True,
+        needs=lambda method: takes("matrix", method) or takes("query", method),
     ),
     "stability": Task(
         "the same rows are valued with other seeds of the method", with_errors, no_outcome,

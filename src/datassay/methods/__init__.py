@@ -364,6 +364,16 @@ OWN = {
         sign="high = worth keeping",
         paper="Koh & Liang, ICML 2017; Rubinstein & Hopkins, NeurIPS 2025",
     ),
+    "trak": Method(
+        function="trak",
+        says="without it the network would say more for the labels of the validation rows",
+        model="network",
+        requires=frozenset({"validation", "torch"}),
+        cost="3 trainings (runs), and after each a system of n equations; of 4,096 beyond 8,000 rows",
+        costs=network_costs.trak,
+        sign="high = raises the log-odds",
+        paper="Park et al., ICML 2023",
+    ),
     "datamodels": Method(
         function="datamodels",
         says="with it models say less for the labels of the validation rows",

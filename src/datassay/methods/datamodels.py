@@ -12,7 +12,6 @@ logit margin; hundreds of trainings, not hundreds of thousands.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack, cast
 
@@ -23,7 +22,7 @@ from datassay.checks import Count, DataError, Share, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines import effects
 from datassay.engines.designs import Inclusion
-from datassay.files import check_target, save_npy
+from datassay.files import check_npy, save_npy
 from datassay.methods.definition import SUBSETS, Finding, method
 from datassay.subsets.study import Trained, stop_when, study_of
 from datassay.subsets.utilities import log_odds, of_labels, query_utility
@@ -77,14 +76,8 @@ def datamodels(
     """
     if query is None and label is not None:
         raise DataError("datamodels: label is for a query: give the position of a validation row as query, too.")
-    if matrix is not None and (not isinstance(matrix, (str, Path)) or Path(matrix).is_dir()):
-        raise DataError(f"datamodels: matrix must be the name of a .npy file to write, got {matrix!r}.")
-    if matrix is not None and not Path(matrix).resolve().parent.is_dir():
-        raise DataError(f"datamodels: the folder of {str(matrix)!r} does not exist: make it first.")
-    if matrix is not None and not os.access(Path(matrix).resolve().parent, os.W_OK):
-        raise DataError(f"datamodels: the folder of {str(matrix)!r} can't be written to: give another.")
     if matrix is not None:
-        check_target(matrix)
+        check_npy(matrix, "datamodels")
     stop = stop_when("datamodels", n_models, {"budget": budget})
     s = study_of("datamodels", data, model, shared)
     own = True

@@ -27,6 +27,7 @@ from datassay.data.dataset import Dataset
 from datassay.engines import noise_model, removal
 from datassay.engines.margins import confidences
 from datassay.engines.robust import is_outlier, top
+from datassay.files import check_npy, save_npy
 from datassay.methods.definition import Finding, network_method
 from datassay.subsets.trainers import LogisticTrainer, RidgeTrainer, trainable
 from datassay.subsets.utilities import log_odds, of_labels, query_utility
@@ -59,6 +60,7 @@ def influence(
     query: Annotated[int, Whole(0)] | None = None,
     label: Any = None,
     first_order: bool = False,
+    matrix: str | Path | None = None,
     damping: Positive | None = None,
     runs: Count = 1,
     epochs: Annotated[int, Whole(0)] | None = None,
@@ -91,6 +93,8 @@ def influence(
         the answer. If ``label`` is another than its own, rows that speak for it have low scores.
     first_order
         Linear models: the influence function, in place of Newton's step without the row.
+    matrix
+        Linear models: a .npy file to write the influence on each validation row's answer to: (n, m), or (n, 1) with ``query``.
     damping
         Networks: what is added to the curvature. None: a tenth of its mean.
     epochs, lr, batch_size, training
@@ -122,6 +126,12 @@ def influence(
     one_of(NAME, (None, *known), utility=utility)
     if utility is not None and (query is not None or influence == "self"):
         raise DataError(f"{NAME}: utility is about the validation rows together: leave it out.")
+    if matrix is not None:
+        if influence == "self":
+            raise DataError(
+                f"{NAME}: matrix is about validation rows, and influence='self' about the row itself: leave one out."
+            )
+        check_npy(matrix, NAME)
     own = True if query is None else query_utility(data, query, label, NAME)[1]
     code = -1
     if query is not None and data.task == "classification":
@@ -131,15 +141,19 @@ def influence(
         named = [option for option in OF_NETWORKS if call.given[option] is not None] + ["runs"] * (runs > 1)
         if named:
             raise DataError(f"{NAME}: {named[0]} is for networks, and this fits a linear model: leave it out.")
-        return _linear(data, model, influence == "self", question, own, first_order)
+        return _linear(data, model, influence == "self", question, own, first_order, matrix)
     if influence == "self":
         raise DataError(f"{NAME}: influence='self' is for linear models; of a network take tracin with influence='self'.")
+    if matrix is not None:
+        raise DataError(f"{NAME}: matrix is for linear models: of a network take trak.")
     if first_order:
         raise DataError(f"{NAME}: first_order is for linear models: of a network it is always the first order.")
     return _network(call, data, model, question, own)
 
 
-def _linear(data: Dataset, model: Any, itself: bool, question: Question, own: bool, first_order: bool) -> Finding:
+def _linear(
+    data: Dataset, model: Any, itself: bool, question: Question, own: bool, first_order: bool, matrix: str | Path | None
+) -> Finding:
     found = trainable(data, model, NAME, tol=PRECISE)
     trainer = found.trainer
     if not isinstance(trainer, LogisticTrainer | RidgeTrainer):
@@ -170,7 +184,13 @@ def _linear(data: Dataset, model: Any, itself: bool, question: Question, own: bo
     else:
         assert trainer.Q is not None
         Q = np.c_[trainer.Q, np.ones(len(trainer.Q))]
-        value = away.first_order(_gradient(Q, W, data, question)) if first_order else _lost(away, Q, W, data, question)
+        if question.query is not None:
+            Q = Q[question.query][None]
+        value, each = (
+            _first_order(away, Q, W, data, question, matrix) if first_order else _lost(away, Q, W, data, question, matrix)
+        )
+        if matrix is not None:
+            save_npy(each, Path(matrix))
         stats["way"] = "influence function" if first_order else "Newton's step without the row"
     columns = {NAME: value}
     if data.task == "regression":
@@ -220,28 +240,44 @@ def _network(call: Call, data: Dataset, model: Any, question: Question, own: boo
     return Finding(value.copy() if own else -value, flagged, {NAME: value}, suggested, stats, options)
 
 
-def _lost(away: removal.Removal, Q: ndarray, W: ndarray, data: Dataset, question: Question) -> ndarray:
-    """(n,) the answer by the model of all rows, less that by the model without each."""
-    if question.query is not None:
-        Q = Q[question.query : question.query + 1]
+def _lost(
+    away: removal.Removal, Q: ndarray, W: ndarray, data: Dataset, question: Question, keep: Any
+) -> tuple[ndarray, ndarray | None]:
+    """(n,) the answer by the model of all rows, less that by the model without each; and (n, m) of every row in ``Q``, if they are kept."""
     outputs, value = Q @ W, np.empty(len(data))
-    everything = float(_answer(outputs[None], data, question)[0])
+    each = None if keep is None else np.empty((len(data), len(Q)))
+    everything = _answers(outputs[None], data, question)
     for rows, moved in away.moved(Q):
-        value[rows] = everything - _answer(outputs + moved, data, question)
-    return value
+        lost = everything - _answers(outputs + moved, data, question)
+        value[rows] = lost.mean(1)
+        if each is not None:
+            each[rows] = lost
+    return value, each
 
 
-def _answer(outputs: ndarray, data: Dataset, question: Question) -> ndarray:
-    """(b,) of the outputs (b, m, K) of b models."""
+def _first_order(
+    away: removal.Removal, Q: ndarray, W: ndarray, data: Dataset, question: Question, keep: Any
+) -> tuple[ndarray, ndarray | None]:
+    """The same by the influence function."""
+    towards = _towards(Q @ W, data, question)
+    value = away.first_order(Q.T @ towards / len(Q))
+    if keep is None:
+        return value, None
+    return value, np.stack([away.first_order(np.outer(q, t)) for q, t in zip(Q, towards, strict=True)], 1)
+
+
+def _codes(data: Dataset, question: Question) -> ndarray:
+    """The classes that are asked for, or the targets."""
+    return np.array([question.code]) if question.query is not None and data.classes else cast(ndarray, data.codes_val)
+
+
+def _answers(outputs: ndarray, data: Dataset, question: Question) -> ndarray:
+    """(b, m) of the outputs (b, m, K) of b models: one for each row that is asked about."""
+    codes = _codes(data, question)
     if data.task == "regression":
-        if question.query is not None:
-            return outputs[:, 0, 0]
-        return -((outputs[:, :, 0] - cast(ndarray, data.codes_val)) ** 2).mean(1) / data.codes.var()
-    log_p = outputs - logsumexp(outputs, axis=2, keepdims=True)
-    if question.query is not None:
-        return log_odds(log_p[:, 0, question.code])
-    own = of_labels(log_p, cast(ndarray, data.codes_val))
-    return own.mean(1) if question.utility == "log-likelihood" else log_odds(own).mean(1)
+        return outputs[:, :, 0] if question.query is not None else -((outputs[:, :, 0] - codes) ** 2) / data.codes.var()
+    own = of_labels(outputs - logsumexp(outputs, axis=2, keepdims=True), codes)
+    return own if question.utility == "log-likelihood" and question.query is None else log_odds(own)
 
 
 def _below(value: ndarray, own: bool, query: int | None) -> tuple[ndarray, str]:
@@ -272,20 +308,15 @@ def _log_likelihood(outputs: ndarray, data: Dataset) -> ndarray:
     return own
 
 
-def _gradient(Q: ndarray, W: ndarray, data: Dataset, question: Question) -> ndarray:
-    """(D, K) of the answer in the weights."""
-    outputs = Q @ W
+def _towards(outputs: ndarray, data: Dataset, question: Question) -> ndarray:
+    """(m, K) derivative of each answer in the outputs."""
+    codes = _codes(data, question)
     if data.task == "regression":
-        if question.query is not None:
-            return Q[question.query][:, None]
-        return -2 * Q.T @ (outputs - cast(ndarray, data.codes_val)[:, None]) / len(Q) / data.codes.var()
-    codes = np.array([question.code]) if question.query is not None else cast(ndarray, data.codes_val)
-    if question.query is not None:
-        Q, outputs = Q[question.query][None], outputs[question.query][None]
+        return np.ones((1, 1)) if question.query is not None else -2 * (outputs - codes[:, None]) / data.codes.var()
     p = np.exp(outputs - outputs.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
     own = p[np.arange(len(p)), codes]
-    towards = (np.arange(p.shape[1]) == codes[:, None]) - p
+    towards: ndarray = (np.arange(p.shape[1]) == codes[:, None]) - p
     if question.utility != "log-likelihood" or question.query is not None:
         towards /= np.maximum(1 - own, ODDS)[:, None]
-    return Q.T @ towards / len(Q)
+    return towards

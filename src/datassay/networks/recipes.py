@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from datassay.checks import DataError
 from datassay.engines.training import Recipe
@@ -59,3 +60,13 @@ def recipe(
         return dataclasses.replace(start, **{name: value for name, value in named.items() if value is not None})  # type: ignore[arg-type]
     except ValueError as error:
         raise DataError(str(error)) from None
+
+
+def recorded(kept: Any) -> Recipe | None:
+    """The recipe that `Values.options` keeps of a training, without what it does to pictures; None where it keeps none.
+
+    >>> import dataclasses
+    >>> recorded(dataclasses.asdict(Recipe(epochs=3))) == Recipe(epochs=3)
+    True
+    """
+    return Recipe(**{k: v for k, v in kept.items() if k != "augment"}) if isinstance(kept, Mapping) else None

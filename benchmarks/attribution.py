@@ -1,0 +1,165 @@
+"""Linear datamodelling score of methods that say which rows are behind an answer, as dattri has it: MNIST, 5,000 rows, 500 answers.
+
+    python benchmarks/attribution.py --path folder                                       datassay's
+    python benchmarks/attribution.py --path folder --dattri .venv-dattri/bin/python      and dattri's, on the same models and truth
+
+Two models: logistic regression, and a perceptron 784-128-64-10 (20 epochs by SGD, momentum .9). The truth: 100 trainings on random halves
+of the rows; kept in the output folder. Each method runs in a process of its own, on one thread; its seconds begin with the trained model or
+networks where dattri's do, so trainings are listed apart. The folder has mnist_train.parquet; dattri's environment is made from
+benchmarks/peers/dattri/requirements.txt. Writes ``benchmarks/out/attribution.md``.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from plan import held
+from torch import nn
+
+import datassay as da
+from datassay.engines.training import Recipe, Run, spawned
+from datassay.evaluation import lds
+from datassay.networks.problem import problem
+
+OUT = Path(__file__).parent / "out"
+HERE = Path(__file__).parent / "peers" / "dattri" / "attribution.py"
+RECIPE = Recipe(epochs=20, batch_size=64, lr=0.01, momentum=0.9, weight_decay=0.0)
+OURS = {
+    "logistic regression": {
+        "influence": {}, "influence, first order": {"first_order": True}, "datamodels, 1,000 trainings": {"n_models": 1000},
+    },
+    "perceptron": {
+        "trak, 1 training": {"runs": 1}, "trak, 3": {"runs": 3}, "trak, 10": {"runs": 10},
+        "trak, 1 training, 4,096 numbers": {"runs": 1, "projection": 4096},
+        "trak, 1 training, 512 numbers": {"runs": 1, "projection": 512},
+    },
+}  # fmt: skip
+DATTRI = {
+    "logistic regression": ["IF explicit", "IF CG", "TRAK", "TracIn"],
+    "perceptron": ["IF CG", "IF EK-FAC", "TRAK", "TRAK, 10 trainings", "TracIn"],
+}
+MODELS = list(OURS)
+
+
+def perceptron(seed: int) -> nn.Module:
+    """A fresh one."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def rows(path: Path, train: int, val: int) -> da.Dataset:
+    """Pixels as columns."""
+    d = da.datasets.drawn("mnist", seed=0, train=train, val=val, test=10, paths={"": path}).data
+    return da.Dataset(np.asarray(d.X, np.float32), d.y, np.asarray(d.X_val, np.float32), d.y_val)
+
+
+def truth(data: da.Dataset, model: str, masks: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Halves, and what models of them say."""
+    file = folder / f"truth-{model.split()[0]}-{len(data)}-{masks}.npz"
+    if not file.exists():
+        start = time.perf_counter()
+        given = (None, None) if model == MODELS[0] else (perceptron, RECIPE)
+        counts, said = lds.retrained(data, *given, 0, masks)
+        np.savez(file, counts=counts, said=said)
+        print(f"{model}: {masks} trainings on halves, {time.perf_counter() - start:.0f} s", flush=True)
+    with np.load(file) as kept:
+        return kept["counts"], kept["said"]
+
+
+def exported(data: da.Dataset, model: str, folder: Path, runs: int = 10) -> Path:
+    """The fitted models, for dattri: weights as npz; the networks that trak trains with seed 0."""
+    file = folder / f"models-{model.split()[0]}.npz"
+    if model == MODELS[0]:
+        from datassay.subsets.trainers import trainable
+
+        trainer = trainable(data, None, "benchmark", tol=1e-9).trainer
+        W = trainer.fit(np.ones((1, len(data)), np.uint8), tol=1e-9)[0]
+        arrays = {
+            "X": trainer.X,
+            "X_val": trainer.Q,
+            "penalty": trainer.fit.penalty,
+            "0 0.weight": W[:-1].T,
+            "0 0.bias": W[-1],
+        }
+    else:
+        p, arrays = problem(data, perceptron, "cpu", "benchmark"), {"X": data.X, "X_val": data.X_val, "penalty": 0.0}
+        for run in range(runs):
+            training = Run(p.make(run, 0), p.loss, p.x, p.y, RECIPE, seed=spawned(0, run))
+            for _ in training:
+                pass
+            arrays |= {f"{run} {name}": w.detach().numpy() for name, w in training.model.named_parameters()}
+    np.savez(file, y=data.codes, y_val=data.codes_val, **arrays)
+    return file
+
+
+def one(call: argparse.Namespace) -> None:
+    """A method of ours: its matrix, seconds and memory."""
+    torch.set_num_threads(1)
+    data = rows(call.path, call.train, call.val)
+    model, name = call.one
+    options = dict(OURS[model][name])
+    options |= {"model": perceptron, "training": RECIPE} if model == "perceptron" else {}
+    before, start = held("VmRSS"), time.perf_counter()
+    da.value(data, name.split(",")[0], matrix=call.target, progress=False, n_jobs=1, **options)
+    print(json.dumps({"seconds": time.perf_counter() - start, "GB": held("VmHWM") - before}))
+
+
+def line(model: str, who: str, name: str, said: dict, matrix: np.ndarray, counts: np.ndarray, answers: np.ndarray) -> str:
+    """Of the table."""
+    each = lds.scores(matrix, counts, answers)
+    error = each.std(ddof=1) / len(each) ** 0.5
+    return f"| {model} | {who} | {name} | {each.mean():.3f} ± {error:.3f} | {said['seconds']:.1f} | {said['GB']:.2f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", type=Path, required=True)
+    parser.add_argument("--dattri", type=Path, help="the interpreter of an environment with dattri")
+    parser.add_argument("--train", type=int, default=5000)
+    parser.add_argument("--val", type=int, default=500)
+    parser.add_argument("--masks", type=int, default=100)
+    parser.add_argument("--only", help="methods whose name contains this")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--target", type=Path, default=OUT / "matrix.npy", help=argparse.SUPPRESS)
+    call = parser.parse_args()
+    OUT.mkdir(exist_ok=True)
+    if call.one:
+        one(call)
+        return
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    data = rows(call.path, call.train, call.val)
+    lines = ["| model | | method | LDS | s | GB |", "| --- | --- | --- | --- | --- | --- |"]
+    for model in MODELS:
+        counts, answers = truth(data, model, call.masks, OUT)
+        sizes = ["--path", str(call.path), "--train", str(call.train), "--val", str(call.val), "--target", str(call.target)]
+        todo = [("datassay", name, [sys.executable, __file__, "--one", model, name, *sizes]) for name in OURS[model]]
+        if call.dattri:
+            models = exported(data, model, OUT)
+            todo += [
+                ("dattri", name, [str(call.dattri), str(HERE), str(models), str(call.target), name])
+                for name in DATTRI[model]
+            ]
+        for who, name, words in todo:
+            if call.only and call.only not in name:
+                continue
+            call.target.unlink(missing_ok=True)
+            child = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=3600)
+            if child.returncode:
+                last = child.stderr.strip().splitlines()[-1:] or [str(child.returncode)]
+                lines.append(f"| {model} | {who} | {name} | FAILED: {last[0][:100]} | | |")
+            else:
+                said = json.loads(child.stdout.splitlines()[-1])
+                lines.append(line(model, who, name, said, np.load(call.target), counts, answers))
+            print(lines[-1], flush=True)
+    (OUT / "attribution.md").write_text("\n".join(lines) + "\n")
+    call.target.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

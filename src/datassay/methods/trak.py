@@ -1,0 +1,110 @@
+"""TRAK (Park et al., ICML 2023, arXiv 2303.14186): what a network's answers owe to each row, by a linear model in its gradients.
+
+    f(z) = log p / (1 - p)        p: of z's label by the trained network, phi(z) = gradient of f(z) in the weights
+    tau_i(z) = mean over trainings of phi(z)' (Phi' Phi + damping)^-1 phi(x_i)  x  mean over trainings of (1 - p_i)
+
+Regression: f the prediction, and the residual in the place of 1 - p. By how much f(z) would fall without row i, if the network
+were its own tangent.
+
+Differs from the paper: the gradients are not projected as long as the n x n kernel of their products fits, which is exact and costs
+less, since products of gradients need no gradients (engines.gradients); the matrix is damped, by the mean squared length of a gradient,
+where the paper relies on the projection to regularise it; trainings on all rows, where the paper's are on halves.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Unpack, cast
+
+import numpy as np
+from numpy import ndarray
+
+from datassay.checks import Call, Count, DataError, Positive, Whole
+from datassay.data.dataset import Dataset
+from datassay.engines.training import Recipe
+from datassay.files import check_npy, save_npy
+from datassay.methods.definition import Finding, network_method
+from datassay.networks.problem import Model, problem
+from datassay.networks.runs import Trainings, averaged, chosen, options_of, run_all
+from datassay.networks.trak import trak_of_run
+from datassay.subsets.utilities import query_utility
+
+NAME = "trak"
+
+
+@network_method("trak")
+def trak(
+    call: Call,
+    data: Dataset,
+    model: Model | None = None,
+    *,
+    query: Annotated[int, Whole(0)] | None = None,
+    label: Any = None,
+    runs: Count = 3,
+    projection: Count | None = None,
+    damping: Positive | None = None,
+    matrix: str | Path | None = None,
+    **shared: Unpack[Trainings],
+) -> Finding:
+    """What a network's answers for the validation rows owe to each row, by the kernel of its gradients.
+
+    Parameters
+    ----------
+    data
+        n rows; m validation rows.
+    query, label
+        One validation row by its position, and a class (None: its own label), in place of all rows and their labels. If ``label`` is
+        another than its own, rows that speak for it have low scores.
+    projection
+        Numbers of a random projection of each gradient. None: none up to 8,000 rows, whose kernel is exact; 4,096 beyond.
+    damping
+        Added to the kernel. None: the mean squared length of a gradient.
+    matrix
+        A .npy file to write tau to: (n, m), or (n, 1) with ``query``.
+    epochs, lr, batch_size, training
+        None: 20 epochs by SGD with momentum.
+
+    Returns
+    -------
+    Values
+        Column ``trak`` (n,): by how much the mean log-odds of the validation rows' labels would fall without the row (regression: their
+        mean squared error, in variances, would rise; of one row the prediction, in the labels' unit). scores (n,), high = worth keeping:
+        the column. Flagged: below 0. Suggested label: what the networks say. ``stats``: ``damping``, ``numbers`` of a projection (0: none).
+
+    Examples
+    --------
+    >>> import datassay as da
+    >>> data, wrong = da.plant(da.datasets.drawn("wine", train=60, val=60, test=20).data, "uniform", 0.1, seed=1)
+    >>> values = da.value(data, method="trak")
+    >>> int(wrong.sum()), int(wrong[values.suspects(6).index].sum())   # wrong labels; those among the six lowest scores
+    (6, 5)
+    """
+    if query is None and label is not None:
+        raise DataError(f"{NAME}: label is for a query: give the position of a validation row as query, too.")
+    if matrix is not None:
+        check_npy(matrix, NAME)
+    own, code = True, -1
+    if query is not None:
+        own = query_utility(data, query, label, NAME)[1]
+        if data.task == "classification":
+            code = data.classes.index(label) if label is not None else int(cast(ndarray, data.codes_val)[query])
+    p = problem(data, model, shared["device"], NAME)
+    used = chosen(shared, Recipe(), len(data))
+    options = options_of(call, used)
+    work = partial(trak_of_run, query, code, projection, damping, matrix is not None)
+    results = run_all(work, call, p, used, options, runs=runs, units=used.epochs + 1)
+    error = np.mean([r.error for r in results], axis=0)
+    if matrix is not None:
+        save_npy(np.mean([r.step for r in results], axis=0) * error[:, None], Path(matrix))
+    value, stderr = averaged([r.step.mean(1) * error for r in results])
+    says = "lowers" if own else "raises"
+    stats = {
+        "flag_rule": "score below 0: the row " + (f"{says} the answer that was asked for" if query is not None else
+                                                  "lowers what the networks say for the validation rows' labels"),
+        "damping": [r.damping for r in results],
+        "numbers": results[0].numbers,
+        "device": p.device,
+    } | stderr  # fmt: skip
+    suggested = p.suggested(np.mean([r.predictions for r in results], axis=0))
+    return Finding(value.copy() if own else -value, (value < 0) == own, {NAME: value}, suggested, stats, options)

@@ -1,0 +1,195 @@
+"""TRAK: against dense gradients and inverses, projections against the products that they stand for, and what it finds."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import datassay as da
+from datassay.checks import DataError
+from datassay.engines.gradients import RowGradients
+from datassay.engines.training import Recipe, Run, spawned
+from datassay.methods.trak import trak
+from datassay.networks import trak as module
+from datassay.networks.problem import problem
+from datassay.networks.recipes import recipe
+
+EPOCHS = {"epochs": 5, "progress": False, "device": "cpu"}
+
+
+def blobs(n=50, m=20, d=4, classes=3, seed=0, wrong=5):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n + m) % classes
+    X = rng.normal(size=(n + m, d)) + 1.5 * np.eye(classes, d)[y]
+    given = y.copy()
+    given[:wrong] = (y[:wrong] + 1) % classes
+    return da.Dataset(X[:n], given[:n], X[n:], y[n:])
+
+
+def amounts(n=40, m=20, d=3, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n + m, d))
+    y = 5 + X @ np.arange(1, d + 1) + rng.normal(size=n + m)
+    return da.Dataset(X[:n], y[:n], X[n:], y[n:], task="regression")
+
+
+def small(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+
+
+def small_regression(seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 1))
+
+
+def trained(data, model, run):
+    """The network of a run, as the method trains it."""
+    p = problem(data, model, "cpu", "trak")
+    used = recipe(None, Recipe(), len(data), epochs=5)
+    net = p.make(run, 0)
+    run = Run(net, p.loss, p.x, p.y, used, seed=spawned(0, run))
+    for _ in run:
+        pass
+    return p, net.eval()
+
+
+def gradients(net, said, x, y):
+    """(n, parameters), row by row; and what is said."""
+    rows, values = [], []
+    for i in range(len(x)):
+        value = said(net(x[i : i + 1])[0], y[i])
+        rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(value, list(net.parameters()))]).double())
+        values.append(float(value.detach()))
+    return torch.stack(rows), np.array(values)
+
+
+def odds(outputs, y):
+    p = outputs.softmax(0)[y]
+    return torch.log(p / (1 - p))
+
+
+def test_it_is_the_definition_by_dense_matrices(tmp_path):
+    data = blobs()
+    values = trak(data, small, runs=2, matrix=tmp_path / "m.npy", **EPOCHS)
+    steps, errors = [], []
+    for run in range(2):
+        p, net = trained(data, small, run)
+        Phi, f = gradients(net, odds, p.x, p.y)
+        phi, _ = gradients(net, odds, p.x_val, p.y_val)
+        damping = float((Phi**2).sum(1).mean())
+        assert values.stats["damping"][run] == pytest.approx(damping, rel=1e-4)
+        inverse = torch.linalg.inv(Phi.T @ Phi + damping * torch.eye(Phi.shape[1]))
+        steps.append((Phi @ inverse @ phi.T).numpy())
+        errors.append(1 - 1 / (1 + np.exp(-f)))
+    expected = np.mean(steps, 0) * np.mean(errors, 0)[:, None]
+    matrix = np.load(tmp_path / "m.npy")
+    np.testing.assert_allclose(matrix, expected, rtol=2e-3, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(values.scores, matrix.mean(1), rtol=1e-5, atol=1e-8)
+    assert values.stats["numbers"] == 0
+    assert (values.stats["stderr"] > 0).any()
+
+
+def test_one_row_and_a_class(tmp_path):
+    data = blobs()
+    trak(data, small, runs=1, matrix=tmp_path / "m.npy", **EPOCHS)
+    matrix = np.load(tmp_path / "m.npy")
+    values = trak(data, small, runs=1, query=3, **EPOCHS)
+    np.testing.assert_allclose(values.scores, matrix[:, 3], rtol=1e-4, atol=1e-6)
+    own = int(data.codes_val[3])
+    np.testing.assert_array_equal(trak(data, small, runs=1, query=3, label=own, **EPOCHS).scores, values.scores)
+    other = trak(data, small, runs=1, query=3, label=(own + 1) % 3, **EPOCHS)
+    np.testing.assert_array_equal(other.scores, -other.columns["trak"])
+    assert np.corrcoef(other.scores, values.scores)[0, 1] > 0  # what speaks for another class has low scores
+
+
+def test_regression_by_dense_matrices(tmp_path):
+    data = amounts()
+    values = trak(data, small_regression, runs=1, matrix=tmp_path / "m.npy", **EPOCHS)
+    p, net = trained(data, small_regression, 0)
+    Phi, f = gradients(net, lambda out, y: out[0], p.x, p.y)
+    phi, g = gradients(net, lambda out, y: out[0], p.x_val, p.y_val)
+    inverse = torch.linalg.inv(Phi.T @ Phi + float((Phi**2).sum(1).mean()) * torch.eye(Phi.shape[1]))
+    step, residual = (Phi @ inverse @ phi.T).numpy(), p.y.numpy() - f
+    expected = step * residual[:, None] * (-2 * (g - p.y_val.numpy()))
+    np.testing.assert_allclose(np.load(tmp_path / "m.npy"), expected, rtol=2e-3, atol=1e-4 * np.abs(expected).max())
+    one = trak(data, small_regression, runs=1, query=2, **EPOCHS)
+    expected = step[:, 2] * residual * data.codes.std()
+    np.testing.assert_allclose(one.scores, expected, rtol=2e-3, atol=1e-4 * np.abs(expected).max())
+    assert values.scores.shape == (40,)
+
+
+def test_with_as_many_numbers_as_parameters_projections_are_exact(monkeypatch):
+    """Then every layer stays as it is: the system of parameters has the solution of that of rows."""
+    data = blobs()
+    exact = trak(data, small, runs=1, **EPOCHS)
+    full = trak(data, small, runs=1, projection=1000, **EPOCHS)
+    assert full.stats["numbers"] == 4 * 6 + 6 + 6 * 3 + 3
+    np.testing.assert_allclose(full.scores, exact.scores, rtol=1e-3, atol=1e-5 * np.abs(exact.scores).max())
+    monkeypatch.setattr(module, "MOST", 10)  # beyond, gradients are projected
+    assert trak(data, small, runs=1, **EPOCHS).stats["numbers"] == 51
+
+
+@pytest.mark.parametrize("size", [64, 400])
+def test_products_of_projections_are_those_of_gradients_on_average(size):
+    """Of linear layers on rows and on sequences, convolutions, embeddings, and what goes through torch.func."""
+    torch.manual_seed(0)
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lookup = nn.Embedding(30, 12)
+            self.on_words = nn.Linear(12, 16)
+            self.convolution = nn.Conv1d(16, 8, 3, groups=2)
+            self.scale = nn.Parameter(torch.randn(8))
+            self.last = nn.Linear(8, 2)
+
+        def forward(self, x):
+            h = self.on_words(self.lookup(x)).tanh().transpose(1, 2)
+            return self.last(self.convolution(h).mean(2) * self.scale)
+
+    net = Odd().eval()
+    x, y = torch.randint(30, (5, 7)), torch.tensor([0, 1, 0, 1, 1])
+    rows = RowGradients(net, lambda out, y: out.gather(1, y[:, None])[:, 0], x, y)
+    assert rows.through_func == ["scale"]
+    exact = rows.products(rows)
+    many = torch.stack([rows.projected(size, seed) for seed in range(300)])
+    assert many.shape[2] <= size + 12
+    assert torch.equal(many[7], rows.projected(size, 7))
+    products = many @ many.transpose(1, 2)
+    error = products.std(0) / 300**0.5
+    assert ((products.mean(0) - exact).abs() < 4.5 * error + 1e-4 * exact.abs().max()).all()
+    assert float(products.std(0).mean() / exact.diagonal().mean()) < (0.9 if size == 64 else 0.4)
+
+
+def test_wrong_labels_hurt_and_the_strongest_rows_matter():
+    data, wrong = da.plant(da.datasets.drawn("wine", train=90, val=60, test=20).data, "uniform", 0.15, seed=1)
+    values = trak(data, progress=False, device="cpu")
+    assert values.scores[wrong].mean() < 0 < values.scores[~wrong].mean()
+    assert wrong[values.suspects(int(wrong.sum())).index].mean() > 0.6
+
+
+def test_the_same_bits_for_any_number_of_jobs_and_after_a_stop(tmp_path):
+    data = blobs()
+    values = trak(data, small, runs=2, **EPOCHS)
+    np.testing.assert_array_equal(trak(data, small, runs=2, n_jobs=2, **EPOCHS).scores, values.scores)
+    kept = trak(data, small, runs=2, checkpoint=tmp_path / "c", **EPOCHS)
+    again = trak(data, small, runs=2, checkpoint=tmp_path / "c", **EPOCHS)
+    np.testing.assert_array_equal(kept.scores, values.scores)
+    np.testing.assert_array_equal(again.scores, values.scores)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"query": 99}, "query must be the position of a validation row, from 0 to 19, got 99"),
+        ({"label": 1}, "label is for a query"),
+        ({"query": 1, "label": 7}, "label must be one of the classes"),
+        ({"matrix": "nowhere/m.npy"}, "trak: the folder of 'nowhere/m.npy' does not exist"),
+        ({"projection": 0}, "projection must be"),
+        ({"damping": 0}, "damping must be None or a number above 0, got 0"),
+    ],
+)
+def test_what_cannot_be(options, says):
+    with pytest.raises(DataError, match=says):
+        da.value(blobs(), method="trak", progress=False, **options)
