@@ -32,7 +32,7 @@ HERE = Path(__file__).parent / "peers" / "dattri" / "attribution.py"
 RECIPE = Recipe(epochs=20, batch_size=64, lr=0.01, momentum=0.9, weight_decay=0.0)
 OURS = {
     "logistic regression": {
-        "influence": {}, "influence, first order": {"first_order": True}, "datamodels, 1,000 trainings": {"n_models": 1000},
+        "influence": {}, "influence, first order": {"first_order": True},
     },
     "perceptron": {
         "trak, 1 training": {"runs": 1}, "trak, 3": {"runs": 3}, "trak, 10": {"runs": 10},
@@ -124,7 +124,8 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=5000)
     parser.add_argument("--val", type=int, default=500)
     parser.add_argument("--masks", type=int, default=100)
-    parser.add_argument("--only", help="methods whose name contains this")
+    parser.add_argument("--model", action="append", choices=MODELS, help="may be repeated; default: both")
+    parser.add_argument("--only", help='lines that contain this: "dattri", "trak, 3"')
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--target", type=Path, default=OUT / "matrix.npy", help=argparse.SUPPRESS)
     call = parser.parse_args()
@@ -135,7 +136,7 @@ def main() -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     data = rows(call.path, call.train, call.val)
     lines = ["| model | | method | LDS | s | GB |", "| --- | --- | --- | --- | --- | --- |"]
-    for model in MODELS:
+    for model in call.model or MODELS:
         counts, answers = truth(data, model, call.masks, OUT)
         sizes = ["--path", str(call.path), "--train", str(call.train), "--val", str(call.val), "--target", str(call.target)]
         todo = [("datassay", name, [sys.executable, __file__, "--one", model, name, *sizes]) for name in OURS[model]]
@@ -146,7 +147,7 @@ def main() -> None:
                 for name in DATTRI[model]
             ]
         for who, name, words in todo:
-            if call.only and call.only not in name:
+            if call.only and call.only not in f"{who} {name}":
                 continue
             call.target.unlink(missing_ok=True)
             child = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=3600)

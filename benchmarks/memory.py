@@ -26,6 +26,7 @@ from datassay.methods.definition import planned_memory
 
 OUT = Path(__file__).parent / "out"
 FEWER = {"n_models": 100, "epochs": 1, "runs": 2, "iterations": 20}
+WAYS = {"cg-score": {"approx": "landmarks", "rank": 1024, "block": 2000}}  # of those that it chooses from by what is free
 FEWEST = {"leave-one-out": 3_000, "datamodels": 20_000}  # rows: n trainings, and 500 LASSOs, would take days
 
 
@@ -43,6 +44,7 @@ def one(method: str, rows: int) -> dict[str, object]:
     options = {o: v for o, v in FEWER.items() if o in takes and (entry.model == "network" or o == "n_models")}
     if method == "lossval":
         options["batch_size"] = 500
+    options |= WAYS.get(method, {})
     alone = {o: v for o, v in {"progress": False, "n_jobs": 1}.items() if o in takes}
     da.value(small, method, **options, **alone)  # and no part of its time
     need = planned_memory(entry, data, {p: takes[p].default for p in takes} | options)

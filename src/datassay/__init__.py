@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from datassay.methods.aum import aum as aum
     from datassay.methods.banzhaf import banzhaf as banzhaf
     from datassay.methods.beta_shapley import beta_shapley as beta_shapley
+    from datassay.methods.boostin import boostin as boostin
     from datassay.methods.c_score import c_score as c_score
     from datassay.methods.cg_score import cg_score as cg_score
     from datassay.methods.confident_learning import confident_learning as confident_learning

@@ -41,14 +41,12 @@ def ame(data: Dataset, rates: Rates, *, n_models: int = 1000, store: Any = None)
 
 def shapley(data: Dataset, rates: Rates, *, n_models: int = 1000, store: Any = None) -> list[Cost]:
     """1000 trainings, and a ridge regression on their masks."""
-    cost = _cost(data, rates, n_models + FOLDS, asked=_val(data), more=_regression(data, rates, n_models), store=store)
-    return [cost._replace(memory=cost.memory + 8.0 * n_models * len(data) * 5)]
+    return _by_regression(data, rates, n_models, store)
 
 
 def beta_shapley(data: Dataset, rates: Rates, *, n_models: int = 1000, store: Any = None) -> list[Cost]:
     """The same; subsets are smaller by default."""
-    more = _regression(data, rates, n_models)
-    return [_cost(data, rates, n_models + FOLDS, share=0.2, asked=_val(data), more=more, store=store)]
+    return _by_regression(data, rates, n_models, store, share=0.2)
 
 
 def banzhaf(data: Dataset, rates: Rates, *, n_models: int = 1000, store: Any = None) -> list[Cost]:
@@ -83,6 +81,15 @@ def influence(data: Dataset, rates: Rates) -> list[Cost]:
     work = 4.0 * pairs * n * columns**2 + P**3
     cost = _cost(data, rates, 2, share=1.0, asked=len(data), more=work / rates.product64 + 40.0 * n * c**2 / rates.values)
     return [cost._replace(memory=cost.memory + 8.0 * (4 * P**2 + 4 * n * c**2 + 3 * n * columns))]
+
+
+def boostin(data: Dataset, rates: Rates) -> list[Cost]:
+    """100 iterations of a tree for each class, with 31 leaves each; two passes over the rows for every tree."""
+    n, d = data.X.shape
+    c = len(data.classes) if len(data.classes) > 2 else 1
+    m = _val(data)
+    seconds = 0.3 + 100.0 * c * (3e-3 + 2e-9 * n * d + 3e-7 * (n + m))
+    return [Cost({}, seconds, 8.0 * (n + m) * (2 * d + 300.0 * c) + 150e6, 0.0, 1)]
 
 
 def data_oob(data: Dataset, rates: Rates, *, n_models: int = 500, store: Any = None) -> list[Cost]:
@@ -149,6 +156,12 @@ def _cost(
         0.0,
         trainings,
     )
+
+
+def _by_regression(data: Dataset, rates: Rates, n_models: int, store: Any, share: float = 0.5) -> list[Cost]:
+    more = _regression(data, rates, n_models)
+    cost = _cost(data, rates, n_models + FOLDS, share=share, asked=_val(data), more=more, store=store)
+    return [cost._replace(memory=cost.memory + 8.0 * n_models * len(data) * 5)]
 
 
 def _regression(data: Dataset, rates: Rates, n_models: int) -> float:

@@ -111,3 +111,11 @@ def default_network(data: Dataset) -> Callable[[int], Any]:
     from datassay.networks.problem import problem
 
     return partial(problem(data, None, "cpu", "evaluate").make, 0)
+
+
+@lru_cache(maxsize=2)
+def default_trees(data: Dataset) -> Any:
+    """The boosted trees that methods fit to these rows where they are given no model."""
+    from datassay.subsets.boosted import default
+
+    return default(data, 0)

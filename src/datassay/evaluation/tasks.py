@@ -254,6 +254,8 @@ def lds_outcome(case: Case, values: Values, learner: Learner) -> Outcome:
         from datassay.networks.recipes import recorded
 
         model, training = lds.default_network(case.data), recorded(values.options.get("training"))
+    elif model is None and find(values.method)[1].model == "trees":
+        model = lds.default_trees(case.data)
     counts, said = lds.retrained(case.data, model, training, case.seed)
     assert case.matrix is not None
     each = lds.scores(case.matrix, counts, said[:, lds.asked(case.data)])

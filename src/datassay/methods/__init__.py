@@ -374,6 +374,16 @@ OWN = {
         sign="high = raises the log-odds",
         paper="Park et al., ICML 2023",
     ),
+    "boostin": Method(
+        function="boostin",
+        says="without it boosted trees would say more for the labels of the validation rows",
+        model="trees",
+        requires=frozenset({"validation"}),
+        cost="one fit of boosted trees, and a pass over their leaves",
+        costs=subset_costs.boostin,
+        sign="high = raises the log-odds",
+        paper="Brophy, Hammoudeh & Lowd, JMLR 2023",
+    ),
     "datamodels": Method(
         function="datamodels",
         says="with it models say less for the labels of the validation rows",
