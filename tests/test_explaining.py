@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from torch import nn
@@ -72,13 +73,23 @@ def test_rows_about_themselves():
         da.explain(data)
 
 
-@pytest.mark.parametrize("model", [None, LogisticRegression(C=0.2), small, GaussianNB()])
-def test_the_cheapest_method_and_what_retraining_says(model):
+TREES = HistGradientBoostingClassifier(early_stopping=False, min_samples_leaf=5, max_iter=30)
+CHEAPEST = [
+    (None, "influence"),
+    (LogisticRegression(C=0.2), "influence"),
+    (small, "trak"),
+    (TREES, "boostin"),
+    (GaussianNB(), "ame"),
+]
+
+
+@pytest.mark.parametrize(("model", "method"), CHEAPEST)
+def test_the_cheapest_method_and_what_retraining_says(model, method):
     """Without the rows that speak for an answer it is lower than without as many others."""
     data = blobs(m=6)
-    options = {"n_models": 200, "progress": False} if isinstance(model, GaussianNB) else {"progress": False}
+    options = {"ame": {"n_models": 200, "progress": False}, "boostin": {}}.get(method, {"progress": False})
     found = da.explain(data, model, query=2, verify=True, remove=12, options=options)
-    assert found.stats["method"] == ("ame" if isinstance(model, GaussianNB) else "influence")
+    assert found.stats["method"] == method
     said = found.stats["verified"]
     assert said["rows"] == 12
     assert said["after"] < said["after_random"]

@@ -103,6 +103,17 @@ def test_one_row_and_a_class(tmp_path):
     assert np.corrcoef(other.scores, values.scores)[0, 1] > 0  # what speaks for another class has low scores
 
 
+def test_the_log_likelihood_has_the_slope_of_the_log_odds_times_what_is_missing(tmp_path):
+    """d log p = (1 - p) d log-odds"""
+    data = blobs()
+    trak(data, small, runs=1, matrix=tmp_path / "m.npy", **EPOCHS)
+    p, net = trained(data, small, 0)
+    missing = 1 - net(p.x_val).softmax(1).gather(1, p.y_val[:, None])[:, 0].detach().numpy()
+    values = trak(data, small, runs=1, utility="log-likelihood", matrix=tmp_path / "l.npy", **EPOCHS)
+    np.testing.assert_allclose(np.load(tmp_path / "l.npy"), np.load(tmp_path / "m.npy") * missing, rtol=2e-3, atol=1e-6)
+    np.testing.assert_allclose(values.scores, np.load(tmp_path / "l.npy").mean(1), rtol=1e-5, atol=1e-9)
+
+
 def test_regression_by_dense_matrices(tmp_path):
     data = amounts()
     values = trak(data, small_regression, runs=1, matrix=tmp_path / "m.npy", **EPOCHS)
@@ -186,6 +197,8 @@ def test_the_same_bits_for_any_number_of_jobs_and_after_a_stop(tmp_path):
         ({"label": 1}, "label is for a query"),
         ({"query": 1, "label": 7}, "label must be one of the classes"),
         ({"matrix": "nowhere/m.npy"}, "trak: the folder of 'nowhere/m.npy' does not exist"),
+        ({"utility": "margin", "query": 1}, "utility is about the validation rows together"),
+        ({"utility": "squared-error"}, "utility must be None or 'margin' or 'log-likelihood'"),
         ({"projection": 0}, "projection must be"),
         ({"damping": 0}, "damping must be None or a number above 0, got 0"),
     ],

@@ -17,6 +17,8 @@ from datassay.values import Values
 
 ADDS_UP = (
     "influence",
+    "trak",
+    "boostin",
     "datamodels",
 )  # methods whose scores of several rows say, added, what the answer loses without all of them
 
@@ -46,7 +48,7 @@ def explain(
         answer is the log-odds of one row's label (regression: the prediction), or the mean log-likelihood of several rows' labels.
     method
         One that judges by validation rows and takes a model: "influence", "ame", "datamodels", ... None: the cheapest that fits
-        the model, "influence" for linear models and networks and "ame" for all others.
+        the model, "influence" for linear models, "trak" for networks, "boostin" for boosted trees, and "ame" for all others.
     label
         Of one row: the class whose log-odds are the answer; None: its own label.
     verify
@@ -169,9 +171,12 @@ def _cheapest(model: Any) -> tuple[str, str]:
     if model is None:
         return "influence", "the default model is linear: one fit tells"
     if not hasattr(model, "fit"):
-        return "influence", "a network: one training tells, approximately"
+        return "trak", "a network: a few trainings tell, approximately"
+    from datassay.subsets.boosted import KNOWN
     from datassay.subsets.trainers import is_linear
 
+    if type(model).__name__ in KNOWN:
+        return "boostin", "boosted trees: one fit tells, approximately"
     if is_linear(model):
         return "influence", "the model is linear: one fit tells"
     return "ame", "any model can be asked by trainings on subsets"

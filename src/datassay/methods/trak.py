@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Unpack, cast
+from typing import Annotated, Any, Literal, Unpack, cast
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import Call, Count, DataError, Positive, Whole
+from datassay.checks import Call, Count, DataError, Positive, Whole, one_of
 from datassay.data.dataset import Dataset
 from datassay.engines.training import Recipe
 from datassay.files import check_npy, save_npy
@@ -39,6 +39,7 @@ def trak(
     data: Dataset,
     model: Model | None = None,
     *,
+    utility: Literal["margin", "log-likelihood", "squared-error"] | None = None,
     query: Annotated[int, Whole(0)] | None = None,
     label: Any = None,
     runs: Count = 3,
@@ -53,6 +54,9 @@ def trak(
     ----------
     data
         n rows; m validation rows.
+    utility
+        What is asked of the validation rows: "margin" (None), the log-odds of their labels, or their "log-likelihood"; regression:
+        "squared-error", minus that, in variances of the training labels.
     query, label
         One validation row by its position, and a class (None: its own label), in place of all rows and their labels. If ``label`` is
         another than its own, rows that speak for it have low scores.
@@ -68,9 +72,10 @@ def trak(
     Returns
     -------
     Values
-        Column ``trak`` (n,): by how much the mean log-odds of the validation rows' labels would fall without the row (regression: their
-        mean squared error, in variances, would rise; of one row the prediction, in the labels' unit). scores (n,), high = worth keeping:
-        the column. Flagged: below 0. Suggested label: what the networks say. ``stats``: ``damping``, ``numbers`` of a projection (0: none).
+        Column ``trak`` (n,): by how much the mean log-odds of the validation rows' labels (or ``utility``) would fall without the row
+        (regression: their mean squared error, in variances, would rise; of one row the prediction, in the labels' unit). scores (n,), high
+        = worth keeping: the column. Flagged: below 0. Suggested label: what the networks say. ``stats``: ``damping``, ``numbers`` of a
+        projection (0: none).
 
     Examples
     --------
@@ -82,6 +87,10 @@ def trak(
     """
     if query is None and label is not None:
         raise DataError(f"{NAME}: label is for a query: give the position of a validation row as query, too.")
+    known = ("margin", "log-likelihood") if data.task == "classification" else ("squared-error",)
+    one_of(NAME, (None, *known), utility=utility)
+    if utility is not None and query is not None:
+        raise DataError(f"{NAME}: utility is about the validation rows together: leave it out.")
     if matrix is not None:
         check_npy(matrix, NAME)
     own, code = True, -1
@@ -92,7 +101,7 @@ def trak(
     p = problem(data, model, shared["device"], NAME)
     used = chosen(shared, Recipe(), len(data))
     options = options_of(call, used)
-    work = partial(trak_of_run, query, code, projection, damping, matrix is not None)
+    work = partial(trak_of_run, utility or known[0], query, code, projection, damping, matrix is not None)
     results = run_all(work, call, p, used, options, runs=runs, units=used.epochs + 1)
     error = np.mean([r.error for r in results], axis=0)
     if matrix is not None:

@@ -33,7 +33,9 @@ class Steps(NamedTuple):
     numbers: int  #: of a projected gradient; 0: none was projected
 
 
-def trak_of_run(query: int | None, code: int, projection: int | None, damping: float | None, each: bool, one: One) -> Steps:
+def trak_of_run(
+    utility: str, query: int | None, code: int, projection: int | None, damping: float | None, each: bool, one: One
+) -> Steps:
     """Of the answers for all validation rows, or for one row and a class."""
     p, x, y, n = one.p, one.p.x, one.p.y, len(one.p.data)
     net = one.start(x, y).through(one.tick).eval()
@@ -47,6 +49,8 @@ def trak_of_run(query: int | None, code: int, projection: int | None, damping: f
         return log_odds(outputs, y) if classes else outputs[:, 0]
 
     def asked(outputs: Tensor, y: Tensor) -> Tensor:
+        if utility == "log-likelihood" and query is None:
+            return -p.loss(outputs, y)
         return said(outputs, y) if classes or query is not None else -((outputs[:, 0] - y) ** 2)
 
     batches = list(in_batches(n, AT_ONCE))
