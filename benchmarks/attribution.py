@@ -90,10 +90,10 @@ def exported(data: da.Dataset, model: str, folder: Path, runs: int = 10) -> Path
     else:
         p, arrays = problem(data, perceptron, "cpu", "benchmark"), {"X": data.X, "X_val": data.X_val, "penalty": 0.0}
         for run in range(runs):
-            training = Run(p.make(run, 0), p.loss, p.x, p.y, RECIPE, seed=spawned(0, run))
-            for _ in training:
+            net = p.make(run, 0)
+            for _ in Run(net, p.loss, p.x, p.y, RECIPE, seed=spawned(0, run)):
                 pass
-            arrays |= {f"{run} {name}": w.detach().numpy() for name, w in training.model.named_parameters()}
+            arrays |= {f"{run} {name}": w.detach().numpy() for name, w in net.named_parameters()}
     np.savez(file, y=data.codes, y_val=data.codes_val, **arrays)
     return file
 

@@ -46,6 +46,7 @@ class Stats(TypedDict, total=False):
     device: str  #: where it was computed: "cpu", "cuda"
     warning: str  #: why its scores or flags may mean little
     stderr: np.ndarray  #: (n,) standard errors of the scores
+    reliability: float  #: by the standard errors: correlation to expect with the scores of a repeat by other random numbers
     trainings: int  #: models that were trained
     wrong_labels: WrongLabels  #: of methods that have predictions without the row
     source: dict[str, Any]  #: how the rows were read, so that a report finds them again

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datassay.values import Values
 
 FEWEST = 40  # rows with which methods are compared; with fewer it is the CG-score
+RELIABLE = 0.8  # below, a word is said
 
 
 def demo(
@@ -205,6 +206,11 @@ def _print_values(values: Values, rows: Dataset, options: Mapping[str, Any], top
     out.print(safe(f"{values.flagged.sum()} of {len(values)} rows ({share:.1%}) are flagged: {values.stats['flag_rule']}."))
     if "way" in values.stats:
         out.print(safe(f"How: {values.stats['way']}."))
+    if values.common.get("reliability", 1.0) < RELIABLE:
+        out.print(
+            f"By their standard errors the scores would correlate to {values.stats['reliability']:.2f} with those of a repeat: more "
+            "trainings make them more certain."
+        )
     if "warning" in values.stats:
         out.print(safe(f"Warning: {values.stats['warning']}."))
     if top:

@@ -363,10 +363,25 @@ def common_stats(name: str, data: Dataset, scores: ndarray, stats: Mapping[str, 
         raise DataError(
             f"{name}: the score of row {bad[0]} (id {plain(data.ids[bad[0]])!r}) is {scores[bad[0]]}: {RAN_AWAY}."
         )
+    told = reliability(scores, stats.get("stderr"))
     if len(scores) > 1 and (scores == scores[0]).all():
         warnings = [stats["warning"]] if "warning" in stats else []
         return {"warning": "; ".join([*warnings, f"all scores are {scores[0]:g}, so they say nothing about the rows"])}
-    return {}
+    return {} if told is None else {"reliability": told}
+
+
+def reliability(scores: ndarray, stderr: Any) -> float | None:
+    """What is left of the scores' variance without that of their errors: the correlation to expect between these and a repeat's.
+
+    Where the errors count what pulls scores towards one another, as those of regressions do, it is more. None: no errors.
+
+    >>> reliability(np.array([0.0, 2.0]), np.array([0.5, 0.5]))
+    0.75
+    """
+    errors = np.asarray(stderr, float) if stderr is not None else np.zeros(0)
+    if errors.shape != scores.shape or not np.isfinite(errors).all() or not 0 < (variance := float(np.var(scores))) < np.inf:
+        return None
+    return max(0.0, float(1 - np.mean(errors**2) / variance))
 
 
 def stored_options(given: Mapping[str, Any]) -> dict[str, Any]:

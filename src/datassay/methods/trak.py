@@ -106,7 +106,8 @@ def trak(
     error = np.mean([r.error for r in results], axis=0)
     if matrix is not None:
         save_npy(np.mean([r.step for r in results], axis=0) * error[:, None], Path(matrix))
-    value, stderr = averaged([r.step.mean(1) * error for r in results])
+    value = np.mean([r.step.mean(1) for r in results], axis=0) * error
+    _, stderr = averaged([r.step.mean(1) * r.error for r in results])
     says = "lowers" if own else "raises"
     stats = {
         "flag_rule": "score below 0: the row " + (f"{says} the answer that was asked for" if query is not None else
