@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -263,3 +264,15 @@ def test_scale_is_the_standard_deviation_of_each_size():
     for s in (1, 5, 10, 15, 19):
         assert spread(np.array([s]))[0] == pytest.approx(true[size == s][0], rel=0.05)
     assert spread(np.array([0]))[0] == spread(np.array([1]))[0]
+
+
+def test_of_many_rows_sizes_that_are_never_drawn_make_no_noise():
+    n = 20_000
+    drawn = np.zeros(n + 1)
+    drawn[1 : n // 2] = 1 / (n // 2 - 1)
+    drawn[n // 2 :] = 1e-315  # what is left of a law far from where it is
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        h = semivalues.weights(n, np.array([1, 500]), drawn, shapley_law(n))
+    assert np.isfinite(h).all()
+    assert (h > 0).all()

@@ -80,7 +80,7 @@ def influence(data: Dataset, rates: Rates) -> list[Cost]:
     P, pairs = columns * c, c * (c + 1) / 2
     work = 4.0 * pairs * n * columns**2 + P**3
     cost = _cost(data, rates, 2, share=1.0, asked=len(data), more=work / rates.product64 + 40.0 * n * c**2 / rates.values)
-    return [cost._replace(memory=cost.memory + 8.0 * (4 * P**2 + 4 * n * c**2 + 3 * n * columns))]
+    return [cost._replace(memory=cost.memory + 8.0 * (4 * P**2 + 4 * n * c**2 + 3 * n * columns) + 100e6)]
 
 
 def boostin(data: Dataset, rates: Rates) -> list[Cost]:

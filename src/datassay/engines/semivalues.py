@@ -104,7 +104,7 @@ def weights(
     omega = per_size(law)
     s = np.arange(n + 1)
     tau = s / n
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of many rows there are sizes that are never drawn
         h = np.where((s > 0) & (s < n) & (omega > 0), omega / (drawn * tau * (1 - tau)), 0.0)
     return h[size]
 
