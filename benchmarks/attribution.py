@@ -100,7 +100,6 @@ def exported(data: da.Dataset, model: str, folder: Path, runs: int = 10) -> Path
 
 def one(call: argparse.Namespace) -> None:
     """A method of ours: its matrix, seconds and memory."""
-    torch.set_num_threads(1)
     data = rows(call.path, call.train, call.val)
     model, name = call.one
     options = dict(OURS[model][name])
@@ -130,6 +129,7 @@ def main() -> None:
     parser.add_argument("--target", type=Path, default=OUT / "matrix.npy", help=argparse.SUPPRESS)
     call = parser.parse_args()
     OUT.mkdir(exist_ok=True)
+    torch.set_num_threads(1)
     if call.one:
         one(call)
         return
