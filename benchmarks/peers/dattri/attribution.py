@@ -22,6 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 torch.set_num_threads(1)
+DAMPING = 0.01  # of networks: without it the inverse is noise
 
 
 def held(what):
@@ -87,8 +88,11 @@ def main(source, target, name):
         matrix = found.attribute(train, val)
     else:
         of = AttributionTask(loss_func=loss, model=net, checkpoints=used[0])
-        kinds = {"IF explicit": IFAttributorExplicit, "IF CG": IFAttributorCG, "IF EK-FAC": IFAttributorEKFAC}
-        by = kinds[name](of, regularization=penalty) if penalty else kinds[name](of)
+        if name == "IF EK-FAC":
+            by = IFAttributorEKFAC(of, damping=DAMPING)
+        else:
+            kind = {"IF explicit": IFAttributorExplicit, "IF CG": IFAttributorCG}[name]
+            by = kind(of, regularization=penalty or DAMPING)
         by.cache(train)
         matrix = by.attribute(train, val)
     seconds = time.perf_counter() - start
