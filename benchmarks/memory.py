@@ -27,7 +27,7 @@ from datassay.methods.definition import planned_memory
 OUT = Path(__file__).parent / "out"
 FEWER = {"n_models": 100, "epochs": 1, "runs": 2, "iterations": 20}
 WAYS = {"cg-score": {"approx": "landmarks", "rank": 1024, "block": 2000}}  # of those that it chooses from by what is free
-FEWEST = {"leave-one-out": 3_000, "datamodels": 20_000}  # rows: n trainings, and 500 LASSOs, would take days
+FEWEST = {"leave-one-out": 3_000, "datamodels": 5_000}  # rows: n trainings, and 500 LASSOs, would take days
 
 
 def one(method: str, rows: int) -> dict[str, object]:
