@@ -90,6 +90,7 @@ KINDS = {
     "device": str,
     "warning": str,
     "stderr": np.ndarray,
+    "reliability": float,
     "trainings": int,
     "wrong_labels": dict,
 }

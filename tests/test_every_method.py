@@ -20,8 +20,9 @@ RATES = Rates(2, 150e9, 80e9, 1e8, 8e7, 0.3, 1e9)
 every_method = pytest.mark.parametrize("method", METHODS, scope="module")
 every_judge = pytest.mark.parametrize("method", [m for m in METHODS if m != "random"], scope="module")
 
-LEAST = {"lava": 0.7, "dvrl": 0.8}  # AUC of methods that are weak at this: the pages say so
+LEAST = {"lava": 0.7, "dvrl": 0.8, "trak": 0.7}  # AUC of methods that are weak at this: the pages say so
 BY_UTILITY = ("ame", "shapley", "beta-shapley", "banzhaf", "leave-one-out", "influence", "datamodels")
+ALIKE = {"trak": 0.7}  # of the order, where networks saw the rows in another one: what they know by heart moves them little
 
 
 def planted_digits(*, validation):
@@ -72,7 +73,7 @@ def test_values_follow_their_rows(method, planted, valued):
     np.testing.assert_array_equal(there.ids, valued.ids[order])
     assert np.ptp(valued.scores) > 0
     if METHODS[method].costs(data, RATES)[0].trainings:  # other batches, another network: the ranking stays
-        assert spearmanr(there.scores, valued.scores[order]).statistic > 0.9
+        assert spearmanr(there.scores, valued.scores[order]).statistic > ALIKE.get(method, 0.9)
         assert (there.suggested_label == valued.suggested_label[order]).mean() > 0.9
     else:
         np.testing.assert_allclose(there.scores, valued.scores[order], rtol=1e-6)
