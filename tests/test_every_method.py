@@ -20,7 +20,7 @@ RATES = Rates(2, 150e9, 80e9, 1e8, 8e7, 0.3, 1e9)
 every_method = pytest.mark.parametrize("method", METHODS, scope="module")
 every_judge = pytest.mark.parametrize("method", [m for m in METHODS if m != "random"], scope="module")
 
-LEAST = {"lava": 0.7, "dvrl": 0.8, "trak": 0.7}  # AUC of methods that are weak at this: the pages say so
+LEAST = {"lava": 0.7, "dvrl": 0.8, "trak": 0.7, "boostin": 0.8}  # AUC of methods that are weak at this: the pages say so
 BY_UTILITY = ("ame", "shapley", "beta-shapley", "banzhaf", "leave-one-out", "influence", "datamodels")
 ALIKE = {"trak": 0.7}  # of the order, where networks saw the rows in another one: what they know by heart moves them little
 
