@@ -19,13 +19,13 @@ import scipy.sparse as sp
 from numpy import ndarray
 from scipy.special import expit, softmax
 
-from datassay.checks import DataError, Seed, Whole, one_of
+from datassay.checks import DataError, Seed, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines.boosting import boostin as computed
-from datassay.files import check_npy, save_npy
+from datassay.files import save_npy
 from datassay.methods.definition import Finding, method
 from datassay.subsets.boosted import OTHERS, fitted
-from datassay.subsets.utilities import query_utility
+from datassay.subsets.utilities import as_question
 
 NAME = "boostin"
 NEAR = 1e-3  # of what the trees say, by which values computed anew may differ
@@ -75,20 +75,11 @@ def boostin(
     >>> int(wrong.sum()), int(wrong[values.suspects(9).index].sum())   # wrong labels; those among the nine lowest scores
     (9, 7)
     """
-    if query is None and label is not None:
-        raise DataError(f"{NAME}: label is for a query: give the position of a validation row as query, too.")
-    known = ("margin", "log-likelihood") if data.task == "classification" else ("squared-error",)
-    one_of(NAME, (None, *known), utility=utility)
-    if utility is not None and query is not None:
-        raise DataError(f"{NAME}: utility is about the validation rows together: leave it out.")
-    if matrix is not None:
-        check_npy(matrix, NAME)
-    own, codes = True, cast(ndarray, data.codes_val)
+    q = as_question(data, NAME, utility=utility, query=query, label=label, matrix=matrix)
+    codes = cast(ndarray, data.codes_val)
     X, Q = (np.asarray(Z.toarray() if sp.issparse(Z) else Z, float) for Z in (data.X, data.X_val))
     if query is not None:
-        own = query_utility(data, query, label, NAME)[1]
-        Q = Q[query][None]
-        codes = codes[query][None] if label is None or not data.classes else np.array([data.classes.index(label)])
+        Q, codes = Q[query][None], np.array([q.code]) if data.classes else codes[query][None]
     trees, says, text = fitted(data, X, Q, model, seed, NAME)
     c, variance = len(data.classes), float(data.codes.var())
 
@@ -97,10 +88,10 @@ def boostin(
             return np.ones_like(f) if query is not None else -2 * (f - codes[:, None]) / variance
         if f.shape[1] == 1:
             sign = 2.0 * codes[:, None] - 1
-            return sign * (expit(-sign * f) if utility == "log-likelihood" else 1.0)
+            return sign * (expit(-sign * f) if q.utility == "log-likelihood" else 1.0)
         p = softmax(f, axis=1)
         away = (np.arange(c) == codes[:, None]) - p
-        return away if utility == "log-likelihood" else away / np.maximum(1 - p[np.arange(len(p)), codes], 1e-9)[:, None]
+        return away if q.utility == "log-likelihood" else away / np.maximum(1 - p[np.arange(len(p)), codes], 1e-9)[:, None]
 
     found = computed(trees, data.codes, c, towards, keep=matrix is not None)
     far = (np.abs(found.outputs - says) / (1 + np.abs(says))).max(1)
@@ -121,7 +112,7 @@ def boostin(
         suggested = data.labels_of(ahead)
     what = "lowers what the trees say for the validation rows' labels"
     if query is not None:
-        what = f"{'lowers' if own else 'raises'} the answer that was asked for"
+        what = f"{'lowers' if q.own else 'raises'} the answer that was asked for"
     value = found.total
     stats = {"model": text, "trainings": 1, "flag_rule": f"score below 0: the row {what}"}
-    return Finding(value.copy() if own else -value, (value < 0) == own, {NAME: value}, suggested, stats)
+    return Finding(value.copy() if q.own else -value, (value < 0) == q.own, {NAME: value}, suggested, stats)

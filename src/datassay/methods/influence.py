@@ -16,21 +16,21 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from numpy import ndarray
 from scipy.special import logsumexp
 
-from datassay.checks import Call, Count, DataError, FromZero, Jobs, Positive, Seed, Whole, one_of
+from datassay.checks import Call, Count, DataError, FromZero, Jobs, Positive, Seed, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines import noise_model, removal
 from datassay.engines.margins import confidences
 from datassay.engines.robust import is_outlier, top
-from datassay.files import check_npy, save_npy
+from datassay.files import save_npy
 from datassay.methods.definition import Finding, network_method
 from datassay.subsets.trainers import LogisticTrainer, RidgeTrainer, trainable
-from datassay.subsets.utilities import log_odds, of_labels, query_utility
+from datassay.subsets.utilities import Question, as_question, log_odds, of_labels
 
 NAME = "influence"
 PRECISE = 1e-9  # length of the gradient at the fit: the step from it must not be mistaken for a row's
@@ -39,14 +39,6 @@ ODDS = 1e-6  # 1 - p is at least so much in the derivative of the log-odds
 OF_NETWORKS = ("epochs", "batch_size", "lr", "training", "checkpoint", "damping")
 OTHERS = "ame or datamodels, which ask any model, by trainings on subsets"
 BY_VALIDATION = "the model says less for the validation rows' labels with the row: influence below 0"
-
-
-class Question(NamedTuple):
-    """What is asked of the model."""
-
-    utility: str  #: of all validation rows
-    query: int | None  #: or of one of them
-    code: int  #: the class whose log-odds are asked for there
 
 
 @network_method("influence")
@@ -120,23 +112,15 @@ def influence(
         raise DataError(
             f"{NAME}: query asks about a validation row, and influence='self' about the row itself: leave one out."
         )
-    if query is None and label is not None:
-        raise DataError(f"{NAME}: label is for a query: give the position of a validation row as query, too.")
-    known = ("margin", "log-likelihood") if data.task == "classification" else ("squared-error",)
-    one_of(NAME, (None, *known), utility=utility)
-    if utility is not None and (query is not None or influence == "self"):
-        raise DataError(f"{NAME}: utility is about the validation rows together: leave it out.")
-    if matrix is not None:
-        if influence == "self":
+    if influence == "self":
+        if utility is not None:
+            raise DataError(f"{NAME}: utility is about the validation rows together: leave it out.")
+        if matrix is not None:
             raise DataError(
                 f"{NAME}: matrix is about validation rows, and influence='self' about the row itself: leave one out."
             )
-        check_npy(matrix, NAME)
-    own = True if query is None else query_utility(data, query, label, NAME)[1]
-    code = -1
-    if query is not None and data.task == "classification":
-        code = data.classes.index(label) if label is not None else int(cast(ndarray, data.codes_val)[query])
-    question = Question(utility or known[0], query, code)
+    question = as_question(data, NAME, utility=utility, query=query, label=label, matrix=matrix)
+    own = question.own
     if model is None or hasattr(model, "fit"):
         named = [option for option in OF_NETWORKS if call.given[option] is not None] + ["runs"] * (runs > 1)
         if named:

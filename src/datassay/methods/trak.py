@@ -15,20 +15,19 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, Unpack, cast
+from typing import Annotated, Any, Literal, Unpack
 
 import numpy as np
-from numpy import ndarray
 
-from datassay.checks import Call, Count, DataError, Positive, Whole, one_of
+from datassay.checks import Call, Count, Positive, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines.training import Recipe
-from datassay.files import check_npy, save_npy
+from datassay.files import save_npy
 from datassay.methods.definition import Finding, network_method
 from datassay.networks.problem import Model, problem
 from datassay.networks.runs import Trainings, averaged, chosen, options_of, run_all
 from datassay.networks.trak import trak_of_run
-from datassay.subsets.utilities import query_utility
+from datassay.subsets.utilities import as_question
 
 NAME = "trak"
 
@@ -85,30 +84,18 @@ def trak(
     >>> int(wrong.sum()), int(wrong[values.suspects(6).index].sum())   # wrong labels; those among the six lowest scores
     (6, 5)
     """
-    if query is None and label is not None:
-        raise DataError(f"{NAME}: label is for a query: give the position of a validation row as query, too.")
-    known = ("margin", "log-likelihood") if data.task == "classification" else ("squared-error",)
-    one_of(NAME, (None, *known), utility=utility)
-    if utility is not None and query is not None:
-        raise DataError(f"{NAME}: utility is about the validation rows together: leave it out.")
-    if matrix is not None:
-        check_npy(matrix, NAME)
-    own, code = True, -1
-    if query is not None:
-        own = query_utility(data, query, label, NAME)[1]
-        if data.task == "classification":
-            code = data.classes.index(label) if label is not None else int(cast(ndarray, data.codes_val)[query])
+    q = as_question(data, NAME, utility=utility, query=query, label=label, matrix=matrix)
     p = problem(data, model, shared["device"], NAME)
     used = chosen(shared, Recipe(), len(data))
     options = options_of(call, used)
-    work = partial(trak_of_run, utility or known[0], query, code, projection, damping, matrix is not None)
+    work = partial(trak_of_run, q.utility, q.query, q.code, projection, damping, matrix is not None)
     results = run_all(work, call, p, used, options, runs=runs, units=used.epochs + 1)
     error = np.mean([r.error for r in results], axis=0)
     if matrix is not None:
         save_npy(np.mean([r.step for r in results], axis=0) * error[:, None], Path(matrix))
     value = np.mean([r.step.mean(1) for r in results], axis=0) * error
     _, stderr = averaged([r.step.mean(1) * r.error for r in results])
-    says = "lowers" if own else "raises"
+    says = "lowers" if q.own else "raises"
     stats = {
         "flag_rule": "score below 0: the row " + (f"{says} the answer that was asked for" if query is not None else
                                                   "lowers what the networks say for the validation rows' labels"),
@@ -117,4 +104,4 @@ def trak(
         "device": p.device,
     } | stderr  # fmt: skip
     suggested = p.suggested(np.mean([r.predictions for r in results], axis=0))
-    return Finding(value.copy() if own else -value, (value < 0) == own, {NAME: value}, suggested, stats, options)
+    return Finding(value.copy() if q.own else -value, (value < 0) == q.own, {NAME: value}, suggested, stats, options)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy import ndarray
 
-from datassay.checks import DataError
+from datassay.checks import DataError, one_of
 from datassay.data.dataset import Dataset
+from datassay.files import check_npy
 
 LOWEST = float(np.log(1e-12))  #: lower limit of log-probabilities
 CLIP = float(np.log(1e-6))  # log-odds beyond 14 carry no information, and would outweigh all others
@@ -119,6 +120,39 @@ def query_utility(
     if probability:
         return (lambda predictions: np.exp(predictions[:, query, code].astype(np.float64))), code == own
     return (lambda predictions: log_odds(predictions[:, query, code])), code == own
+
+
+class Question(NamedTuple):
+    """What is asked of a fitted model."""
+
+    utility: str  #: of all validation rows
+    query: int | None  #: or of one of them
+    code: int  #: the class whose log-odds are asked for there; -1: none
+    own: bool = True  #: whether that is its label
+
+
+def as_question(data: Dataset, method: str, *, utility: str | None, query: int | None, label: Any, matrix: Any) -> Question:
+    """The question that a method's options ask; and the file for all answers can be written.
+
+    Raises
+    ------
+    DataError
+        There is no such utility, row, class or folder, or the options don't go together.
+    """
+    if query is None and label is not None:
+        raise DataError(f"{method}: label is for a query: give the position of a validation row as query, too.")
+    known = ("margin", "log-likelihood") if data.task == "classification" else ("squared-error",)
+    one_of(method, (None, *known), utility=utility)
+    if utility is not None and query is not None:
+        raise DataError(f"{method}: utility is about the validation rows together: leave it out.")
+    if matrix is not None:
+        check_npy(matrix, method)
+    own, code = True, -1
+    if query is not None:
+        own = query_utility(data, query, label, method)[1]
+        if data.task == "classification":
+            code = data.classes.index(label) if label is not None else int(cast(ndarray, data.codes_val)[query])
+    return Question(utility or known[0], query, code, own)
 
 
 def _as_estimator(data: Dataset, predictions: ndarray) -> Any:
