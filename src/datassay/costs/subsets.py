@@ -70,7 +70,9 @@ def datamodels(data: Dataset, rates: Rates, *, n_models: int = 1000, store: Any 
     n = len(data)
     paths = _val(data) * (5 + 1) * (0.01 + 60.0 * n * min(n, n_models) * 8 / rates.product64)
     grams = 6 * 2.0 * n_models * n**2 / rates.product64
-    return [_cost(data, rates, n_models + FOLDS, asked=_val(data), more=paths + grams, store=store)]
+    cost = _cost(data, rates, n_models + FOLDS, asked=_val(data), more=paths + grams, store=store)
+    masks = 8.0 * n_models * n * 7 + 8.0 * n * _val(data)  # copies of them, centred and by folds; theta
+    return [cost._replace(memory=cost.memory + masks)]
 
 
 def influence(data: Dataset, rates: Rates) -> list[Cost]:
