@@ -102,7 +102,7 @@ def explain(
         chosen |= {"query": 0} | ({} if label is None else {"label": label})
     elif label is not None:
         raise DataError(
-            f"explain: {name} can't be asked about one class: leave label out, or take influence, ame or datamodels."
+            f"explain: {name} can't be asked about one class: leave label out, or take influence, trak, boostin, ame or datamodels."
         )
     elif asked.code is None and takes("utility", name) and data.task == "classification":
         chosen = {"utility": "log-likelihood"} | chosen
