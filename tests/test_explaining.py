@@ -1,8 +1,11 @@
 """Which rows made a model say this: the question, the method that answers it, and what retraining says of the answer."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -159,3 +162,66 @@ def test_on_the_command_line(tmp_path):
         assert failed.returncode == 2, wrong
         assert "Traceback" not in failed.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e.parquet", "t.csv"]
+
+
+def table(n=60):
+    rng = np.random.default_rng(0)
+    y = np.array(["no", "yes"])[np.arange(n) % 2]
+    frame = pd.DataFrame(
+        {"a<b>": rng.normal(size=n) + 2 * (y == "yes"), "kind": np.array(["<i>x</i>", "plain"])[np.arange(n) % 2]}
+    )
+    return frame, y
+
+
+@pytest.mark.parametrize("kind", ["images", "table", "group", "sparse", "regression", "itself"])
+def test_the_page_shows_the_rows_in_the_order_of_their_scores(kind, tmp_path):
+    rng = np.random.default_rng(0)
+    query: object = 2
+    if kind == "images":
+        data = da.datasets.drawn("digits", train=80, val=20, test=10).data
+    elif kind in ("table", "group", "itself"):
+        frame, y = table()
+        validation = () if kind == "itself" else (frame[:12], y[:12])
+        data, query = da.Dataset(frame, y, *validation), [0, 2, 4] if kind == "group" else 2
+    elif kind == "sparse":
+        X = scipy.sparse.random_array((60, 40), density=0.2, rng=rng, format="csr")
+        data = da.Dataset(X, np.arange(60) % 2, X[:9], np.arange(9) % 2)
+    else:
+        X = rng.normal(size=(60, 3))
+        data = da.Dataset(X, X @ [1.0, 2.0, 0.0] + 0.1 * rng.normal(size=60), X[:9], X[:9, 0])
+    found = da.explain(data, query=query, verify=kind == "table")
+    page = da.report(found, data, tmp_path / "why.html", top=10)
+    html, content = page.read_text(), json.loads((tmp_path / "why.json").read_text())
+    assert content["question"] == found.stats["answer"]
+    assert found.stats["answer"].replace("'", "&#39;") in html
+    order = np.argsort(-found.scores, kind="stable")
+    skip = {2} if kind == "itself" else set()
+    best = [r for r in order if found.scores[r] > 0 and r not in skip][:5]
+    worst = [r for r in order[::-1] if found.scores[r] < 0 and r not in skip][:5]
+    for name, expected in (("for", best), ("against", worst)):
+        side = content["sides"][name]
+        assert [one["id"] for one in side["shown"]] == [int(data.ids[r]) for r in expected]
+        assert [one["score"] for one in side["shown"]] == pytest.approx(found.scores[expected].tolist())
+        assert side["rows"] == (found.scores > 0).sum() if name == "for" else (found.scores < 0).sum()
+        assert bool(side["tables"]) == (kind in ("table", "sparse", "regression", "itself"))
+    asked = content["asked"]
+    assert [one["label"] for one in asked] == [
+        (data.y if kind == "itself" else data.y_val)[q].item() for q in np.atleast_1d(query)
+    ]
+    assert html.count("<img") == (len(asked) + len(best) + len(worst) if kind == "images" else 0)
+    assert "<i>x" not in html
+    assert "<b>a" not in html
+    assert "<script" not in html
+    assert ("trained on all rows" in html) == (kind == "table")
+
+
+def test_the_page_on_the_command_line(tmp_path):
+    frame, y = table()
+    frame.assign(y=y).to_csv(tmp_path / "t.csv", index=False)
+    done = run("explain", "t.csv", "--label", "y", "--row", "7", "--report", "why.html", "-o", "e.parquet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first = (tmp_path / "why.html").read_text()
+    assert "row 7" in first
+    again = run("report", "e.parquet", "--data", "t.csv", "-o", "again.html", "--top", "48", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again.html").read_text() == first

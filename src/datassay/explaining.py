@@ -21,6 +21,7 @@ ADDS_UP = (
     "boostin",
     "datamodels",
 )  # methods whose scores of several rows say, added, what the answer loses without all of them
+SHOWN = 12  # positions that are kept of the rows that are asked about: a page shows so many
 
 
 def explain(
@@ -64,8 +65,9 @@ def explain(
     -------
     Values
         scores (n,): how much the row speaks for the answer, in the method's own unit; flagged: rows that speak against it. ``stats``:
-        ``method`` and ``why`` it was taken; ``answer``, what was asked in words; where scores add up ``forecast``, what the answer loses
-        without the ``remove`` rows; with ``verify`` ``verified``: the answer ``before``, ``after``, and ``after_random``.
+        ``method`` and ``why`` it was taken; ``answer``, what was asked in words; ``asked``, the first of these rows; where scores add up
+        ``forecast``, what the answer loses without the ``remove`` rows; with ``verify`` ``verified``: the answer ``before``, ``after``,
+        and ``after_random``. `report` makes a page of it.
 
     Raises
     ------
@@ -110,6 +112,7 @@ def explain(
     other = asked.code is not None and data.task == "classification" and asked.code != int(asked.data.codes_val[0])  # type: ignore[index]
     scores = -found.scores if other else found.scores.copy()
     stats = dict(found.stats) | {"method": name, "why": why, "answer": asked.words}
+    stats["asked"] = {"rows": asked.rows[:SHOWN], "of": len(asked.rows), "validation": data.X_val is not None}
     stats["flag_rule"] = "speaks against the answer"
     strongest = np.argsort(-scores, kind="stable")[: min(int(remove), len(data) - 1)]
     if name in ADDS_UP:
@@ -121,6 +124,7 @@ def explain(
 
 class _Asked(NamedTuple):
     data: Dataset  #: the rows that are asked about are its validation rows
+    rows: list[int]  #: their positions in the data that was given
     code: int | None  #: of one row: the class whose log-odds are asked for, 0 in regression
     words: str
 
@@ -150,12 +154,12 @@ def _asked(data: Dataset, query: Any, label: Any) -> _Asked:
         if label is not None:
             raise DataError("explain: label is for a question about one row.")
         what = "mean log-likelihood of the labels" if data.task == "classification" else "mean squared error, with a minus,"
-        return _Asked(about, None, f"the {what} of {len(rows):,} {kind}{'s' if len(rows) > 1 else ''}")
+        return _Asked(about, rows.tolist(), None, f"the {what} of {len(rows):,} {kind}{'s' if len(rows) > 1 else ''}")
     which = f"{kind} {int(query)}" if there else f"row {plain(data.ids[int(query)])!r}"
     if data.task == "regression":
         if label is not None:
             raise DataError("explain: label is a class, and this is regression.")
-        return _Asked(about, 0, f"the prediction for {which}")
+        return _Asked(about, rows.tolist(), 0, f"the prediction for {which}")
     assert about.codes_val is not None
     code = int(about.codes_val[0])
     if label is not None:
@@ -163,7 +167,7 @@ def _asked(data: Dataset, query: Any, label: Any) -> _Asked:
         if plain(label) not in known:
             raise DataError(f"explain: label must be one of the classes {known[:10]}, got {label!r}.")
         code = known.index(plain(label))
-    return _Asked(about, code, f"the log-odds of {plain(data.classes[code])!r} for {which}")
+    return _Asked(about, rows.tolist(), code, f"the log-odds of {plain(data.classes[code])!r} for {which}")
 
 
 def _cheapest(model: Any) -> tuple[str, str]:

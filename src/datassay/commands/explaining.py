@@ -10,8 +10,8 @@ import typer
 from datassay.checks import DataError
 from datassay.terminal.exits import when_stopped
 from datassay.terminal.options import Force
-from datassay.terminal.output import out, print_table, safe
-from datassay.terminal.paths import check_all_paths
+from datassay.terminal.output import out, print_table, print_written, safe
+from datassay.terminal.paths import check_all_paths, json_beside
 from datassay.terminal.reading import DataPath, Reading, reads
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ def explain(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write all values to this Parquet file.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Also write a page of these rows, side by side, to this HTML file.")
+    ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many rows for and against are printed.")] = 10,
     seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
     force: Force = False,
@@ -57,7 +60,7 @@ def explain(
     from datassay.methods.spec import options_of
 
     options = options_of(set_ or [])
-    check_all_paths(reading.files(data), [output], force, options)
+    check_all_paths(reading.files(data), [output, report, json_beside(report)], force, options)
     rows = reading.rows(data, choose=True)
     out.print(safe(f"{data}: {rows!r}"))
     positions = [_position(rows, one) for one in row or ()]
@@ -82,6 +85,11 @@ def explain(
         )
     if output is not None:
         out.print(safe(f"Wrote {values.save(output, force=force)}."))
+    if report is not None:
+        from datassay.reporting import report as write_report
+
+        write_report(values, rows, report, top=48, force=force)
+        print_written(report)
 
 
 def _position(rows: Dataset, name: str) -> int:

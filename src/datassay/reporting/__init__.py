@@ -8,11 +8,12 @@ from pathlib import Path
 from datassay.checks import DataError
 from datassay.data.dataset import Dataset
 from datassay.files import JSON_KEY, check_target, replacing
-from datassay.reporting.html import to_html
+from datassay.reporting.answer import summarize_answer
+from datassay.reporting.html import answer_to_html, to_html
 from datassay.reporting.summary import summarize
 from datassay.values import Values
 
-__all__ = ["report", "summarize", "to_html"]
+__all__ = ["answer_to_html", "report", "summarize", "summarize_answer", "to_html"]
 
 
 def report(
@@ -29,11 +30,12 @@ def report(
     Parameters
     ----------
     values, data
-        What a method found, and the data set it was given.
+        What a method found, and the data set it was given. Of values of `explain` the page shows the answer: the rows that are asked
+        about, and those that speak for and against it.
     path
         The page to write; its folder must exist.
     top
-        How many of the most suspicious rows to show.
+        How many of the most suspicious rows to show; of an answer half as many for it, and half as many against it.
     evidence
         How many nearest rows of the given and of the suggested label to show beside each of them.
     force
@@ -56,8 +58,13 @@ def report(
         if target.is_dir():
             raise DataError(f"{str(target)!r} is a folder: give the name of a file.")
         check_target(target, force=force, or_force=", or pass force=True")
-    summary = summarize(values, data, top=top, evidence=evidence)
-    html, content = to_html(summary), json.dumps(JSON_KEY | summary, allow_nan=False)
+    if "answer" in values.stats:
+        summary = summarize_answer(values, data, top=max(1, top // 2))
+        html = answer_to_html(summary)
+    else:
+        summary = summarize(values, data, top=top, evidence=evidence)
+        html = to_html(summary)
+    content = json.dumps(JSON_KEY | summary, allow_nan=False)
     with replacing(beside) as part, replacing(path) as page:
         page.write_text(html, encoding="utf-8", errors="backslashreplace")
         part.write_text(content, encoding="utf-8", errors="backslashreplace")

@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 _MARKS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # which turn what follows, or end what turns it
+_POLICY = "default-src 'none'; img-src data:; base-uri 'none';"
 _OPEN = 10  # suspects whose comparison is open when the page is
 
 
@@ -25,6 +26,37 @@ def to_html(summary: dict[str, Any]) -> str:
     summary
         What `summarize` returned.
     """
+    style, script = _own("style.css"), _own("page.js")
+    return (
+        _environment()
+        .from_string(_own("template.html"))
+        .render(
+            s=summary,
+            style=Markup(style),  # ours, not the data's
+            script=Markup(script),
+            policy=f"{_POLICY} style-src '{digest(style)}'; script-src '{digest(script)}'",
+            labels=_labels(summary),
+        )
+    )
+
+
+def answer_to_html(summary: dict[str, Any]) -> str:
+    """The page of an answer, without any script.
+
+    Parameters
+    ----------
+    summary
+        What `summarize_answer` returned.
+    """
+    style = _own("style.css")
+    return (
+        _environment()
+        .from_string(_own("answer.html"))
+        .render(s=summary, style=Markup(style), policy=f"{_POLICY} style-src '{digest(style)}'")
+    )
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         autoescape=True,
         trim_blocks=True,
@@ -34,15 +66,7 @@ def to_html(summary: dict[str, Any]) -> str:
     )
     environment.filters |= {"number": number, "text": text, "count": count, "key": key, "share": share}
     environment.globals |= {"bars": bars, "mark": mark, "n_open": _OPEN}
-    style, script = _own("style.css"), _own("page.js")
-    return environment.from_string(_own("template.html")).render(
-        s=summary,
-        style=Markup(style),  # ours, not the data's
-        script=Markup(script),
-        policy=f"default-src 'none'; img-src data:; base-uri 'none'; "
-        f"style-src '{digest(style)}'; script-src '{digest(script)}'",
-        labels=_labels(summary),
-    )
+    return environment
 
 
 def number(value: Any) -> str:
