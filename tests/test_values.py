@@ -247,3 +247,18 @@ def test_pages_have_checksums_that_any_reader_can_verify(tmp_path, monkeypatch):
 def test_a_file_without_a_digest_is_read_as_before(tmp_path):
     path = rewritten(small().save(tmp_path / "v.parquet"), lambda meta: None)
     assert (Values.load(path).scores == small().scores).all()
+
+
+@pytest.mark.parametrize(
+    ("said", "starts"),
+    [
+        ({"low": 0, "high": 9, "likely": 1, "told": False}, "1 label looks wrong or is hard to tell; in all at most 9 of 20, check"),
+        ({"low": 1, "high": 9, "likely": 3, "told": False}, "3 labels are most likely wrong; in all between 1 and 9 of 20, check"),
+        ({"low": 1, "high": 9, "likely": 4, "told": True}, "4 labels look wrong or are hard to tell; in all between 1 and 9 of 20"),
+        ({"low": 1, "high": 9, "likely": 4, "told": True, "checked": 7}, "4 labels are most likely wrong; in all between"),
+        ({"low": 0, "high": 9, "likely": 0, "told": False}, "no label stands out as wrong; in all at most 9 of 20, check"),
+    ],
+)  # fmt: skip
+def test_the_headline_claims_no_more_than_the_bounds(said, starts):
+    values = Values(np.arange(20), np.zeros(20), np.zeros(20, bool), {}, "cg-score", stats={"wrong_labels": said})
+    assert values.headline().startswith(starts)

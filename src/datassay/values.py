@@ -27,6 +27,9 @@ _DIGEST = PARQUET_KEY + b".digest"
 FORMAT = 2  # with a digest of all that is in the file; 1: without
 
 
+OVERLAP = 3  #: flagged rows for each that is surely wrong, above which they can't be said to be most likely wrong
+
+
 class WrongLabels(TypedDict, total=False):
     """How many labels (targets) are wrong, in rows."""
 
@@ -175,12 +178,22 @@ class Values:
         >>> v = Values(np.arange(5000), np.zeros(5000), np.zeros(5000, bool), {}, "cg-score", stats={"wrong_labels": said})
         >>> v.headline()
         '140 labels are most likely wrong; in all between 60 and 450 of 5,000, check 60 rows to know'
+
+        Where far more rows are flagged than are surely wrong, classes overlap, and flagged rows may be right:
+
+        >>> said["low"] = 5
+        >>> v.headline()
+        '140 labels look wrong or are hard to tell; in all between 5 and 450 of 5,000, check 60 rows to know'
         """
         found: WrongLabels = self.stats.get("wrong_labels", {})
         if not found:
             return ""
         low, high, n, likely = found["low"], found["high"], len(self), found["likely"]
-        said = f"{likely:,} {what}{'s are' if likely != 1 else ' is'} most likely wrong"
+        one = likely == 1
+        if likely > OVERLAP * low and not found.get("checked"):
+            said = f"{likely:,} {what}{' looks' if one else 's look'} wrong or {'is' if one else 'are'} hard to tell"
+        else:
+            said = f"{likely:,} {what}{' is' if one else 's are'} most likely wrong"
         if likely == 0:
             said = f"no {what} stands out as wrong"
         all_in_all = f"in all {f'between {low:,} and {high:,}' if low else f'at most {high:,}'} of {n:,}"
