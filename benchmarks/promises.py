@@ -139,6 +139,8 @@ def tables(found: pd.DataFrame) -> None:
     if len(some):
         print("\nF1 of flags:")
         mean = some.groupby(["kind", "rate", "data"])[rules].mean()
+        if filters := [rule for rule in rules if rule.removeprefix("f1 ") in FILTERS]:
+            mean["f1 best filter"] = mean[filters].max(axis=1)
         print(mean.round(2).to_string())
         print("\nMean over the sets:")
         print(mean.groupby(["kind", "rate"]).mean().round(2).to_string())
