@@ -1,14 +1,12 @@
 """`audit`: against the definition of its estimate, errors that are planted behind its back, and calls that are wrong."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.spatial import ConvexHull
 
 import datassay as da
+from command import run
 from datassay.checks import DataError
 from datassay.evaluation import plant
 from datassay.evaluation.audit import Audit, _best_method, _Trial, concave_majorant, error_rate, place
@@ -274,11 +272,6 @@ def test_what_is_no_data_set_or_too_small_is_said():
 
 
 # ----------------------------------------------------------------------------------------------------------- command line
-
-
-def run(*arguments, cwd=None):
-    command = [sys.executable, "-m", "datassay", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
 @pytest.fixture

@@ -9,14 +9,15 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_iris
 
+from command import run
 from datassay.values import Values
 
 ROOT = Path(__file__).parents[1]
 
 
-def run(*arguments, cwd=None):
+def in_a_process(*arguments):
     command = [sys.executable, "-m", "datassay", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def iris(tmp_path):
 
 def test_a_file_goes_in_and_the_wrong_rows_come_out(iris):
     folder = iris.parent
-    done = run("value", iris, "--label", "species", "--id", "plant", "-m", "cg-score", "-o", folder / "v.parquet")
+    done = in_a_process("value", iris, "--label", "species", "--id", "plant", "-m", "cg-score", "-o", folder / "v.parquet")
     assert done.returncode == 0, done.stderr
     assert "plant 120" in done.stdout
     assert "Traceback" not in done.stderr

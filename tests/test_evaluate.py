@@ -16,6 +16,7 @@ from sklearn.metrics import auc as area
 from sklearn.metrics import roc_auc_score
 
 import datassay as da
+from command import run
 from datassay.checks import DataError
 from datassay.engines.training import Recipe
 from datassay.evaluation import TASKS, by_tenths, plant
@@ -478,9 +479,9 @@ def test_a_networks_first_batches_are_not_the_wrong_rows():
     """The order in which a network's runs see the rows has nothing to do with which are wrong."""
     from datassay.engines.training import spawned
 
-    for seed, run in ((s, r) for s in range(6) for r in range(5)):
+    for seed, repeat in ((s, r) for s in range(6) for r in range(5)):
         case = with_errors(drawn("digits", train=300, val=50, test=50), "uniform", 0.1, seed)
-        order = np.random.default_rng([spawned(seed, run), 0]).permutation(300)
+        order = np.random.default_rng([spawned(seed, repeat), 0]).permutation(300)
         assert case.wrong[order[:30]].sum() <= 12
         assert case.wrong[np.random.default_rng(seed).permutation(300)[:30]].sum() <= 12
 
@@ -541,11 +542,6 @@ def test_another_file_is_another_source(tmp_path):
 
 
 # ----------------------------------------------------------------------------------------------------------- command line
-
-
-def run(*arguments, cwd=None):
-    command = [sys.executable, "-m", "datassay", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
 def test_bench_from_a_file_and_from_options(tmp_path):

@@ -1,8 +1,6 @@
 """Files as people have them, made here: `datassay value FILE` in one run each, and what stands behind the promises on exam grades."""
 
 import json
-import subprocess
-import sys
 from decimal import Decimal
 
 import numpy as np
@@ -12,14 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import datassay as da
+from command import run
 
 N = 240
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "datassay", *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
 
 
 def rows(n=N):

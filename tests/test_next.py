@@ -1,18 +1,14 @@
 """What a command says to call next runs as it stands: in a shell, with odd file names, and with all that the first call said."""
 
-import contextlib
-import io
 import re
 import shutil
 import subprocess
-import sys
-from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from datassay import cli
+from command import run
 from datassay.values import Values
 
 NAMES = [
@@ -29,19 +25,11 @@ NAMES = [
 
 def call(folder, *words):
     """Status, what was printed, and the words of the next call as a shell reads them."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        contextlib.chdir(folder),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        mock.patch.object(sys, "argv", ["datassay", *map(str, words)]),
-        pytest.raises(SystemExit) as end,
-    ):
-        cli.main()
-    found = re.search(r"^Next: (datassay .*)$", out.getvalue(), re.MULTILINE)
-    said = out.getvalue() + err.getvalue()
+    status, out, err = run(*words, cwd=folder)
+    found = re.search(r"^Next: (datassay .*)$", out, re.MULTILINE)
+    said = out + err
     assert all(c.isprintable() or c == "\n" for c in said), ascii(said)
-    return end.value.code or 0, said, found and read_by_a_shell(found[1])[1:]
+    return status, said, found and read_by_a_shell(found[1])[1:]
 
 
 def read_by_a_shell(line):

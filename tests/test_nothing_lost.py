@@ -4,13 +4,10 @@ import contextlib
 import dataclasses
 import hashlib
 import inspect
-import io
 import os
 import shutil
 import subprocess
 import sys
-from typing import NamedTuple
-from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -19,34 +16,11 @@ from PIL import Image
 from sklearn.datasets import load_iris
 
 import datassay as da
-from datassay.cli import main
+from command import run
 from datassay.engines.train_subsets import train as real_train
 from datassay.files import check_paths, check_target, is_ours, replacing, save_npy
 from datassay.methods import METHODS
 from datassay.subsets import study
-
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def run(*arguments, cwd):
-    """The command line in this process: status, stdout, stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        contextlib.chdir(cwd),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        mock.patch.object(sys, "argv", ["datassay", *map(str, arguments)]),
-    ):
-        try:
-            main()
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-    return Done(status, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

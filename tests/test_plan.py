@@ -1,14 +1,13 @@
 """A plan tells what a run would take, and picks what fits."""
 
 import shlex
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import datassay as da
+from command import run
 from datassay.checks import DataError
 from datassay.engines import machine
 from datassay.methods import METHODS
@@ -102,12 +101,6 @@ def test_a_probe_measures_this_machine():
 def test_what_is_no_amount_is_refused(given, says):
     with pytest.raises(DataError, match=says):
         da.plan(rows(50), rates=RATES, **given)
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "datassay", *map(str, arguments)], capture_output=True, text=True, timeout=120
-    )
 
 
 def test_on_the_command_line(tmp_path):

@@ -23,6 +23,7 @@ import pytest
 import scipy.sparse as sp
 
 import datassay as da
+from command import run
 from datassay.checks import DataError
 from datassay.cli import app
 from datassay.decisions.records import read_decisions, settled
@@ -36,7 +37,6 @@ from datassay.review.record import Decision, Record
 from datassay.review.server import application
 from datassay.review.session import Session
 from datassay.terminal.exits import run as run_command
-from test_cli import run
 
 EVIL = """</script><script>document.title='ran'</script>"><img src=x onerror="document.title='ran'">'{{ 7*7 }}&amp\u202egnp.exe"""
 
