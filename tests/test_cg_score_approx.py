@@ -1,6 +1,5 @@
 """The approximations of the CG-score: exact where they must be, near elsewhere, the same bits wherever they run."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -13,8 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 import datassay as da
 import oracles
+from children import ended, killed_by
 from datassay.costs import cg_score as cg_score_costs
-from datassay.engines import gp_loo, gram, low_rank, partition
+from datassay.engines import gp_loo, gram, low_rank, panels, partition
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods.cg_score import cg_score
 
@@ -207,33 +207,16 @@ def test_a_stopped_exact_run_goes_on_from_its_folder(digits, tmp_path, monkeypat
     assert len(made) == count  # nothing was computed again
 
 
-KILLED = """
-import os, signal, sys
-import numpy as np
-import datassay as da
-from datassay.engines import panels
-from datassay.methods.cg_score import cg_score
-
-panels.WHOLE, panels.PANEL = 100, 128
-add = panels.Panels.add
-
-def die_at_the_fourth(self, P):
-    if len(self) == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    add(self, P)
-
-panels.Panels.add = die_at_the_fourth
-arrays = np.load(sys.argv[1])
-cg_score(da.Dataset(arrays["X"], arrays["y"]), ridge=0.2, bias=True, checkpoint=sys.argv[2])
-"""
+def killed(data, folder):
+    panels.WHOLE, panels.PANEL = 100, 128
+    killed_by(3, panels.Panels, "add")
+    cg_score(data, checkpoint=folder, **FIXED)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
 def test_kill_minus_nine_loses_no_finished_panel(digits, tmp_path, monkeypatch):
     data, _ = digits
-    np.savez(tmp_path / "rows.npz", X=data.X, y=data.y)
-    run = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "rows.npz", tmp_path / "run"], timeout=120)
-    assert run.returncode == -9
+    assert ended(killed, data, tmp_path / "run") == -9
     assert len(list((tmp_path / "run").glob("panel-*.npy"))) == 3
     (tmp_path / "run" / ".panel-00003.npy.1").write_bytes(b"half written")
     monkeypatch.setattr("datassay.engines.panels.WHOLE", 100)

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import datassay as da
+from command import run
 from datassay.checks import DataError
 from datassay.decisions.files import records, write_applied
 from datassay.decisions.records import by_rule, settled
-from test_cli import run
 
 PETS = (
     b"\xef\xbb\xbfname;weight;kind;remark\r\n"

@@ -1,9 +1,6 @@
 """DVGS against its definition: one autograd call for each row at each step of a loop written out."""
 
-import os
 import runpy
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +13,9 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import datassay as da
+from children import ended, killed_by
 from datassay.checks import DataError
+from datassay.engines import training
 from datassay.engines.training import Recipe
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods.dvgs import dvgs
@@ -268,32 +267,16 @@ def test_any_number_of_processes_gives_the_same_bits(planted):
     np.testing.assert_array_equal(one.stats["stderr"], two.stats["stderr"])
 
 
-CHILD = """
-import os, signal, sys
-sys.path.insert(0, {tests!r})
-import test_dvgs as t
-from datassay.engines import training
-training.SAVE_EVERY = 0.0
-save, count = training.Run._save, [0]
-def saved(self, path):
-    save(self, path)
-    count[0] += 1
-    if count[0] == {kill}:
-        os.kill(os.getpid(), signal.SIGKILL)
-training.Run._save = saved
-v = t.dvgs(t.blobs(), t.small, epochs=6, runs=2, n_jobs=1, checkpoint={folder!r})
-v.save({out!r})
-"""
+def killed(kill, folder, out):
+    training.SAVE_EVERY = 0.0
+    killed_by(kill, training.Run, "_save")
+    dvgs(blobs(), small, epochs=6, runs=2, n_jobs=1, checkpoint=folder).save(out)
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     whole = dvgs(blobs(), small, epochs=6, runs=2, n_jobs=1)
     for kill in (4, 5, -1):  # in the first run, in the second, never
-        code = CHILD.format(
-            tests=os.path.dirname(__file__), kill=kill, folder=str(tmp_path / "runs"), out=str(tmp_path / "v.parquet")
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.returncode == (0 if kill < 0 else -9), done.stderr
+        assert ended(killed, kill, tmp_path / "runs", tmp_path / "v.parquet") == (0 if kill < 0 else -9)
     found = da.Values.load(tmp_path / "v.parquet")
     np.testing.assert_array_equal(found.scores, whole.scores)
     np.testing.assert_array_equal(found.stats["stderr"], whole.stats["stderr"])

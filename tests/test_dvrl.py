@@ -1,9 +1,6 @@
 """DVRL: its gradients against sums over all selections, what its selector sees, and runs that are killed."""
 
 import itertools
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +11,9 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import datassay as da
+from children import ended, killed_by
 from datassay.checks import DataError
+from datassay.engines import training
 from datassay.engines.training import Recipe, Run, outputs, spawned
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods import dvrl as module
@@ -293,33 +292,20 @@ def test_how_many_iterations_there_are(options, expected, monkeypatch):
         dvrl(blobs(), small, **options)
 
 
-CHILD = """
-import os, signal, sys
-sys.path.insert(0, {tests!r})
-import test_dvrl as t
-from datassay.engines import training
-training.SAVE_EVERY = 0.0
-saves, save = [0], t.module.save_state
-def counted(*what):
-    save(*what)
-    saves[0] += 1
-    if saves[0] == {kill}:
-        os.kill(os.getpid(), signal.SIGKILL)
-t.module.save_state = counted
-t.resumable({folder!r}).save({folder!r} + "/values.parquet")
-"""
-
-
 def resumable(folder=None, **options):
     chosen = {"iterations": 12, "runs": 2, "selector_batch": 18, "n_jobs": 1, "progress": False} | options
     return dvrl(blobs(), small, checkpoint=folder, **chosen)
 
 
+def killed(kill, folder):
+    training.SAVE_EVERY = 0.0
+    killed_by(kill, module, "save_state")
+    resumable(folder).save(f"{folder}/values.parquet")
+
+
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     for kill in (16, -1):  # in the second run; never
-        code = CHILD.format(tests=os.path.dirname(__file__), kill=kill, folder=str(tmp_path))
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.returncode == (0 if kill < 0 else -9), done.stderr
+        assert ended(killed, kill, str(tmp_path)) == (0 if kill < 0 else -9)
     found, whole = da.Values.load(tmp_path / "values.parquet"), resumable()
     np.testing.assert_array_equal(found.scores, whole.scores)
     assert found.stats["utility"] == whole.stats["utility"]

@@ -1,9 +1,5 @@
 """`evaluate`: what is planted, what is measured, and that cells are kept: against definitions, brute force, and runs that were killed."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -16,6 +12,7 @@ from sklearn.metrics import auc as area
 from sklearn.metrics import roc_auc_score
 
 import datassay as da
+from children import begun
 from command import run
 from datassay.checks import DataError
 from datassay.engines.training import Recipe
@@ -318,30 +315,32 @@ def test_a_method_that_fails_is_a_line_with_its_error(tmp_path):
     assert "more than the limit of 1 s" in slow.failures()["error"][0]
 
 
+STUDY = {
+    "data": ["iris", "wine"],
+    "methods": ["cg-score", "self-confidence", "data-oob n_models=30", "random"],
+    "rates": [0.1, 0.2],
+    "seeds": 2,
+    "progress": False,
+}
+
+
+def killed(folder):
+    da.evaluate(**STUDY, folder=folder)
+
+
 def test_a_killed_study_goes_on_to_the_same_results(tmp_path):
-    program = (
-        "import datassay as da, sys\n"
-        "da.evaluate(['iris', 'wine', 'breast-cancer'], ['cg-score', 'self-confidence', 'data-oob n_models=60', 'random'],\n"
-        "            rates=[.1, .2], seeds=3, folder=sys.argv[1], progress=False)\n"
-    )
     home = tmp_path / "cells"
-    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
+    process = begun(killed, tmp_path)
     deadline = time.monotonic() + 100
     while len(list(home.glob("*.cell"))) < 10 and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     before = {p: p.stat().st_mtime_ns for p in home.glob("*.cell")}
-    assert 10 <= len(before) < 72
-    asked = {
-        "data": ["iris", "wine", "breast-cancer"],
-        "methods": ["cg-score", "self-confidence", "data-oob n_models=60", "random"],
-        "rates": [0.1, 0.2],
-        "seeds": 3,
-    }
-    went_on, anew = da.evaluate(**asked, folder=tmp_path), da.evaluate(**asked)
+    assert 10 <= len(before) < 32
+    went_on, anew = da.evaluate(**STUDY, folder=tmp_path), da.evaluate(**STUDY)
     assert all(p.stat().st_mtime_ns == t for p, t in before.items())  # what was done is not done again
-    assert len(list(home.glob("*.cell"))) == 72
+    assert len(list(home.glob("*.cell"))) == 32
     for a, b in ((went_on, anew),):
         pd.testing.assert_frame_equal(
             a.results[a.results["metric"] != "seconds"], b.results[b.results["metric"] != "seconds"]
@@ -351,7 +350,7 @@ def test_a_killed_study_goes_on_to_the_same_results(tmp_path):
     broken = next(iter(before))
     broken.write_bytes(broken.read_bytes()[:100])
     assert load_cell(broken, Cell("noisy-labels", "iris", "uniform", 0.1, 0, "random", "random", ())) is None
-    again = da.evaluate(**asked, folder=tmp_path)  # half a file counts as none
+    again = da.evaluate(**STUDY, folder=tmp_path)  # half a file counts as none
     assert len(again.results) == len(anew.results)
 
 

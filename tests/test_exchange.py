@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import datassay as da
+from command import run
 from datassay.checks import DataError
 from datassay.decisions.exchange import TOOLS, export, read_answers
-from test_cli import run
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from sklearn.naive_bayes import GaussianNB
 from torch import nn
 
 import datassay as da
+from command import run
 from datassay.checks import DataError
-from test_cli import run
 
 
 def blobs(n=80, m=20, classes=3, seed=0):

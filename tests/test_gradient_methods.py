@@ -1,9 +1,6 @@
 """TracIn, CRAIG, In-Run Data Shapley, features and kernel velocity against their definitions, written out with autograd."""
 
 import itertools
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from math import factorial
 
@@ -17,7 +14,9 @@ from torch import nn
 from torch.func import functional_call, jacrev
 
 import datassay as da
+from children import ended, killed_by
 from datassay.checks import DataError
+from datassay.engines import training
 from datassay.engines.facility import locate
 from datassay.engines.gradients import RowGradients
 from datassay.engines.training import Recipe, Run, outputs, spawned
@@ -502,24 +501,6 @@ def test_images_and_several_runs():
     assert craig(data, net, epochs=2).options["lr"] == 0.05
 
 
-CHILD = """
-import os, signal, sys
-sys.path.insert(0, {tests!r})
-import test_gradient_methods as t
-from datassay.engines import training
-training.SAVE_EVERY = 0.0
-saves, save = [0], training.Run._save
-def counted(run, path):
-    save(run, path)
-    saves[0] += 1
-    if saves[0] == {kill}:
-        os.kill(os.getpid(), signal.SIGKILL)
-training.Run._save = counted
-for k, (name, values) in enumerate(t.resumable({folder!r})):
-    values.save({folder!r} + f"/{{name}}.parquet")
-"""
-
-
 def resumable(folder=None):
     for name, method, options in (
         ("tracin", tracin, {"n_checkpoints": 7, "runs": 2, "n_jobs": 1}),
@@ -530,11 +511,16 @@ def resumable(folder=None):
         yield name, method(blobs(), with_dropout, training=PLAIN, checkpoint=place, progress=False, **options)
 
 
+def killed(kill, folder):
+    training.SAVE_EVERY = 0.0
+    killed_by(kill, Run, "_save")
+    for name, values in resumable(folder):
+        values.save(f"{folder}/{name}.parquet")
+
+
 def test_killed_runs_go_on_to_the_same_bits(tmp_path):
     for kill in (5, 4, 3, -1):  # tracin's second run; in-run's first and second; never
-        code = CHILD.format(tests=os.path.dirname(__file__), kill=kill, folder=str(tmp_path))
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.returncode == (0 if kill < 0 else -9), done.stderr
+        assert ended(killed, kill, str(tmp_path)) == (0 if kill < 0 else -9)
     for name, whole in resumable():
         found = da.Values.load(tmp_path / f"{name}.parquet")
         np.testing.assert_array_equal(found.scores, whole.scores)

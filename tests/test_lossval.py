@@ -2,9 +2,6 @@
 
 import itertools
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -18,8 +15,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import datassay as da
+from children import ended, killed_by
 from datassay.checks import DataError
-from datassay.engines import transport
+from datassay.engines import training, transport
 from datassay.engines.training import Recipe, Run, spawned
 from datassay.engines.two_means import lower_group
 from datassay.evaluation import plant_wrong_labels
@@ -373,34 +371,22 @@ def test_flags():
     np.testing.assert_array_equal(lossval(data, **QUIET).flagged, lower_group(values.scores))
 
 
-CHILD = """
-import os, signal, sys
-sys.path.insert(0, {tests!r})
-import test_lossval as t
-from datassay.engines import training
-training.SAVE_EVERY, saves, save = 0.0, [0], training.Run._save
-def counted(run, path):
-    save(run, path)
-    saves[0] += 1
-    if saves[0] == {kill}:
-        os.kill(os.getpid(), signal.SIGKILL)
-training.Run._save = counted
-for name, values in t.resumable({folder!r}):
-    values.save({folder!r} + f"/{{name}}.parquet")
-"""
-
-
 def resumable(folder=None):
     for name, options in (("ours", {}), ("released", {"faithful": True})):
         place = None if folder is None else f"{folder}/{name}"
         yield name, lossval(blobs(), small, epochs=4, checkpoint=place, **options, **QUIET)
 
 
+def killed(kill, folder):
+    training.SAVE_EVERY = 0.0
+    killed_by(kill, training.Run, "_save")
+    for name, values in resumable(folder):
+        values.save(f"{folder}/{name}.parquet")
+
+
 def test_killed_runs_go_on_to_the_same_bits(tmp_path):
     for kill in (2, 3, -1):  # ours after two epochs; then, three saves on, the released one; never
-        code = CHILD.format(tests=os.path.dirname(__file__), kill=kill, folder=str(tmp_path))
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.returncode == (0 if kill < 0 else -9), done.stderr
+        assert ended(killed, kill, str(tmp_path)) == (0 if kill < 0 else -9)
     for name, whole in resumable():
         found = da.Values.load(tmp_path / f"{name}.parquet")
         np.testing.assert_array_equal(found.scores, whole.scores)

@@ -2,13 +2,11 @@
 
 import gc
 import itertools
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
+import warnings
 import weakref
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,11 +21,13 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import get_scorer
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeRegressor
 
 import datassay as da
+from children import begun, ended
 from datassay.checks import DataError
 from datassay.engines import designs, training_store
 from datassay.engines.designs import Inclusion, Subsets
@@ -295,29 +295,24 @@ def test_the_same_bits_for_any_workers(model):
             np.testing.assert_array_equal(run(), alone)
 
 
-KILLED = """
-import sys
-import datassay as da
-from sklearn.neural_network import MLPClassifier
-from sklearn.datasets import load_digits
-X, y = load_digits(return_X_y=True)
-data = da.Dataset(X[:120] / 16, y[:120], X[120:160] / 16, y[120:160])
-model = MLPClassifier((8,), max_iter=40, solver="sgd")
-v = da.value(data, method="ame", model=model, n_models=120, store=sys.argv[1], knockoff=None, n_jobs=1, progress=False)
-v.save(sys.argv[2])
-"""
+def valued(store, out):
+    X, y = load_digits(return_X_y=True)
+    data = da.Dataset(X[:120] / 16, y[:120], X[120:160] / 16, y[120:160])
+    model = MLPClassifier((8,), max_iter=20, solver="sgd")
+    warnings.simplefilter("ignore")  # it has not converged
+    options = {"model": model, "n_models": 120, "knockoff": None, "n_jobs": 1, "progress": False}
+    da.value(data, method="ame", store=store, **options).save(out)
 
 
 def test_a_run_killed_three_times_goes_on_to_the_same_bits(tmp_path):
-    program = [sys.executable, "-W", "ignore", "-c", KILLED]
     alone = tmp_path / "alone.parquet"
-    subprocess.run([*program, tmp_path / "a.sqlite", alone], check=True, timeout=240)
+    assert ended(valued, tmp_path / "a.sqlite", alone) == 0
     held = []
     for _ in range(3):
-        running = subprocess.Popen([*program, tmp_path / "b.sqlite", tmp_path / "killed.parquet"])
-        before, begun = (held[-1] if held else 0), time.monotonic()
-        while time.monotonic() - begun < 120:
-            time.sleep(0.05)
+        running = begun(valued, tmp_path / "b.sqlite", tmp_path / "killed.parquet")
+        before, now, begin = (held[-1] if held else 0), 0, time.monotonic()
+        while time.monotonic() - begin < 120:
+            time.sleep(0.01)
             try:
                 with closing(sqlite3.connect(f"file:{tmp_path / 'b.sqlite'}?mode=ro", uri=True)) as file:
                     now = file.execute("SELECT count(*) FROM training").fetchone()[0]
@@ -325,12 +320,13 @@ def test_a_run_killed_three_times_goes_on_to_the_same_bits(tmp_path):
                 continue
             if now >= before + 12:
                 break
-        os.kill(running.pid, signal.SIGKILL)
-        assert running.wait() == -signal.SIGKILL
+        running.kill()
+        running.join()
+        assert running.exitcode == -signal.SIGKILL
         held.append(now)
     assert held == sorted(held)
     assert held[-1] < 120
-    subprocess.run([*program, tmp_path / "b.sqlite", tmp_path / "killed.parquet"], check=True, timeout=240)
+    assert ended(valued, tmp_path / "b.sqlite", tmp_path / "killed.parquet") == 0
     one, other = da.Values.load(alone), da.Values.load(tmp_path / "killed.parquet")
     assert np.ptp(one.scores) > 0
     np.testing.assert_array_equal(other.scores, one.scores)

@@ -1,9 +1,5 @@
 """The training loop: what it does at each step, and that it goes on to the same bits after being killed."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 
 import joblib
@@ -13,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from children import begun, ended
 from datassay.engines import training
 from datassay.engines.training import Recipe, Run, each_run, logit_margin, outputs, set_mode, spawned
 
@@ -191,19 +188,17 @@ def test_a_run_goes_on_to_the_same_bits(recipe, tmp_path, monkeypatch):
     assert list(finished) == []
 
 
-CHILD = """
-import sys, time, torch
-sys.path.insert(0, {tests!r})
-from test_training import *
-training.SAVE_EVERY = 0.0
-torch.set_num_threads(1)
-x, y = blobs()
-run = Run(net(), loss, x, y, RECIPES[0], seed=3, checkpoint=__import__("pathlib").Path({file!r}), key="k")
-for step in run:
-    print(step.step, flush=True)
-    time.sleep(0.02)
-torch.save(run.net.state_dict(), {out!r})
-"""
+def walked(folder):
+    """The steps that are done come into a file, one by one."""
+    training.SAVE_EVERY = 0.0
+    torch.set_num_threads(1)
+    x, y = blobs()
+    run = Run(net(), loss, x, y, RECIPES[0], seed=3, checkpoint=folder / "run.pt", key="k")
+    for step in run:
+        with (folder / "steps").open("a") as file:
+            file.write(f"{step.step}\n")
+        time.sleep(0.02)
+    torch.save(run.net.state_dict(), folder / "out.pt")
 
 
 def test_killed_at_any_point(tmp_path):
@@ -212,18 +207,17 @@ def test_killed_at_any_point(tmp_path):
     torch.set_num_threads(1)  # as in the child: sums over a batch depend on how many share them
     whole = Run(net(), loss, x, y, RECIPES[0], seed=3).through()
     torch.set_num_threads(threads)
-    code = CHILD.format(tests=os.path.dirname(__file__), file=str(tmp_path / "run.pt"), out=str(tmp_path / "out.pt"))
+    steps = tmp_path / "steps"
     for lines in (6, 5):  # twice killed, then let go
-        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-        for _ in range(lines):
-            child.stdout.readline()
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-        time.sleep(0.01)
+        child, until = begun(walked, tmp_path), time.monotonic() + 120
+        while time.monotonic() < until and (not steps.exists() or len(steps.read_text().split()) < lines):
+            time.sleep(0.01)
+        child.kill()
+        child.join()
+        steps.unlink()
     assert not (tmp_path / "out.pt").exists()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[0]) >= 4  # an epoch at least was not done again
+    assert ended(walked, tmp_path) == 0
+    assert int(steps.read_text().split()[0]) >= 4  # an epoch at least was not done again
     found = torch.load(tmp_path / "out.pt", weights_only=True)
     for name, tensor in whole.state_dict().items():
         np.testing.assert_array_equal(found[name], tensor)

@@ -1,7 +1,5 @@
 """EL2N, GraNd, forgetting events and AUM: what they say of a row follows from the training alone, which is done again by hand here."""
 
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 import datassay as da
+from children import ended, killed_by
 from datassay.checks import DataError
 from datassay.engines import training
 from datassay.engines.robust import counts, is_outlier, top
@@ -364,37 +363,15 @@ def test_bits_are_those_of_one_process():
         assert (one.scores != other.scores).any()
 
 
-CHILD = """
-import os, signal, sys
-import numpy as np
-import datassay as da
-from datassay.engines import training
-training.SAVE_EVERY = 0.0
-digits = np.load({folder!r} + "/digits.npz")
-data, do = da.Dataset(digits["X"], digits["y"]), training.Run._do
-
-for method in {methods!r}:
-    child = os.fork()  # torch is imported once
-    if child == 0:
-        left = [35]  # steps: one run of 24 is over, and an epoch of the second
-        def killed(*arguments):
-            left[0] -= 1
-            if left[0] < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            do(*arguments)
-        training.Run._do = killed
-        da.value(data, method, runs=2, epochs=3, batch_size=16, checkpoint={folder!r} + "/" + method)
-        os._exit(0)
-    print(method, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
+def killed(method, data, folder):
+    training.SAVE_EVERY = 0.0
+    killed_by(35, training.Run, "_do")  # one run of 24 steps is over, and an epoch of the second
+    da.value(data, method, runs=2, epochs=3, batch_size=16, checkpoint=folder)
 
 
 def test_killed_and_gone_on(planted, tmp_path, monkeypatch):
     data = planted[0].take(np.arange(128))
-    np.savez(tmp_path / "digits.npz", X=data.X, y=data.y)
-    code = CHILD.format(folder=str(tmp_path), methods=METHODS)
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert told.stdout.split("\n")[:4] == [f"{method} -9" for method in METHODS], told.stderr
+    assert [ended(killed, method, data, tmp_path / method) for method in METHODS] == [-9] * 4
     do, steps = training.Run._do, []
 
     def counted(*arguments):
@@ -402,7 +379,6 @@ def test_killed_and_gone_on(planted, tmp_path, monkeypatch):
         do(*arguments)
 
     monkeypatch.setattr(training.Run, "_do", counted)
-    data = da.Dataset(data.X, data.y)
     for method in METHODS:
         options = {"runs": 2, "epochs": 3, "batch_size": 16}
         whole, whole_steps = da.value(data, method, **options), len(steps)
