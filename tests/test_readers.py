@@ -447,7 +447,7 @@ def test_large_features_stay_in_their_file(tmp_path, monkeypatch):
     assert not is_mapped(expected.X)
     assert da.read(path, **asked, features=tmp_path / "lists.parquet").hash == expected.hash
     streamed(monkeypatch)
-    monkeypatch.setattr("datassay.data.read.LARGE", 0)
+    monkeypatch.setattr("datassay.data.array_files.LARGE", 0)
     for name in ("F.npy", "lists.parquet", "F.parquet"):
         data = da.read(path, **asked, features=tmp_path / name)
         assert is_mapped(data.X)

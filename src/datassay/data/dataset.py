@@ -10,25 +10,19 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
-import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from datassay.checks import DataError
+from datassay.data.arriving import as_labels, as_rows, check_order, check_unique, index_of, named_text, numbered, to_show
 from datassay.data.encoding import Encoder, Missing, plain
-from datassay.data.kinds import check_savable, plain_frame, plain_labels
-from datassay.data.out_of_core import Table, blocks, counts_rows, taken
-
-Task = Literal["classification", "regression"]
-
-_NAMED = 5  # rows that an error or a note names, of those that it counts
-
-_NAMELESS = re.compile(r"|Unnamed: \d+(\.\d+)*|__index_level_\d+__|level_\d+")  # how pandas calls what has no name
+from datassay.data.out_of_core import Table, blocks, taken
+from datassay.data.remarks import NAMED, Task, about_classes, have_none, infer_task, of_use, without_blanks, without_counters
 
 
 class Dataset:
@@ -128,46 +122,46 @@ class Dataset:
             raise DataError(f"task must be 'classification' or 'regression', got {task!r}.")
         if missing not in ("error", "drop", "mean"):
             raise DataError(f"missing must be 'error', 'drop' or 'mean', got {missing!r}.")
-        text = _named_text(text, X)
-        _check_order(X, y, "X", "y")
-        _check_order(X, ids, "X", "ids")
-        _check_order(X_val, y_val, "X_val", "y_val")
-        shown, labels = _rows(X, "X"), _labels(y, "y")
+        text = named_text(text, X)
+        check_order(X, y, "X", "y")
+        check_order(X, ids, "X", "ids")
+        check_order(X_val, y_val, "X_val", "y_val")
+        shown, labels = as_rows(X, "X"), as_labels(y, "y")
         n = shown.shape[0]
         if n == 0:
             raise DataError("X has no rows: at least four are needed, two in each of two classes.")
         if len(labels) != n:
             raise DataError(f"X has {n} rows but y has {len(labels)} labels: they must be of one length.")
         if ids is None:
-            names = _index_of(X) if isinstance(X, pd.DataFrame) else np.arange(n)
+            names = index_of(X) if isinstance(X, pd.DataFrame) else np.arange(n)
         else:
-            names = _labels(ids, "ids")
+            names = as_labels(ids, "ids")
         if len(names) != n:
             raise DataError(f"X has {n} rows but ids has {len(names)} entries: they must be of one length.")
-        _unique(names)
+        check_unique(names)
         if (X_val is None) != (y_val is None):
             raise DataError("X_val and y_val go together, but only one of them was given.")
-        shown_val = None if X_val is None else _rows(X_val, "X_val")
-        labels_val = None if y_val is None else _labels(y_val, "y_val")
+        shown_val = None if X_val is None else as_rows(X_val, "X_val")
+        labels_val = None if y_val is None else as_labels(y_val, "y_val")
         if shown_val is not None and labels_val is not None and shown_val.shape[0] != len(labels_val):
             raise DataError(f"X_val has {shown_val.shape[0]} rows but y_val has {len(labels_val)} labels.")
 
         if shown_val is not None and shown_val.shape[0] == 0:
             raise DataError("X_val has no rows: leave the validation rows out, or give some.")
-        shown, noticed = _without_counters(shown)
+        shown, noticed = without_counters(shown)
         noticed += X.notes if isinstance(X, Table) else ()
         left: list[str] = []
         all_names, stays = names, np.ones(n, bool)
         if missing == "drop":
-            stays, left = _of_use(labels, task, names)
+            stays, left = of_use(labels, task, names)
             if not stays.all():
-                labels = _without_blanks(labels, stays)
+                labels = without_blanks(labels, stays)
                 shown, names = _chosen(shown, stays), names[stays]
         rows = np.flatnonzero(stays)
         encoder = Encoder(shown, names, missing, standardise, X.columns if isinstance(X, Table) else None, rows, text)
         matrix, keep = encoder.fit()
         if not keep.all():  # of a class of two rows one may have gone
-            still, more = _of_use(labels[keep], task, names[keep])
+            still, more = of_use(labels[keep], task, names[keep])
             if not still.all():
                 matrix, left = taken(matrix, still) if isinstance(matrix, np.ndarray) else matrix[still], left + more
                 keep[np.flatnonzero(keep)[~still]] = False
@@ -195,7 +189,7 @@ class Dataset:
             there = np.ones(len(labels_val), bool)
             if missing == "drop" and (blank := pd.isna(labels_val)).any():
                 there = ~blank
-                left.append(f"{_have_none(np.flatnonzero(blank), None, 'validation ')}: left out")
+                left.append(f"{have_none(np.flatnonzero(blank), None, 'validation ')}: left out")
             encoder.rows_val = np.flatnonzero(there)
             try:
                 matrix_val, keep_val = encoder.transform(_chosen(shown_val, there))
@@ -208,13 +202,13 @@ class Dataset:
             self.written_val = encoder.written_val
             self.y_val, self.kept_val = _read_only(labels_val[there]), _read_only(there)
             self.codes_val = self._codes_of(self.y_val)
-        self.notes = (*noticed, *encoder.notes, *left, *_about(self.classes, self.codes, task))
+        self.notes = (*noticed, *encoder.notes, *left, *about_classes(self.classes, self.codes, task))
 
     def _set_labels(self, labels: np.ndarray, task: Task | None) -> None:
         """Check the labels and number them."""
         if len(blank := np.flatnonzero(pd.isna(labels))):
             ways = "give it one or drop the row" if len(blank) == 1 else "give them one or drop the rows"
-            raise DataError(f"{_have_none(blank, self.ids)}: {ways} (missing='drop' does).")
+            raise DataError(f"{have_none(blank, self.ids)}: {ways} (missing='drop' does).")
         self.y, self.task = _read_only(labels), task or infer_task(labels)
         if self.task == "regression":
             try:
@@ -231,7 +225,7 @@ class Dataset:
                 )
             self.classes = []
             return
-        codes, self.classes = _number(labels)
+        codes, self.classes = numbered(labels)
         self.codes = _read_only(codes)
         counts = np.bincount(self.codes)
         if len(counts) == 1:
@@ -240,7 +234,7 @@ class Dataset:
             )
         if len(lone := np.flatnonzero(counts == 1)):
             hint = " If the labels are amounts, pass task='regression'." if len(counts) > len(labels) / 5 else ""
-            rows = [int(np.flatnonzero(self.codes == c)[0]) for c in lone[:_NAMED]]
+            rows = [int(np.flatnonzero(self.codes == c)[0]) for c in lone[:NAMED]]
             each = [
                 f"{plain(self.classes[c])!r} (row {r}, id {plain(self.ids[r])!r})" for c, r in zip(lone, rows, strict=False)
             ]
@@ -248,7 +242,7 @@ class Dataset:
                 f"class {plain(self.classes[lone[0]])!r} has one row only (row {rows[0]}, id {plain(self.ids[rows[0]])!r})"
             )
             if len(lone) > 1:
-                which = f"{len(lone)} classes have one row only, {', '.join(each)}{', ...' if len(lone) > _NAMED else ''}"
+                which = f"{len(lone)} classes have one row only, {', '.join(each)}{', ...' if len(lone) > NAMED else ''}"
             raise DataError(
                 f"{which}: a class needs two rows, so that one can vouch for the other; if it is a slip, mend it; else drop "
                 f"the row (missing='drop' does) or merge the class.{hint}"
@@ -293,7 +287,7 @@ class Dataset:
     def take(self, rows: Any) -> Dataset:
         """The rows chosen by position or mask, ids kept; validation rows stay."""
         rows = _positions("take", rows, len(self))
-        _unique(self.ids[rows])
+        check_unique(self.ids[rows])
         new = copy.copy(self)
         new.X, new.ids = _read_only(self.X[rows]), _read_only(self.ids[rows])
         new.shown = new.X if self.shown is self.X else _at(self.shown, rows)
@@ -315,7 +309,7 @@ class Dataset:
 
     def with_labels(self, y: Any) -> Dataset:
         """The same rows with other labels (corrected, or planted wrong)."""
-        labels = _labels(y, "y")
+        labels = as_labels(y, "y")
         if len(labels) != len(self):
             raise DataError(f"with_labels needs {len(self)} labels, one a row, got {len(labels)}.")
         new = copy.copy(self)
@@ -381,7 +375,7 @@ class Dataset:
             need = "F_val" if F_val is None else "no F_val"
             have = "has validation rows" if F_val is None else "has none"
             raise DataError(f"with_features needs {need} here, since the data set {have}.")
-        if (came := _rows(F, "F").shape[0]) != len(self):
+        if (came := as_rows(F, "F").shape[0]) != len(self):
             raise DataError(f"with_features needs {len(self)} rows of features, one for each row of the data, got {came}.")
         try:
             features = Dataset(F, self.y, F_val, self.y_val, ids=self.ids, task=self.task)
@@ -405,11 +399,11 @@ class Dataset:
         ['fine', 'a joy', 'dull', 'a bore']
         """
         new = copy.copy(self)
-        new.shown = _to_show(rows, len(self), "rows")
+        new.shown = to_show(rows, len(self), "rows")
         if rows_val is not None:
             if self.y_val is None:
                 raise DataError("showing got rows_val, but there are no validation rows.")
-            new.shown_val = _to_show(rows_val, len(self.y_val), "rows_val")
+            new.shown_val = to_show(rows_val, len(self.y_val), "rows_val")
         return new
 
     def with_matrix(self, X: Any) -> Dataset:
@@ -557,276 +551,9 @@ class Dataset:
         return f"Dataset: {len(self)} rows x {self.X.shape[1]} columns, {what}, {val}{notes}"
 
 
-def infer_task(labels: np.ndarray) -> Task:
-    """Regression if the labels are numbers and one of them is not whole.
-
-    >>> infer_task(np.array([0.0, 1.0, 2.0])), infer_task(np.array([0.5, 1.0]))
-    ('classification', 'regression')
-    """
-    if labels.dtype.kind == "f" and np.any(labels != np.round(labels)):
-        return "regression"
-    return "classification"
-
-
 def is_images(shown: Any) -> bool:
     """Whether what is shown are pictures: (n, height, width) or (n, height, width, channels)."""
     return isinstance(shown, np.ndarray) and shown.ndim in (3, 4)
-
-
-def _rows(X: Any, name: str) -> Any:
-    """What came, as a frame, a CSR array, or a numpy array with at least two axes."""
-    if isinstance(X, Table):
-        return X.values
-    if hasattr(X, "detach"):  # torch, without importing it
-        X = X.detach().cpu()
-        X = (X.float() if "bfloat16" in str(X.dtype) else X).numpy()
-    if sp.issparse(X):
-        return sp.csr_array(X)
-    if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas") and hasattr(X, "columns"):
-        X = _from_polars(X, name)
-    if isinstance(X, pd.DataFrame):
-        if X.shape[1] == 0:
-            raise DataError(f"{name} has no columns.")
-        if X.columns.duplicated().any():
-            raise DataError(f"{name} has two columns named {X.columns[X.columns.duplicated()][0]!r}: rename one.")
-        return plain_frame(X.reset_index(drop=True), name)
-    try:
-        X = X if isinstance(X, np.memmap) else np.asarray(X)
-    except ValueError:
-        raise DataError(f"the rows of {name} are not all of one length: a table with equal rows is needed.") from None
-    if X.ndim == 1:
-        raise DataError(f"{name} must have one row an example, (n, d); it came with shape {X.shape}: reshape it.")
-    if X.ndim == 4 and X.shape[-1] not in (1, 3, 4) and X.shape[1] in (1, 3, 4):
-        X = np.moveaxis(X, 1, -1)  # torch keeps the channels first
-    if X.ndim > 4:
-        raise DataError(f"{name} has {X.ndim} axes; rows, or images with at most (n, height, width, channels), are needed.")
-    if X.ndim == 0 or (len(X) and X[0].size == 0):
-        raise DataError(f"{name} has shape {X.shape}: there is nothing in a row.")
-    return X
-
-
-def _named_text(text: Sequence[str], X: Any) -> tuple[str, ...]:
-    """The columns that are said to be free text."""
-    names = (text,) if isinstance(text, str) else tuple(text)
-    if names and not hasattr(X, "columns"):
-        raise DataError("text names columns of a frame, and X is none.")
-    there = [str(c) for c in X.columns] if names else []
-    for name in names:
-        if name not in there:
-            raise DataError(f"there is no column {name!r} (text); X has {', '.join(map(repr, there[:20]))}.")
-    return names
-
-
-def _to_show(rows: Any, n: int, name: str) -> Any:
-    if not isinstance(rows, pd.DataFrame) and hasattr(rows, "to_pandas") and hasattr(rows, "columns"):
-        rows = rows.to_pandas()
-    if not isinstance(rows, pd.DataFrame | np.ndarray) or (isinstance(rows, np.ndarray) and rows.ndim == 1):
-        name_of = getattr(rows, "name", None)
-        rows = pd.DataFrame({"text" if name_of is None else name_of: list(rows)})
-    if len(rows) != n:
-        raise DataError(f"showing needs {n} {name}, one for each row of the data, got {len(rows)}.")
-    return rows.reset_index(drop=True) if isinstance(rows, pd.DataFrame) else rows
-
-
-def _from_polars(X: Any, name: str) -> pd.DataFrame:
-    """A frame of polars; integers of 128 bits, which pandas does not have, become decimals."""
-    wide = [c for c, kind in zip(X.columns, X.dtypes, strict=True) if str(kind) in ("Int128", "UInt128")]
-    try:
-        if wide:
-            X = X.with_columns([X[c].cast(type(X)({"a": [0.5]}).dtypes[0]) for c in wide])
-        frame: pd.DataFrame = X.to_pandas()
-    except Exception as error:
-        odd = next((c for c in X.columns if not _converts(X[c])), X.columns[0])
-        what = str(error).splitlines()[0]
-        raise DataError(f"column {odd!r} of {name} can't be read ({what}): cast it, or leave it out.") from None
-    return frame
-
-
-def _converts(column: Any) -> bool:
-    try:
-        column.to_frame().to_pandas()
-    except Exception:
-        return False
-    return True
-
-
-def _without_counters(frame: Any) -> tuple[Any, list[str]]:
-    """A frame without the columns that number its rows, as pandas writes them; and a sentence for each.
-
-    That is a column of whole numbers 0 ... n-1 or 1 ... n in the order of the rows, from 50 rows on, or a column without a
-    name of its own ("Unnamed: 0") in which all whole numbers differ.
-    """
-    if not isinstance(frame, pd.DataFrame):
-        return frame, []
-    n, counters = len(frame), {}
-    whole = [j for j, dtype in enumerate(frame.dtypes) if pd.api.types.is_integer_dtype(dtype)] if n >= 4 else []
-    firsts, lasts = ([frame.iloc[row, whole].to_numpy() for row in (0, -1)]) if whole else ((), ())
-    for j, first, last in zip(whole, firsts, lasts, strict=True):
-        c = frame.columns[j]
-        nameless = not isinstance(c, tuple) and bool(_NAMELESS.fullmatch(str(c)))
-        counts = not pd.isna(first) and first in (0, 1) and last == first + n - 1 and (nameless or n >= 50)
-        if not (nameless or counts) or (column := frame[c]).hasnans:
-            continue
-        if counts and (np.diff(column.to_numpy(np.int64)) == 1).all():
-            counters[c] = counts_rows(str(c), int(first), n)
-        elif nameless and column.is_unique:
-            counters[c] = (
-                f"column {str(c)!r} has no name and another whole number in each row, as an index that was written along: left "
-                "out; to value it, turn it into decimals"
-            )
-    if len(counters) == frame.shape[1]:
-        return frame, []
-    notes = list(counters.values())
-    return (frame.drop(columns=list(counters)) if counters else frame), notes
-
-
-def _have_none(rows: np.ndarray, ids: np.ndarray | None, of: str = "") -> str:
-    """That the rows, named and counted, have no label."""
-    each = [f"row {r}" + ("" if ids is None else f" (id {plain(ids[r])!r})") for r in rows[:_NAMED]]
-    if len(rows) == 1:
-        return f"{of}{each[0]} has no label"
-    return f"{len(rows)} {of}rows have no label ({', '.join(each)}{', ...' if len(rows) > _NAMED else ''})"
-
-
-def _without_blanks(labels: np.ndarray, stays: np.ndarray) -> np.ndarray:
-    """The labels of the rows that stay; in the type that they would have had without a gap among them."""
-    rest = labels[stays]
-    return _labels([plain(v) for v in rest], "y") if labels.dtype == object and pd.isna(labels).any() else rest
-
-
-def _of_use(labels: np.ndarray, task: Task | None, ids: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Which rows have a label, and one that another row has, too; a sentence on the others."""
-    stays, notes = ~pd.isna(labels), []
-    if len(blank := np.flatnonzero(~stays)):
-        notes.append(f"{_have_none(blank, ids)}: left out")
-    if (task or infer_task(_without_blanks(labels, stays))) == "regression":
-        return stays, notes
-    counts = pd.Series(labels[stays]).value_counts()
-    lone = counts.index[counts == 1]
-    if 0 < len(lone) <= stays.sum() / 5 and len(counts) - len(lone) >= 2:
-        single = np.flatnonzero(stays)[~pd.Series(labels[stays]).duplicated(keep=False).to_numpy()]
-        stays[single] = False
-        each = ", ".join(f"{plain(labels[r])!r} in row {r} (id {plain(ids[r])!r})" for r in single[:_NAMED])
-        more = ", ..." if len(single) > _NAMED else ""
-        many = "1 label is" if len(single) == 1 else f"{len(single)} labels are"
-        notes.append(f"{many} of no other row, {each}{more}: suspects by that alone, and left out; look at them")
-    return stays, notes
-
-
-def _about(classes: list[Hashable], codes: np.ndarray, task: Task | None) -> list[str]:
-    """Sentences on classes that may be meant otherwise."""
-    notes = []
-    alike: dict[str, list[str]] = {}
-    for c in classes:
-        if isinstance(c, str):
-            alike.setdefault(" ".join(c.casefold().split()), []).append(c)
-    if twins := [names for names in alike.values() if len(names) > 1]:
-        some = "; ".join(", ".join(map(repr, names)) for names in twins[:3]) + ("; ..." if len(twins) > 3 else "")
-        notes.append(f"classes differ by capitals or blanks alone ({some}): if they are meant as one, write them as one")
-    kinds = {type(c) for c in classes}
-    if task is not None or len(classes) < 3 or not kinds <= {int, float}:
-        return notes
-    numbers = sorted(float(c) for c in classes)  # type: ignore[arg-type]
-    k, from_0 = len(numbers), numbers == list(range(len(classes)))
-    if numbers[0] == -1 and numbers[1:] == list(range(k - 1)):
-        notes.append("there is a class -1 beside 0, 1, ...: where it stands for rows without a label, leave these out")
-    elif (k >= 5 and not from_0) or (k > 10 and np.bincount(codes).min() < 5):
-        notes.append(
-            f"the labels are {k} whole numbers from {numbers[0]:g} to {numbers[-1]:g}, taken for classes without an order: "
-            "if they are amounts, counts or grades, pass task='regression' (--task regression)"
-        )
-    return notes
-
-
-def _labels(y: Any, name: str) -> np.ndarray:
-    """(n,) labels as they came; tuples and mixed kinds in an object array."""
-    if hasattr(y, "detach"):
-        y = y.detach().cpu().numpy()
-    if hasattr(y, "to_numpy"):
-        y = y.to_numpy()
-    if isinstance(y, np.ndarray):
-        y = np.array(y)  # it is the caller's
-    elif not isinstance(y, Iterable):
-        raise DataError(f"{name} must have one entry a row; it came as {type(y).__name__}.")
-    else:
-        y = list(y)
-        kinds = {type(v) for v in y}
-        array = np.empty(len(y), dtype=object)
-        array[:] = y
-        y = np.asarray(y) if len(kinds) == 1 and kinds <= {int, float, str, bool} else array
-        if kinds == {int, float} and all(v == float(v) for v in array):
-            y = array.astype(np.float64)
-    if y.dtype == object and len(y) and {type(v) for v in y.ravel()} == {float}:
-        y = y.astype(np.float64)  # as pandas hands out its nullable floats
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    y = plain_labels(y, name)
-    if y.ndim != 1:
-        more = "; several labels a row are not supported: argmax of one-hot labels gives one" if name != "ids" else ""
-        raise DataError(f"{name} must have one entry a row, (n,); it came with shape {y.shape}{more}.")
-    check_savable(y, name)
-    return y
-
-
-def _check_order(X: Any, y: Any, name: str, other: str) -> None:
-    """Rows go by position; where the index of a pandas object says that they belong together otherwise, that is an error."""
-    if not (isinstance(X, pd.DataFrame) and isinstance(y, pd.Series | pd.DataFrame)):
-        return
-    a, b = X.index, y.index
-    if len(a) != len(b) or a.nlevels != b.nlevels or a.equals(b) or not (a.is_unique and b.is_unique and b.isin(a).all()):
-        return
-    row = next(i for i, (one, two) in enumerate(zip(a, b, strict=True)) if one != two)
-    raise DataError(
-        f"the index of {other} has the labels of {name}'s in another order (row {row}: {plain(b[row])!r}, {name} "
-        f"{plain(a[row])!r}): pass {other}.loc[{name}.index], or {other}.to_numpy() if the rows match by position."
-    )
-
-
-def _index_of(frame: pd.DataFrame) -> np.ndarray:
-    """(n,) names of the rows of a frame: its index."""
-    ids, ways = frame.index.to_numpy(), "call X.reset_index(drop=True) to number the rows, or pass ids=."
-    if len(blank := np.flatnonzero(pd.isna(ids))):
-        raise DataError(f"the index of X has nothing in row {blank[0]}: {ways}")
-    if ids.dtype.kind not in "biufUM":  # others have no place in a file of values
-        odd = next((label for label in ids if not _is_name(label)), None)
-        if odd is not None:
-            raise DataError(f"the index of X holds {odd!r}, and ids are numbers, text, dates or tuples of these: {ways}")
-    if not frame.index.is_unique:
-        second = int(np.flatnonzero(frame.index.duplicated())[0])
-        first = next(i for i, label in enumerate(ids) if label == ids[second])
-        raise DataError(f"the index of X has {plain(ids[second])!r} twice, in rows {first} and {second}: {ways}")
-    return ids
-
-
-def _is_name(label: Any) -> bool:
-    if isinstance(label, tuple):
-        return all(map(_is_name, label))
-    return isinstance(label, str | int | float | np.bool_ | np.integer | np.floating)
-
-
-def _unique(ids: np.ndarray) -> None:
-    if len(blank := np.flatnonzero(pd.isna(ids))):
-        raise DataError(f"row {blank[0]} has no id: give it one, or leave the ids out to use the row number.")
-    doubled = pd.Series(ids).duplicated().to_numpy()
-    if doubled.any():
-        second = int(np.flatnonzero(doubled)[0])
-        first = next(i for i, value in enumerate(ids) if value == ids[second])
-        large = ids.dtype.kind == "f" and abs(ids[second]) >= 2.0**53
-        why = " (decimals of this size fall together: write such ids as text, or as whole numbers)" if large else ""
-        raise DataError(f"rows {first} and {second} have the same id, {plain(ids[second])!r}: ids must be unique{why}.")
-
-
-def _number(labels: np.ndarray) -> tuple[np.ndarray, list[Hashable]]:
-    """Codes 0 ... k-1 and the original labels, sorted where Python can sort them."""
-    codes, distinct = pd.factorize(labels)
-    classes = list(distinct.tolist() if isinstance(distinct, np.ndarray) else distinct)
-    try:
-        order = sorted(range(len(classes)), key=lambda c: classes[c])
-    except TypeError:
-        order = list(range(len(classes)))
-    rank = np.empty(len(classes), np.int64)
-    rank[order] = np.arange(len(classes))
-    return rank[codes], [classes[c] for c in order]
 
 
 def _chosen(shown: Any, keep: np.ndarray) -> Any:

@@ -6,36 +6,27 @@ Hugging Face.
 
 from __future__ import annotations
 
-import difflib
-import math
 import os
-import re
-import sys
-from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import scipy.sparse as sp
-from pyarrow import compute as pc
-from pyarrow import csv
 
 from datassay.checks import DataError
 from datassay.data import formats, in_memory, json_lines, parquet
+from datassay.data.array_files import beside, features_for, is_npy, npy, npz
+from datassay.data.csv_files import COMPRESSED, NOTHING, content_of, read_csv
 from datassay.data.dataset import Dataset, Task
 from datassay.data.encoding import Missing, plain, refused
 from datassay.data.features import NAMES, is_named
 from datassay.data.kinds import numbers_of
-from datassay.data.out_of_core import LARGE, Table
+from datassay.data.names import listed, near
+from datassay.data.out_of_core import Table
 
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-_COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
-_NONE = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "?", "n/a", "#N/A", "<NA>"]  # cells that say that there is nothing
-_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
-_DECIMAL = re.compile(_NUMBER)
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "holdout"}
 _TABLES = {
     ".csv",
@@ -146,11 +137,11 @@ def read(
                 f"the training rows are a {in_memory.named(path)}, the validation rows (val) a {in_memory.named(val)}: "
                 "give two data sets of pairs (x, label), or two of Hugging Face."
             )
-    elif _is_npy(path):
-        label, id = _beside(path, label), _beside(path, id)
+    elif is_npy(path):
+        label, id = beside(path, label), beside(path, id)
         if val is not None:
             raise DataError(f"validation rows have no place beside {path}: use npz (X, y, X_val, y_val), or da.Dataset.")
-    elif val is not None and _is_npy(val):
+    elif val is not None and is_npy(val):
         raise DataError(f"{val} has no labels, which validation rows need: use npz (X, y), or da.Dataset.")
     broken: list[int] | None = [] if missing == "drop" else None
     broken_val: list[int] | None = [] if missing == "drop" else None
@@ -204,8 +195,8 @@ def read(
     if asked:
         data = data.with_features(features)
     elif features is not None:
-        F = _features(Path(features), data.kept)
-        F_val = None if val_features is None else _features(Path(val_features), data.kept_val)
+        F = features_for(Path(features), data.kept)
+        F_val = None if val_features is None else features_for(Path(val_features), data.kept_val)
         data = data.with_features(F, F_val)
     if held:  # there is no file in which a report could find the rows again
         return data
@@ -264,15 +255,15 @@ def _parts(
     if not path.exists():
         if path.is_symlink():
             raise DataError(f"{str(path)!r} is a link, and there is nothing where it leads to.")
-        near = _near(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
-        raise DataError(f"there is no file or folder {str(path)!r}{near}")
+        instead = near(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
+        raise DataError(f"there is no file or folder {str(path)!r}{instead}")
     if not parted and path.stat().st_size == 0:
         raise DataError(f"{path} is empty: rows under a line of column names are needed.")
     kind = _kind(path)
     if kind == "npz":
-        return _npz(path)
+        return npz(path)
     if kind == "npy":
-        return _npy(path, label, id, drop)
+        return npy(path, label, id, drop)
     if (parted or kind in ("parquet", "pq", "feather", "arrow")) and str(path).encode(errors="replace") != os.fsencode(path):
         raise DataError(f"{str(path)!r} has a name that is no UTF-8, under which Arrow opens no file: rename it.")
     if parted or kind in ("parquet", "pq"):
@@ -291,7 +282,7 @@ def _parts(
             raise DataError(
                 f"{path} is a file of SVMlight, whose columns have no names, and labels stand in front: leave {odd!r} out."
             )
-        return *formats.svmlight(path, _content(path)), None, (None, None)
+        return *formats.svmlight(path, content_of(path)), None, (None, None)
     else:
         frame = _table(path, kind, label, id, encoding)
     frame = frame.reset_index(drop=True)  # rows of files are numbered, also where pandas kept an index
@@ -306,17 +297,17 @@ def _parts(
 def _table(path: Path, kind: str, label: str | None, id: str | None, encoding: str) -> pd.DataFrame:
     """A file of a kind that is read as a whole."""
     if kind in ("csv", "tsv", "txt"):
-        return _csv(path, label, id, encoding).to_pandas()
+        return read_csv(path, label, id, encoding).to_pandas()
     if kind in ("jsonl", "ndjson", "json"):
-        return json_lines.read(path, _content(path), label, encoding)
+        return json_lines.read(path, content_of(path), label, encoding)
     if kind in ("feather", "arrow"):
         return parquet.read_feather(path)
     if kind == "dta":
         return formats.stata(path)
     if kind == "arff":
-        return formats.arff(path, _content(path), encoding)
+        return formats.arff(path, content_of(path), encoding)
     if kind in formats.EXCEL:
-        return formats.excel(path, _content(path), (label, id), _NONE)
+        return formats.excel(path, content_of(path), (label, id), NOTHING)
     if kind in ("xls", "xlsb", "ods"):
         raise DataError(f"{path} is no kind that is read here: save it as .xlsx or CSV.")
     raise DataError(
@@ -345,13 +336,13 @@ def read_column(path: str | Path, name: str, encoding: str = "utf-8") -> np.ndar
         frame = _table(path, kind, name, None, encoding)
         frame.columns = names = [str(c) for c in frame.columns]
     if frame is None or name not in names:
-        raise DataError(f"{path} has no column {name!r}; it has {_listed(names)}.")
+        raise DataError(f"{path} has no column {name!r}; it has {listed(names)}.")
     return np.asarray(frame[name].to_numpy(), dtype=object)
 
 
 def _kind(path: Path) -> str:
     """The suffix by which a file is read, without that of its compression."""
-    return "".join(s for s in path.suffixes[-2:] if s.lower() not in _COMPRESSED).lower().split(".")[-1]
+    return "".join(s for s in path.suffixes[-2:] if s.lower() not in COMPRESSED).lower().split(".")[-1]
 
 
 def _held(
@@ -445,7 +436,7 @@ def _as_table(frame: pd.DataFrame, columns: list[str], path: str | Path) -> Tabl
     """Validation rows from a small file for training rows from a large one."""
     for c in columns:
         if c not in frame:
-            raise DataError(f"the validation rows in {path} have no column {c!r}; they have {_listed(list(frame))}.")
+            raise DataError(f"the validation rows in {path} have no column {c!r}; they have {listed(list(frame))}.")
         if not pd.api.types.is_numeric_dtype(frame[c]):
             raise DataError(f"column {c!r} is numbers in the training rows, but not in {path}.")
     return Table(frame[columns].to_numpy(np.float64, na_value=np.nan), columns)
@@ -456,255 +447,20 @@ def _check_columns(
 ) -> None:
     """What was named is there; validation rows need the label alone."""
     if label is None:
-        raise DataError(f"{path} needs the name of its label column (label=..., or --label); it has {_listed(names)}.")
+        raise DataError(f"{path} needs the name of its label column (label=..., or --label); it has {listed(names)}.")
     for what, column in [("label", label), ("id", id)] + [("drop", d) for d in drop]:
         if column is not None and column not in names and (like is None or what == "label"):
-            raise DataError(f"{path} has no column {column!r} ({what}); it has {_listed(names)}{_near(column, names)}")
-
-
-def _csv(path: Path, label: str | None, id: str | None, encoding: str) -> pa.Table:
-    """Strict: every row has as many fields as the header. Labels and ids stay as they are written."""
-    ragged: list[Any] = []
-
-    def remember(row: Any) -> str:
-        ragged.append(row)
-        return "skip"
-
-    def parsed(only: Sequence[str], null_values: list[str], column_types: dict[str, Any] | None = None) -> pa.Table:
-        return csv.read_csv(
-            pa.BufferReader(content),
-            # one block: the row numbers of errors count from the top, and a column's type is settled by all its cells
-            read_options=csv.ReadOptions(block_size=len(content) + 1, use_threads=False),
-            parse_options=csv.ParseOptions(delimiter=separator, invalid_row_handler=remember, newlines_in_values=True),
-            convert_options=csv.ConvertOptions(
-                include_columns=list(only), strings_can_be_null=True, null_values=null_values, column_types=column_types
-            ),
-        )
-
-    try:
-        content = _content(path)
-        text = content.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
-        if said := re.match(r'"?sep=(.)"?\r?\n', text):  # as Excel writes it
-            text = text[said.end() :]
-        content = text.encode()
-        first = text.split("\n", 1)[0]
-        separator = said[1] if said else max([",", ";", "\t", "|"], key=first.count)
-        table = parsed([], null_values=_NONE)
-        _check_header(path, table.column_names)
-        as_written = [c for c in (label, id) if c is not None and table.column_names.count(c) == 1]
-        if as_written and not ragged:
-            plain = parsed(as_written, null_values=[""], column_types=dict.fromkeys(as_written, pa.string()))
-            for c in as_written:
-                held = plain.column(c)
-                if c == label and c != id:
-                    _check_commas(path, c, held)
-                    held = _without_words(held)
-                table = table.set_column(table.column_names.index(c), c, _as_number(held, whole=c == id))
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path} is not {encoding} text (line {line}): pass its encoding, such as latin-1 or utf-16."
-        ) from None
-    except LookupError:
-        raise DataError(f"there is no encoding {encoding!r}; utf-8, latin-1 and utf-16 are common.") from None
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} can't be read as CSV: {str(error).splitlines()[0]}.") from None
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error}.") from None
-    if ragged:
-        row = ragged[0]
-        where = f"line {row.number}" if row.number is not None else "a line"
-        raise DataError(
-            f"{path} is ragged: {where} has {row.actual_columns} fields, the header {row.expected_columns} "
-            f"({len(ragged)} such lines): {row.text[:80]!r}; quote fields that hold the separator {separator!r}, or mend them."
-        )
-    return _tidied(table, [label, id])
+            raise DataError(f"{path} has no column {column!r} ({what}); it has {listed(names)}{near(column, names)}")
 
 
 def _is_svmlight(path: Path, kind: str) -> bool:
     """By the name; or by the first line, where the name says nothing else."""
     known = {suffix[1:] for suffix in _TABLES} - {"csv", "tsv", "txt"} | {"pq", "arrow", "ndjson", *formats.EXCEL}
-    return kind in formats.SVMLIGHT or (kind not in known and formats.looks_like_svmlight(_content(path, 100_000)))
-
-
-def _content(path: Path, most: int | None = None) -> bytes:
-    """The bytes of a file, or its first ones; of one that is compressed, what was in it."""
-    kind = _COMPRESSED.get(path.suffix.lower())
-    try:
-        with path.open("rb") as file:  # Arrow itself opens no file whose name is no UTF-8
-            if kind is None:
-                return file.read() if most is None else file.read(most)
-            with pa.input_stream(file, compression=kind) as stream:
-                content: bytes = stream.read() if most is None else stream.read(most)
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error}.") from None
-    return content
-
-
-def _check_header(path: Path, names: list[str]) -> None:
-    """A first line of numbers is a row, and the names of the columns are missing."""
-    numbers = [name for name in names if _DECIMAL.fullmatch(name)]
-    if len(names) > 1 and len(numbers) >= len(names) - 1 and any("." in name for name in numbers):
-        raise DataError(
-            f"the first line of {path} holds numbers ({_listed(names[:5])}), and would be lost as column names: put a line of "
-            "names above it."
-        )
-
-
-def _check_commas(path: Path, column: str, labels: pa.ChunkedArray) -> None:
-    """Numbers with commas would be classes of text."""
-    there = pc.drop_null(labels)
-    odd = pc.filter(there, pc.match_substring_regex(there, r"^\s*[+-]?\d+([.,' ]\d+)*[,'](\d+)([.,]\d+)?\s*$"))
-    if len(odd) and pc.all(pc.match_substring_regex(there, r"^\s*[+-]?\d+([.,' ]\d+)*\s*$")).as_py():
-        raise DataError(
-            f"{path}: the labels in column {column!r} are numbers with commas or marks between digits, such as {odd[0].as_py()!r}: "
-            "write amounts with a decimal point and without thousands separators; several labels a row are not supported."
-        )
-
-
-def _without_words(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Among numbers, words and blanks that stand for a gap become one; all else stays as it is."""
-    words = pc.is_in(pc.utf8_trim_whitespace(column), value_set=pa.array([*_NONE, "None", "none", "-", "--", "."]))
-    rest = pc.drop_null(pc.filter(column, pc.invert(words)))
-    if len(rest) and pc.any(words).as_py() and pc.all(pc.match_substring_regex(rest, _NUMBER)).as_py():
-        return pc.if_else(words, pa.scalar(None, pa.string()), column)
-    return column
-
-
-def _tidied(table: pa.Table, as_written: Sequence[str | None]) -> pa.Table:
-    """Blank cells of text are empty; a column of numbers and words for gaps is one of numbers; one without name or cells goes."""
-    blank = [j for j, name in enumerate(table.column_names) if not name.strip()]
-    empty = [j for j in blank if table.column(j).null_count == len(table)]  # of a separator at the end of each line
-    names = [f"Unnamed: {j}" if j in blank and len(blank) - len(empty) > 1 else c for j, c in enumerate(table.column_names)]
-    table = table.rename_columns(names)
-    for j, name in enumerate(names):
-        column = table.column(j)
-        if not pa.types.is_string(column.type) or name in as_written:
-            continue
-        gaps = pc.equal(pc.utf8_trim_whitespace(column), "")
-        new = pc.if_else(gaps, pa.scalar(None, pa.string()), column) if pc.any(gaps).as_py() else column
-        new = _without_words(new)
-        there = pc.drop_null(new)
-        if new is not column and len(there) and pc.all(pc.match_substring_regex(there, _NUMBER)).as_py():
-            new = pc.cast(pc.utf8_trim_whitespace(new), pa.float64())
-        if new is not column:
-            table = table.set_column(j, name, new)
-    return table.select([j for j in range(len(names)) if j not in empty])
-
-
-def _as_number(column: pa.ChunkedArray, whole: bool) -> pa.ChunkedArray:
-    """Text of whole numbers alone, or unless ``whole`` of decimals alone, becomes numbers; where "007" is among it, all stays text.
-
-    So it does where a number would be another one than is written: whole numbers beyond 64 bits, decimals beyond 2^53.
-    """
-    if pc.all(pc.match_substring_regex(column, r"^-?(0|[1-9]\d{0,17})$")).as_py():
-        return pc.cast(column, pa.int64())
-    if whole or not pc.all(pc.match_substring_regex(column, r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$")).as_py():
-        return column
-    if pc.all(pc.match_substring_regex(column, r"^-?\d+$")).as_py():
-        try:
-            return pc.cast(column, pa.int64())
-        except pa.ArrowInvalid:
-            return column
-    numbers = pc.cast(column, pa.float64())
-    large = pc.greater_equal(pc.abs(numbers), 2.0**53)
-    pairs = zip(pc.filter(column, large).to_pylist(), pc.filter(numbers, large).to_pylist(), strict=True)
-    return numbers if all(math.isfinite(x) and Decimal(text) == Decimal(repr(x)) for text, x in pairs) else column
+    return kind in formats.SVMLIGHT or (kind not in known and formats.looks_like_svmlight(content_of(path, 100_000)))
 
 
 def _is_path(source: Any) -> bool:
     return isinstance(source, str | os.PathLike)
-
-
-def _is_npy(path: str | Path) -> bool:
-    return Path(path).suffix.lower() == ".npy"
-
-
-def _beside(path: str | Path, name: str | None) -> str | None:
-    """Where the file with the labels or ids of an npy file is: as it is named, else in the same folder."""
-    if name is None:
-        return None
-    near = Path(path).parent / name
-    return str((near if near.is_file() and not Path(name).is_file() else Path(name)).resolve())
-
-
-def _npy(
-    path: Path, label: str | None, id: str | None, drop: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray, Any, tuple[None, None]]:
-    """The rows where they lie, read when needed; labels and ids from files of their own."""
-    if label is None:
-        raise DataError(f"{path} has no labels: name the .npy file that has them (label='y.npy', or --label y.npy).")
-    if drop:
-        raise DataError(f"{path} has no column {drop[0]!r} to leave out: the columns of an array have no names.")
-    for name, holds in ((label, "labels"), (id, "ids")):
-        if name is not None and not (_is_npy(name) and Path(name).is_file()):
-            raise DataError(f"{path} needs its {holds} in another .npy file, and {name!r} is none.")
-    return _array(path, mapped=True), _array(Path(label)), None if id is None else _array(Path(id)), (None, None)
-
-
-def _array(path: Path, mapped: bool = False) -> np.ndarray:
-    try:
-        return _with_rows(_sound(np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False), path), path)
-    except DataError:
-        raise
-    except Exception as error:  # a damaged head shows in many ways
-        if "Python objects" in str(error) or "Object arrays" in str(error):
-            raise DataError(
-                f"{path} holds Python objects, which can run code when opened: save numbers, or text by y.astype(str)."
-            ) from None
-        raise DataError(f"{path} can't be read as npy: it is no array.") from None
-
-
-def _sound(array: np.ndarray, path: Path) -> np.ndarray:
-    """The array; text in it is of characters that there are, which NumPy does not look at.
-
-    Raises
-    ------
-    DataError
-        It is not.
-    """
-    if array.dtype.kind == "U" and array.size and array.dtype.itemsize:
-        points = np.ascontiguousarray(array).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
-        if points.max() > sys.maxunicode:
-            raise DataError(f"{path} is damaged: it holds text with characters that there are not. Write it again.")
-    return array
-
-
-def _with_rows(array: np.ndarray, where: str | Path) -> np.ndarray:
-    """The array.
-
-    Raises
-    ------
-    DataError
-        It has no axis, so no rows.
-    """
-    if array.ndim == 0:
-        raise DataError(f"{where} holds a single value: an array with an entry for each row is needed.")
-    return array
-
-
-def _npz(path: Path) -> tuple[Any, Any, Any, tuple[Any, Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            arrays = {name: _sound(held[name], path) for name in held.files}
-    except DataError:
-        raise
-    except ValueError as error:
-        if "Object arrays" not in str(error):
-            raise DataError(f"{path} can't be read as npz: it is no archive of arrays.") from None
-        raise DataError(
-            f"{path} holds Python objects, which can run code when opened: save y as numbers, or as text by y.astype(str)."
-        ) from None
-    except Exception as error:  # a broken zip shows in many ways
-        raise DataError(f"{path} can't be read as npz: {error}.") from None
-    for name in ("X", "y"):
-        if name not in arrays:
-            raise DataError(f"{path} needs the arrays X and y, and has {_listed(list(arrays))}{_near(name, arrays)}")
-    X, y, ids, X_val, y_val = (
-        None if name not in arrays else _with_rows(arrays[name], f"{path}, {name}")
-        for name in ("X", "y", "ids", "X_val", "y_val")
-    )
-    return X, y, ids, (X_val, y_val)
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -740,45 +496,6 @@ def _folder(
     return X, np.array([n.parts[0] for n in names]), np.array([n.as_posix() for n in names])
 
 
-def _features(path: Path, kept: np.ndarray | None) -> Any:
-    """Numbers for the rows that stayed."""
-    F = _feature_file(path)
-    if kept is not None and len(F) != len(kept):
-        raise DataError(f"{path} has {len(F)} rows of features, and the data {len(kept)} rows: there must be one for each.")
-    return F if kept is None or kept.all() else F[kept]
-
-
-def _feature_file(path: Path) -> Any:
-    if not path.is_file():
-        raise DataError(f"there is no features file {str(path)!r}.")
-    if path.suffix == ".npy":
-        try:
-            F = np.load(path, mmap_mode="r" if path.stat().st_size > LARGE else None, allow_pickle=False)
-        except Exception:  # a damaged head shows in many ways
-            raise DataError(f"{path} can't be read as an array of numbers.") from None
-        return _with_rows(F, path)
-    if path.suffix in (".parquet", ".pq"):
-        if (numbers := parquet.read_numbers(path, [])) is not None:
-            return numbers.values if isinstance(numbers, Table) else numbers
-        frame = parquet.read_all(path)
-        text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
-        if text:
-            raise DataError(f"{path} must hold numbers only, and column {text[0]!r} does not.")
-        return frame.to_numpy(np.float64)
-    raise DataError(f"{path} must be .npy or .parquet, with one row of numbers for each row of the data.")
-
-
 def _first(column: pd.Series) -> Any:
     present = column.dropna()
     return present.iloc[0] if len(present) else None
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:20])
-    return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown or "none"
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    lower = {k.lower(): k for k in known}
-    found = difflib.get_close_matches(word.lower(), list(lower), n=1)
-    return f"; did you mean {lower[found[0]]!r}?" if found else "."
