@@ -46,6 +46,11 @@ SITUATIONS: dict[str, list[tuple[str, str, str]]] = {
             "dates_have_days_weekdays_seasons_and_hours gaps_among_dates",
         ),
         (
+            "categories with an order (pandas, polars' Enum, Parquet's ordered dictionaries)",
+            "one column: the place in their order; a validation row with a value that has no place is an error. Stata's value labels are kinds",
+            "they_are_their_places validation_rows_go_by_the_training_rows_order what_has_no_place_is_named files_keep_the_order",
+        ),
+        (
             "names, keys, ticket numbers: another word in nearly each row",
             "left out, and said; an error where there is no other column",
             "names_are_left_out_and_rare_kinds_are_one",
@@ -76,7 +81,7 @@ SITUATIONS: dict[str, list[tuple[str, str, str]]] = {
             "columns_of_arrow_and_of_arrays_are_read a_column_of_lists_is_an_array",
         ),
         (
-            "Arrow-backed frames, categories, periods, decimals, text kept as bytes",
+            "Arrow-backed frames, categories without an order, periods, decimals, text kept as bytes",
             "as pandas' own types",
             "columns_of_arrow_and_of_arrays_are_read what_other_tools_write_is_taken_and_saved",
         ),

@@ -1,4 +1,4 @@
-"""What cells say beside numbers and kinds: dates with their weekdays, truth values in several spellings, amounts with units."""
+"""What cells say beside numbers and kinds: dates with their weekdays, truth values in several spellings, amounts, ordered kinds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+
+from datassay.checks import DataError
 
 FEWEST = 20  # rows from which on dates have columns of their weekday, season and hour
 _TRUE, _FALSE = {"yes", "y", "true", "t", "1", "on"}, {"no", "n", "false", "f", "0", "off"}
@@ -88,3 +90,32 @@ def amounts(column: pd.Series, form: tuple[str, str] | None = None) -> tuple[pd.
         return None
     numbers = [float(f"{sign}{whole.replace(',', '')}{rest or ''}") for _, sign, _, whole, rest, _ in parts]
     return pd.Series(numbers, index=present.index, dtype=np.float64).reindex(column.index).rename(column.name), said
+
+
+def is_ordered(column: pd.Series) -> bool:
+    """Whether the cells are categories that have an order."""
+    return isinstance(column.dtype, pd.CategoricalDtype) and bool(column.dtype.ordered)
+
+
+def places(column: pd.Series, order: Sequence[object], name: str) -> pd.Series:
+    """The place of each cell in the order, from 0 on; NaN where there is none.
+
+    >>> places(pd.Series(["low", None, "high"]), ["low", "middle", "high"], "risk").tolist()
+    [0.0, nan, 2.0]
+
+    Raises
+    ------
+    DataError
+        A cell holds what has no place.
+    """
+    place = {value: float(k) for k, value in enumerate(order)}
+    cells, gaps = column.tolist(), column.isna().tolist()
+    row = next((i for i, (cell, gap) in enumerate(zip(cells, gaps, strict=True)) if not gap and cell not in place), None)
+    if row is not None:
+        known = " < ".join(repr(str(value)) for value in order[:10]) + (" < ..." if len(order) > 10 else "")
+        raise DataError(
+            f"column {name!r} has {cells[row]!r} in row {row}, which has no place among its ordered values ({known}): mend it, "
+            "or make it one of the training rows' categories."
+        )
+    at = [np.nan if gap else place[cell] for cell, gap in zip(cells, gaps, strict=True)]
+    return pd.Series(at, index=column.index, dtype=np.float64, name=column.name)

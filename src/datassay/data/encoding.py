@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from datassay.checks import DataError
-from datassay.data.cells import FEWEST, amounts, cycles, is_date, truths
+from datassay.data.cells import FEWEST, amounts, cycles, is_date, is_ordered, places, truths
 from datassay.data.out_of_core import SMALL, blocks, is_large, is_mapped, room, taken
 from datassay.data.prose import Prose, as_texts, is_prose, names_rows
 
@@ -274,17 +274,25 @@ class Encoder:
         return self._with_prose(matrix, whole[keep]), keep
 
     def _read_cells(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Truth values in one spelling, amounts as numbers, and behind all columns those of weekday, season and hour of dates."""
+        """Truth values in one spelling, amounts and ordered kinds as numbers, and behind all columns weekday, season and hour of dates."""
         self.parts: dict[str, tuple[str, str]] = {}  # columns behind the others: of which date, and what
         self.forms: dict[str, tuple[str, str]] = {}  # of amounts
         self.spelled: list[str] = []
+        self.orders: dict[str, list[Any]] = {}  # of ordered categories
         self.said: dict[str, str] = {}
         changed: dict[str, Any] = {}
         for c, dtype in frame.dtypes.items():
-            if _is_plain(dtype) or self.names[c] in self.as_text or isinstance(dtype, pd.CategoricalDtype):
+            if _is_plain(dtype) or self.names[c] in self.as_text:
                 continue
             column = frame[c]
-            if is_date(column):
+            if is_ordered(column):
+                order = self.orders[c] = column.cat.categories.tolist()
+                changed[c] = places(column, order, self.names[c])
+                ends = f", from {str(order[0])!r} to {str(order[-1])!r}" if order else ""
+                self.said[c] = f"; the place among {len(order)} ordered values{ends}"
+            elif isinstance(dtype, pd.CategoricalDtype):
+                continue
+            elif is_date(column):
                 found = cycles(column) if len(frame) >= FEWEST else {}
                 for what, numbers in found.items():
                     part = f"{c}, {what}"
@@ -309,6 +317,8 @@ class Encoder:
             mixed = pd.concat([words, pd.Series(["yes", "no", "y"], index=[-1, -2, -3])])
             read = truths(mixed)
             changed[c] = frame[c] if read is None else read.iloc[:-3]
+        for c, order in self.orders.items():
+            changed[c] = places(frame[c], order, self.names[c])
         for c, form in self.forms.items():
             found = amounts(frame[c], form) if not _is_plain(frame.dtypes[c]) else None
             changed[c] = frame[c] if found is None else found[0]

@@ -20,9 +20,9 @@ _ROW = re.compile(rb"[+-]?[\d.][\d.eE+,-]*(\s+qid:\d+)?(\s+\d+:[^\s:]+)+\s*(#.*)
 
 
 def stata(path: Path) -> pd.DataFrame:
-    """Numbers that have names (value labels) by these."""
+    """Numbers that have names (value labels) by these; as kinds, since Stata says of none whether they have an order."""
     try:
-        frame: pd.DataFrame = pd.read_stata(path)
+        frame: pd.DataFrame = pd.read_stata(path, order_categoricals=False)
     except Exception as error:  # pandas raises many kinds
         raise DataError(f"{path} can't be read as a file of Stata: {_line(error)}.") from None
     return frame

@@ -490,7 +490,8 @@ def _held(data: Dataset) -> _Source:
     shown, standardise = data.shown, None
     if isinstance(shown, pd.DataFrame) and set(data.encoding) == {str(c) for c in shown}:
         val = data.shown_val
-        frame = shown if val is None else pd.concat([shown, val[list(shown)]], ignore_index=True)
+        ordered = {c: dtype for c, dtype in shown.dtypes.items() if getattr(dtype, "ordered", False)}
+        frame = shown if val is None else pd.concat([shown, val[list(shown)].astype(ordered)], ignore_index=True)
         standardise = data.standardised
         # there are gaps only where they were filled before
         return _Source(y, data.task, _from_frame(frame), "mean", standardise, ids=data.ids)
