@@ -47,7 +47,7 @@ SITUATIONS: dict[str, list[tuple[str, str, str]]] = {
         ),
         (
             "categories with an order (pandas, polars' Enum, Parquet's ordered dictionaries)",
-            "one column: the place in their order; a validation row with a value that has no place is an error. Stata's value labels are kinds",
+            "one column: the place in their order; a value without a place in a validation row is an error. Stata's value labels are kinds",
             "they_are_their_places validation_rows_go_by_the_training_rows_order what_has_no_place_is_named files_keep_the_order",
         ),
         (

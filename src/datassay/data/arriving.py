@@ -69,6 +69,11 @@ def _converts(column: Any) -> bool:
     return True
 
 
+def is_images(shown: Any) -> bool:
+    """Whether what is shown are pictures: (n, height, width) or (n, height, width, channels)."""
+    return isinstance(shown, np.ndarray) and shown.ndim in (3, 4)
+
+
 def named_text(text: Sequence[str], X: Any) -> tuple[str, ...]:
     """The columns that are said to be free text."""
     names = (text,) if isinstance(text, str) else tuple(text)

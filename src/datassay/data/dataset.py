@@ -19,8 +19,19 @@ import pandas as pd
 import scipy.sparse as sp
 
 from datassay.checks import DataError
-from datassay.data.arriving import as_labels, as_rows, check_order, check_unique, index_of, named_text, numbered, to_show
+from datassay.data.arriving import (
+    as_labels,
+    as_rows,
+    check_order,
+    check_unique,
+    index_of,
+    is_images,
+    named_text,
+    numbered,
+    to_show,
+)
 from datassay.data.encoding import Encoder, Missing, plain
+from datassay.data.given_encoder import GivenEncoder
 from datassay.data.out_of_core import Table, blocks, taken
 from datassay.data.remarks import NAMED, Task, about_classes, have_none, infer_task, of_use, without_blanks, without_counters
 
@@ -58,6 +69,10 @@ class Dataset:
     text
         Columns of a frame to take for free text, whatever is in them. Others are free text if most of their values differ and have
         several words.
+    encoder
+        A transformer of scikit-learn's kind that makes the numbers of a table in place of the encoding above: a ColumnTransformer, a
+        Pipeline, skrub's TableVectorizer. A copy is fitted on the training rows, without labels, and applied to the validation rows;
+        its numbers are taken as they are, unless ``standardise`` says otherwise.
 
     Raises
     ------
@@ -102,6 +117,7 @@ class Dataset:
     written: np.ndarray | None = None  #: (n, t) these texts: they, and not the numbers, make the hash
     written_val: np.ndarray | None = None  #: (m, t)
     text_key: str = ""  #: of the texts from which the words were learned
+    encoder: Any = None  #: the caller's transformer that made X, not fitted
     base: Dataset | None = None  #: the rows as they came, where they are valued on other features
     recipe: str = ""  #: of features that follow from the rows: these, and not the numbers, then make the hash
 
@@ -117,12 +133,17 @@ class Dataset:
         missing: Missing = "error",
         standardise: bool | None = None,
         text: Sequence[str] = (),
+        encoder: Any = None,
     ) -> None:
         if task not in (None, "classification", "regression"):
             raise DataError(f"task must be 'classification' or 'regression', got {task!r}.")
         if missing not in ("error", "drop", "mean"):
             raise DataError(f"missing must be 'error', 'drop' or 'mean', got {missing!r}.")
         text = named_text(text, X)
+        if text and encoder is not None:
+            raise DataError(
+                "text names columns for the encoding that is built in; with encoder= it is the encoder that takes them."
+            )
         check_order(X, y, "X", "y")
         check_order(X, ids, "X", "ids")
         check_order(X_val, y_val, "X_val", "y_val")
@@ -148,7 +169,7 @@ class Dataset:
 
         if shown_val is not None and shown_val.shape[0] == 0:
             raise DataError("X_val has no rows: leave the validation rows out, or give some.")
-        shown, noticed = without_counters(shown)
+        shown, noticed = without_counters(shown) if encoder is None else (shown, [])  # which may name any column
         noticed += X.notes if isinstance(X, Table) else ()
         left: list[str] = []
         all_names, stays = names, np.ones(n, bool)
@@ -158,31 +179,34 @@ class Dataset:
                 labels = without_blanks(labels, stays)
                 shown, names = _chosen(shown, stays), names[stays]
         rows = np.flatnonzero(stays)
-        encoder = Encoder(shown, names, missing, standardise, X.columns if isinstance(X, Table) else None, rows, text)
-        matrix, keep = encoder.fit()
+        named = X.columns if isinstance(X, Table) else None
+        encode: Encoder
+        if encoder is None:
+            encode = Encoder(shown, names, missing, standardise, named, rows, text)
+        else:
+            encode = GivenEncoder(encoder, shown, names, missing, standardise, named, rows)
+            self.encoder = encode.unfitted
+        matrix, keep = encode.fit()
         if not keep.all():  # of a class of two rows one may have gone
             still, more = of_use(labels[keep], task, names[keep])
             if not still.all():
                 matrix, left = taken(matrix, still) if isinstance(matrix, np.ndarray) else matrix[still], left + more
                 keep[np.flatnonzero(keep)[~still]] = False
-                encoder.written = None if encoder.written is None else encoder.written[still]
+                encode.written = None if encode.written is None else encode.written[still]
         kept = np.zeros(n, bool)
         kept[rows[keep]] = True
         self.dropped, self.kept, self.kept_val = _read_only(all_names[~kept]), _read_only(kept), None
-        self.X, self.columns, self.encoding = _read_only(matrix), encoder.columns, encoder.encoding
-        self.one_hot = encoder.one_hot
-        self.standardised = encoder.standardise and not sp.issparse(shown)
-        self.shown = self.X if encoder.shows(matrix) else _chosen(shown, keep)
+        self.X, self.columns, self.encoding = _read_only(matrix), encode.columns, encode.encoding
+        self.one_hot = encode.one_hot
+        self.standardised = encode.standardise and not sp.issparse(matrix)
+        self.shown = self.X if encode.shows(matrix) else _chosen(shown, keep)
         if not keep.all():
             labels, names = labels[keep], names[keep]
-        self.ids, self.source, self.features = _read_only(names), {}, {}
-        self.prose = encoder.prose_columns
+        self.ids, self.source, self.features = _read_only(names), {}, encode.features()
+        self.prose = encode.prose_columns
         if self.prose:
-            self.written = encoder.written
-            self.text_key = " ".join(it.key for it in encoder.prose.values())
-            blocks_ = {"table": 1.0} if len(self.prose) < len(encoder.encoding) - len(encoder.left) else {}
-            total = len(self.prose) + len(blocks_)
-            self.features = {"features": {name: w / total for name, w in {**blocks_, "tfidf": len(self.prose)}.items()}}
+            self.written = encode.written
+            self.text_key = " ".join(it.key for it in encode.prose.values())
         self.X_val = self.shown_val = self.y_val = self.codes_val = None
         self._set_labels(labels, task)
         if shown_val is not None and labels_val is not None:
@@ -190,19 +214,19 @@ class Dataset:
             if missing == "drop" and (blank := pd.isna(labels_val)).any():
                 there = ~blank
                 left.append(f"{have_none(np.flatnonzero(blank), None, 'validation ')}: left out")
-            encoder.rows_val = np.flatnonzero(there)
+            encode.rows_val = np.flatnonzero(there)
             try:
-                matrix_val, keep_val = encoder.transform(_chosen(shown_val, there))
+                matrix_val, keep_val = encode.transform(_chosen(shown_val, there))
             except DataError as error:
                 if "X_val" in str(error) or "validation" in str(error):
                     raise
                 raise DataError(f"in the validation rows, {error}") from None
             there[np.flatnonzero(there)[~keep_val]] = False
             self.X_val, self.shown_val = _read_only(matrix_val), _chosen(shown_val, there)
-            self.written_val = encoder.written_val
+            self.written_val = encode.written_val
             self.y_val, self.kept_val = _read_only(labels_val[there]), _read_only(there)
             self.codes_val = self._codes_of(self.y_val)
-        self.notes = (*noticed, *encoder.notes, *left, *about_classes(self.classes, self.codes, task))
+        self.notes = (*noticed, *encode.notes, *left, *about_classes(self.classes, self.codes, task))
 
     def _set_labels(self, labels: np.ndarray, task: Task | None) -> None:
         """Check the labels and number them."""
@@ -418,7 +442,7 @@ class Dataset:
                 raise DataError(f"with_matrix needs finite numbers, and row {rows.start + row} has {X[rows][row, column]}.")
         new = copy.copy(self)
         new.X = new.shown = _read_only(X)
-        new.shown_val, new.base, new.recipe = self.X_val, None, ""
+        new.shown_val, new.base, new.recipe, new.encoder = self.X_val, None, "", None
         new.prose, new.written, new.written_val = {}, None, None
         return new
 
@@ -549,11 +573,6 @@ class Dataset:
         val = "no validation rows" if self.X_val is None else f"{self.X_val.shape[0]} validation rows"
         notes = f", {len(self.notes)} note{'s'[: len(self.notes) > 1]} (see .notes)" if self.notes else ""
         return f"Dataset: {len(self)} rows x {self.X.shape[1]} columns, {what}, {val}{notes}"
-
-
-def is_images(shown: Any) -> bool:
-    """Whether what is shown are pictures: (n, height, width) or (n, height, width, channels)."""
-    return isinstance(shown, np.ndarray) and shown.ndim in (3, 4)
 
 
 def _chosen(shown: Any, keep: np.ndarray) -> Any:

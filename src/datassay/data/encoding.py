@@ -85,6 +85,14 @@ class Encoder:
             and self.missing != "mean"
         )
 
+    def features(self) -> dict[str, Any]:
+        """For `Values.stats`, where there are texts: by name and weight what the rows are valued on."""
+        if not self.prose:
+            return {}
+        named = {"table": 1.0} if len(self.prose) < len(self.encoding) - len(self.left) else {}
+        total = len(self.prose) + len(named)
+        return {"features": {name: weight / total for name, weight in {**named, "tfidf": len(self.prose)}.items()}}
+
     def transform(self, shown: Any) -> tuple[Any, np.ndarray]:
         """Validation rows; the same columns are needed."""
         names = np.arange(len(shown) if not sp.issparse(shown) else shown.shape[0])

@@ -60,6 +60,7 @@ def read(
     image_size: int | None = None,
     encoding: str = "utf-8",
     text: Sequence[str] = (),
+    encoder: Any = None,
 ) -> Dataset:
     """Read training rows, and optionally validation rows, from files or from data sets of torch and Hugging Face.
 
@@ -97,6 +98,8 @@ def read(
         Of CSV files.
     text
         Columns of free text, as in `Dataset`; others are found by what is in them.
+    encoder
+        A transformer that makes the numbers of a table, as in `Dataset`: a ColumnTransformer, skrub's TableVectorizer.
 
     Raises
     ------
@@ -163,7 +166,7 @@ def read(
     if sp.issparse(X) and not held:
         X, X_val = formats.of_one_base(X, X_val)
     shown, shown_val, unused = X, X_val, []
-    if features is not None and isinstance(X, pd.DataFrame) and (unused := refused(X, prose=not asked)):
+    if features is not None and encoder is None and isinstance(X, pd.DataFrame) and (unused := refused(X, prose=not asked)):
         # the features are valued, and these columns, sentences say, only shown
         X = X.drop(columns=unused) if len(unused) < X.shape[1] else np.zeros((len(X), 1))
         if isinstance(X_val, pd.DataFrame):
@@ -175,7 +178,7 @@ def read(
     if broken_val:
         y_val = _of_rows(y_val, there_val)
     try:
-        data = Dataset(X, y, X_val, y_val, ids=ids, task=task, missing=missing, text=text)
+        data = Dataset(X, y, X_val, y_val, ids=ids, task=task, missing=missing, text=text, encoder=encoder)
     except DataError as error:
         at = name_val if val is not None and ("X_val" in str(error) or "validation" in str(error)) else name
         raise DataError(f"{at}: {error}") from None

@@ -155,6 +155,7 @@ class _Source(NamedTuple):
     standardise: bool | None = None
     human: ndarray | None = None
     ids: ndarray | None = None
+    encoder: Any = None  # a transformer of the caller's
 
 
 def drawn(
@@ -488,13 +489,15 @@ def _held(data: Dataset) -> _Source:
     if data.codes_val is not None:  # in the type of the training rows' labels
         y = np.concatenate([y, data.codes_val if data.task == "regression" else data.labels_of(data.codes_val)])
     shown, standardise = data.shown, None
-    if isinstance(shown, pd.DataFrame) and set(data.encoding) == {str(c) for c in shown}:
-        val = data.shown_val
-        ordered = {c: dtype for c, dtype in shown.dtypes.items() if getattr(dtype, "ordered", False)}
-        frame = shown if val is None else pd.concat([shown, val[list(shown)].astype(ordered)], ignore_index=True)
+    own = data.encoder is not None and data.base is None
+    if isinstance(shown, pd.DataFrame) and (own or set(data.encoding) == {str(c) for c in shown}):
+        frame, val = shown, data.shown_val
+        if isinstance(val, pd.DataFrame):
+            ordered = {c: dtype for c, dtype in shown.dtypes.items() if getattr(dtype, "ordered", False)}
+            frame = pd.concat([shown, val[list(shown)].astype(ordered)], ignore_index=True)
         standardise = data.standardised
         # there are gaps only where they were filled before
-        return _Source(y, data.task, _from_frame(frame), "mean", standardise, ids=data.ids)
+        return _Source(y, data.task, _from_frame(frame), "mean", standardise, ids=data.ids, encoder=data.encoder)
     X, X_val = data.X, data.X_val
     if isinstance(X, ndarray):
         if _is_pixels(data):
@@ -628,6 +631,7 @@ def _split(name: str, source: _Source, rows: ndarray, rows_val: ndarray, rows_te
         source.task,
         missing=source.missing,
         standardise=source.standardise,
+        encoder=source.encoder,
     )
     X_test, y_test, codes_test = data.X[:0], data.y[:0], data.codes[:0]
     if data.y_val is not None and data.codes_val is not None:
