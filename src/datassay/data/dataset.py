@@ -363,7 +363,9 @@ class Dataset:
             (beside "tfidf": without free text); "auto", for images patches or
             pixels, by the leave-one-out likelihood of the labels. Or a function from a list of rows (pictures as arrays, texts, dicts) to
             one row of numbers each; a torch module, which gets pictures as (n, c, h, w) in 0 ... 1, or a pair of it and a transform of
-            one row. Or a dict of a name to any of these: blocks side by side, weighed by the same likelihood.
+            one row. Or an encoder: "efficientnet-lite0" of images or "use-multilingual" of texts, whose weights come with
+            `datassay[encoders]`; the name of an .onnx file, or a pair of it and a transform; what has ``encode``, of texts. Or a dict of a
+            name to any of these: blocks side by side, weighed by the same likelihood.
         F_val
             (m, p), with an array, where there are validation rows; with a dict, a dict of the arrays.
         seed
@@ -371,9 +373,9 @@ class Dataset:
         k
             Patches in the dictionary; each makes 8 columns. Default: 512, and 1024 for more than 2,000 rows.
         cache
-            A folder for the patches' features: the same images find them there again.
+            A folder for the features of patches, ONNX files and named encoders: the same rows find them there again.
         device, progress
-            "auto", "cpu", "cuda", of torch modules and patches; bars on stderr.
+            "auto", "cpu", "cuda", of models and patches; bars on stderr.
 
         Raises
         ------

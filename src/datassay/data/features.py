@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from datassay.checks import DataError, refuse, whole
+from datassay.data import encoders
 from datassay.data.dataset import Dataset, is_images
 from datassay.data.out_of_core import blocks, room
+from datassay.data.prose import as_texts
 from datassay.engines import feature_blocks, patches
 from datassay.engines.gp_loo import choose
 from datassay.engines.gram import zero_rows
@@ -23,7 +25,7 @@ from datassay.engines.machine import pick_device
 from datassay.engines.progress import progress_bar
 from datassay.files import replacing
 
-NAMES = ("pixels", "patches", "tfidf", "table", "auto")
+NAMES = ("pixels", "patches", "tfidf", "table", "auto", *encoders.NAMES)
 SAMPLE = 1000  # rows by which features are chosen and weighed, as the CG-score chooses its ridge
 FEWEST = 100  # rows, and ...
 SMALLEST = 12  # ... pixels of a side, from which on patches are tried
@@ -42,7 +44,14 @@ class Block(NamedTuple):
 
 def is_named(F: Any) -> bool:
     """Whether features are asked for, and not given: a name, a model, or several."""
-    return isinstance(F, str | Mapping) or _is_module(F) or _is_pair(F) or (callable(F) and not hasattr(F, "__array__"))
+    if isinstance(F, str | Mapping) or _is_module(F) or _is_pair(F) or (callable(F) and not hasattr(F, "__array__")):
+        return True
+    return encoders.is_file(F) or encoders.is_pair(F) or encoders.encodes(F)
+
+
+def is_asked(F: Any) -> bool:
+    """Whether it is no file of numbers, where a text that is no name of features would be one."""
+    return is_named(F) and (not isinstance(F, str) or F in NAMES or encoders.is_file(F))
 
 
 def featured(
@@ -60,7 +69,7 @@ def featured(
         return make.several(F, {} if F_val is None else F_val)
     if isinstance(F, str) and F == "auto":
         return make.chosen()
-    name = F if isinstance(F, str) else _name(F)
+    name = _name(F)
     return make.one(name, make.block(name, F, None))
 
 
@@ -89,9 +98,13 @@ class _Maker:
                 return self._texts(others=True)
             if F in ("pixels", "table"):
                 return Block(self.base.X, self.base.X_val, F, ", ".join(sorted(set(self.base.encoding.values()))) or F)
+        images = self.base.shown if is_images(self.base.shown) else None
+        if (model := encoders.model_of(F, images, self.device)) is not None:
+            return self._made(name, model.encode, model.how, model.of, model.key, encoders.AT_ONCE)
+        if isinstance(F, str):
             known = ", ".join(map(repr, NAMES))
             raise DataError(
-                f"there are no features {F!r}: give {known}, an array, a function of a list of rows, or a torch module."
+                f"there are no features {F!r}: give {known}, an array, a function of a list of rows, a torch module, or a file of ONNX."
             )
         if _is_module(F) or _is_pair(F):
             return self._by_module(name, F)
@@ -165,7 +178,7 @@ class _Maker:
             (any(isinstance(one, Mapping) or one == "auto" for one in F.values() if isinstance(one, str | Mapping)),
              "in a dict of features each is a name, a model or an array"),
         )  # fmt: skip
-        texts = any(isinstance(one, str) and one == "tfidf" for one in F.values())
+        texts = any((isinstance(one, str) and one == "tfidf") or encoders.takes_texts(one) for one in F.values())
         made = {name: self.block(name, one, F_val.get(name), texts) for name, one in F.items()}
         pick = self._sample()
         with self._bar(f"weights of {len(made)} features", None) as bar:
@@ -245,7 +258,7 @@ class _Maker:
         )
         kept = self._kept(f"{key}, {_digest([shown_val])}")
         if kept and all(path.is_file() for path in kept) and (found := _loaded(kept, shown, shown_val)):
-            return Block(*found, key, how)
+            return Block(found[0], found[1] if len(found) > 1 else None, key, how)
         it = it or self._dictionary()
         try:
             device = pick_device(self.device, worthwhile=len(shown) >= 500)
@@ -265,10 +278,7 @@ class _Maker:
             for rows in blocks(matrix):
                 matrix[rows] = (matrix[rows] - mean) / scale
         X_val = rest[0] if rest else None
-        for path, matrix in zip(kept, (X, *rest), strict=False):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as beside, beside.open("wb") as file:
-                np.save(file, matrix)
+        _keep(kept, (X, *rest))
         return Block(X, X_val, key, how)
 
     def _kept(self, key: str) -> list[Path]:
@@ -282,7 +292,7 @@ class _Maker:
         return whole[: 1 + (self.base.shown_val is not None)]
 
     def _by_function(self, name: str, f: Callable[[list[Any]], Any]) -> Block:
-        return self._encoded(name, f, list, f"made by {name}")
+        return self._made(name, f, f"made by {name}")
 
     def _by_module(self, name: str, F: Any) -> Block:
         import torch
@@ -307,39 +317,72 @@ class _Maker:
         module.to(device).eval()
         try:
             with torch.no_grad():
-                return self._encoded(
-                    name, lambda rows: module(tensor(rows).to(device)).float().cpu().numpy(), list, f"output of {name}"
+                return self._made(
+                    name, lambda rows: module(tensor(rows).to(device)).float().cpu().numpy(), f"output of {name}"
                 )
         finally:
             module.train(was)
 
-    def _encoded(self, name: str, f: Callable[[list[Any]], Any], rows: Any, how: str) -> Block:
-        images = is_images(self.base.shown)
-        whole_rows: list[Any] = [self.base.shown if images or isinstance(self.base.shown, pd.DataFrame) else self.base.X]
-        if self.base.X_val is not None:
-            whole_rows.append(
-                self.base.shown_val if images or isinstance(self.base.shown, pd.DataFrame) else self.base.X_val
-            )
-        n = sum(len(some) if not sp.issparse(some) else some.shape[0] for some in whole_rows)
-        found = []
-        with self._bar(f"features by {name}, {n} rows", n) as bar:
-            for some in whole_rows:
-                parts: list[np.ndarray] = []
-                for batch in _batches(some):
-                    parts.append(_checked(f(rows(batch)), len(batch), name, parts))
-                    bar.update(len(batch))
-                out = room((sum(map(len, parts)), parts[0].shape[1]), parts[0].dtype)
-                np.concatenate(parts, out=out)
-                found.append(out)
+    def _made(
+        self,
+        name: str,
+        f: Callable[[list[Any]], Any],
+        how: str,
+        of: encoders.Of = "rows",
+        key: str = "",
+        at_once: int | None = None,
+    ) -> Block:
+        """What a function makes of the rows; found again where it was kept, and ``key`` says by what it is made."""
+        sources = self._sources(name, of)
+        key = f"{key}, {_EDITION}" if key else ""
+        kept = self._kept(f"{key}, {_digest(sources)}") if key and self.cache is not None else []
+        found: Any = _loaded(kept, *sources) if kept and all(path.is_file() for path in kept) else None
+        if found is None:
+            found = []
+            n = sum(some.shape[0] for some in sources)
+            with self._bar(f"features by {name}, {n} rows", n) as bar:
+                for some in sources:
+                    parts: list[np.ndarray] = []
+                    for batch in _batches(some, at_once or AT_ONCE):
+                        parts.append(_checked(f(batch), len(batch), name, parts))
+                        bar.update(len(batch))
+                    out = room((sum(map(len, parts)), parts[0].shape[1]), np.float32 if key else parts[0].dtype)
+                    np.concatenate(parts, out=out, casting="same_kind")
+                    found.append(out)
+            _keep(kept, found)
         X, X_val = found[0], found[1] if len(found) > 1 else None
-        return Block(X, X_val, "", f"{how}, {X.shape[1]} columns")
+        return Block(X, X_val, key, f"{how}, {X.shape[1]} columns")
+
+    def _sources(self, name: str, of: encoders.Of) -> list[Any]:
+        """The training rows and, where there are some, the validation rows, in the form that a model takes."""
+        base, images = self.base, is_images(self.base.shown)
+        both = [base.shown] if base.X_val is None else [base.shown, base.shown_val]
+        if of == "images" and not images:
+            raise DataError(f"features {name!r} are made of images, and these rows are none.")
+        if of == "texts":
+            if not base.prose or not all(isinstance(shown, pd.DataFrame) for shown in both):
+                raise DataError(
+                    f"features {name!r} need a column of free text, and there is none: text= (--text) names one."
+                )
+            return [_texts_of(shown, list(base.prose)) for shown in both]
+        if of == "numbers" or not (images or isinstance(base.shown, pd.DataFrame)):
+            return [base.X] if base.X_val is None else [base.X, base.X_val]
+        return both
 
 
-def _batches(rows: Any) -> Iterator[list[Any]]:
+def _texts_of(frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """(n,) the texts of each row, below one another."""
+    cells = [as_texts(frame[c]) for c in frame if str(c) in columns]
+    texts = np.empty(len(frame), object)
+    texts[:] = ["\n".join(each) for each in zip(*cells, strict=True)]
+    return texts
+
+
+def _batches(rows: Any, at_once: int) -> Iterator[list[Any]]:
     """Lists of pictures, of rows of numbers, of the cells of a frame with one column, or of dicts of a frame with more."""
     n = rows.shape[0]
-    for start in range(0, n, AT_ONCE):
-        part: Any = rows.iloc[start : start + AT_ONCE] if isinstance(rows, pd.DataFrame) else rows[start : start + AT_ONCE]
+    for start in range(0, n, at_once):
+        part: Any = rows.iloc[start : start + at_once] if isinstance(rows, pd.DataFrame) else rows[start : start + at_once]
         if isinstance(part, pd.DataFrame):
             yield part.iloc[:, 0].tolist() if part.shape[1] == 1 else part.to_dict("records")
         else:
@@ -365,18 +408,25 @@ def _checked(came: Any, n: int, name: str, before: list[np.ndarray]) -> np.ndarr
     return F
 
 
-def _loaded(kept: list[Path], shown: Any, shown_val: Any) -> tuple[Any, Any] | None:
+def _keep(kept: Sequence[Path], matrices: Sequence[np.ndarray]) -> None:
+    for path, matrix in zip(kept, matrices, strict=False):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as beside, beside.open("wb") as file:
+            np.save(file, matrix)
+
+
+def _loaded(kept: list[Path], *sources: Any) -> list[Any] | None:
     """What an earlier call kept; None where it can't be read."""
     found: list[Any] = []
-    for path, rows in zip(kept, (shown, shown_val), strict=False):
+    for path, rows in zip(kept, sources, strict=False):
         try:
             matrix = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
-        if matrix.ndim != 2 or len(matrix) != len(rows) or matrix.dtype != np.float32:
+        if matrix.ndim != 2 or len(matrix) != rows.shape[0] or matrix.dtype != np.float32:
             return None
         found.append(matrix)
-    return found[0], (found[1] if len(found) > 1 else None)
+    return found
 
 
 def _spread(scale: np.ndarray) -> np.ndarray:
@@ -393,6 +443,9 @@ def _digest(arrays: list[Any]) -> str:
                 digest.update(b"none")
                 continue
             digest.update(f"{array.shape}{array.dtype}".encode())
+            if array.dtype == object:  # of texts
+                digest.update(repr(array.tolist()).encode("utf-8", "surrogatepass"))
+                continue
             for rows in blocks(array):
                 digest.update(np.ascontiguousarray(array[rows]).view(np.uint8).data)
     return digest.hexdigest()
@@ -409,5 +462,7 @@ def _is_pair(F: Any) -> bool:
 
 
 def _name(F: Any) -> str:
-    F = F[0] if _is_pair(F) else F
+    F = F[0] if isinstance(F, tuple) else F
+    if isinstance(F, str | Path):
+        return Path(F).stem if encoders.is_file(F) else str(F)
     return getattr(F, "__name__", type(F).__name__).strip("<>") or "function"

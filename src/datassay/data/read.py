@@ -20,8 +20,9 @@ from datassay.data import formats, in_memory, json_lines, parquet
 from datassay.data.array_files import beside, features_for, is_npy, npy, npz
 from datassay.data.csv_files import COMPRESSED, NOTHING, content_of, read_csv
 from datassay.data.dataset import Dataset, Task
+from datassay.data.encoders import is_file
 from datassay.data.encoding import Missing, plain, refused
-from datassay.data.features import NAMES, is_named
+from datassay.data.features import is_asked
 from datassay.data.kinds import numbers_of
 from datassay.data.names import listed, near
 from datassay.data.out_of_core import Table
@@ -123,7 +124,7 @@ def read(
             raise DataError(f"column {column!r} is the label: it can't be the id or be left out as well.")
     if id in drop and id is not None:
         raise DataError(f"column {id!r} is the id: it can't be left out as well.")
-    asked = features is not None and is_named(features) and not (isinstance(features, str) and features not in NAMES)
+    asked = features is not None and is_asked(features)
     if val_features is not None and asked:
         raise DataError(
             "val_features (--val-features) goes with a file of features: a name or a model makes those of the validation rows."
@@ -222,7 +223,7 @@ def read(
 
 def _source_of(features: Any, asked: bool) -> str | None:
     """For `Dataset.source`: a name, or a file; of a model there is nothing that could be read again."""
-    if asked:
+    if asked and not is_file(features):
         return features if isinstance(features, str) else None
     return None if features is None else str(Path(features).resolve())
 

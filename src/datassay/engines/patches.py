@@ -79,7 +79,7 @@ def learn(
     q = patch_side(*size) if patch is None else patch
     grid = min(grid, size[0] - q + 1, size[1] - q + 1)
     some = np.sort(rng.permutation(n)[: min(n, 2000)])
-    low, span = _range(images[some])
+    low, span = levels(images[some])
     batch = prepared(images[some], low, span, size)
     rows, columns = size[0] - q + 1, size[1] - q + 1
     at = rng.integers(0, [len(some), rows, columns], (SAMPLED, 3))
@@ -132,20 +132,24 @@ def prepared(images: ndarray, low: float, span: float, size: tuple[int, int]) ->
     X = (X.astype(np.float32) - np.float32(low)) / np.float32(span)
     for axis, new in enumerate(size, start=1):
         if X.shape[axis] != new:
-            X = np.moveaxis(np.tensordot(_averages(X.shape[axis], new), X, axes=(1, axis)), 0, axis)
+            X = np.moveaxis(np.tensordot(_resampling(X.shape[axis], new), X, axes=(1, axis)), 0, axis)
     return np.ascontiguousarray(X)
 
 
-def _averages(old: int, new: int) -> Float[ndarray, "new old"]:
-    """Means over ``new`` equal stretches of ``old`` pixels; a pixel across a border counts in part on both sides."""
+def _resampling(old: int, new: int) -> Float[ndarray, "new old"]:
+    """Means over ``new`` equal stretches of ``old`` pixels, a pixel across a border in part on both sides; more pixels by straight lines
+    from each pixel's middle to the next."""
+    if new > old:
+        at = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+        return np.maximum(0, 1 - abs(at[:, None] - np.arange(old))).astype(np.float32)
     edges = np.linspace(0, old, new + 1)
     pixels = np.arange(old)
     inside = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     return (np.maximum(inside, 0) * (new / old)).astype(np.float32)
 
 
-def _range(images: ndarray) -> tuple[float, float]:
-    """What becomes 0, and the distance from there to what becomes 1."""
+def levels(images: ndarray) -> tuple[float, float]:
+    """What becomes 0, and the distance from there to what becomes 1: 0 and 255 in 8 bits, else the least and the range."""
     if images.dtype == np.uint8:
         return 0.0, 255.0
     low, high = float(np.min(images)), float(np.max(images))
