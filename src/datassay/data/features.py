@@ -46,12 +46,12 @@ def is_named(F: Any) -> bool:
     """Whether features are asked for, and not given: a name, a model, or several."""
     if isinstance(F, str | Mapping) or _is_module(F) or _is_pair(F) or (callable(F) and not hasattr(F, "__array__")):
         return True
-    return encoders.is_file(F) or encoders.is_pair(F) or encoders.encodes(F)
+    return encoders.is_path(F) or encoders.is_pair(F) or encoders.encodes(F)
 
 
 def is_asked(F: Any) -> bool:
     """Whether it is no file of numbers, where a text that is no name of features would be one."""
-    return is_named(F) and (not isinstance(F, str) or F in NAMES or encoders.is_file(F))
+    return is_named(F) and (not isinstance(F, str) or F in NAMES or encoders.is_path(F))
 
 
 def featured(
@@ -104,7 +104,8 @@ class _Maker:
         if isinstance(F, str):
             known = ", ".join(map(repr, NAMES))
             raise DataError(
-                f"there are no features {F!r}: give {known}, an array, a function of a list of rows, a torch module, or a file of ONNX."
+                f"there are no features {F!r}: give {known}, an array, a function of a list of rows, a torch module, a file of "
+                "ONNX, or a folder of sentence-transformers."
             )
         if _is_module(F) or _is_pair(F):
             return self._by_module(name, F)
@@ -464,5 +465,5 @@ def _is_pair(F: Any) -> bool:
 def _name(F: Any) -> str:
     F = F[0] if isinstance(F, tuple) else F
     if isinstance(F, str | Path):
-        return Path(F).stem if encoders.is_file(F) else str(F)
+        return Path(F).stem if encoders.is_path(F) else str(F)
     return getattr(F, "__name__", type(F).__name__).strip("<>") or "function"

@@ -20,7 +20,7 @@ from datassay.data import formats, in_memory, json_lines, parquet
 from datassay.data.array_files import beside, features_for, is_npy, npy, npz
 from datassay.data.csv_files import COMPRESSED, NOTHING, content_of, read_csv
 from datassay.data.dataset import Dataset, Task
-from datassay.data.encoders import is_file
+from datassay.data.encoders import is_path
 from datassay.data.encoding import Missing, plain, refused
 from datassay.data.features import is_asked
 from datassay.data.kinds import numbers_of
@@ -223,7 +223,7 @@ def read(
 
 def _source_of(features: Any, asked: bool) -> str | None:
     """For `Dataset.source`: a name, or a file; of a model there is nothing that could be read again."""
-    if asked and not is_file(features):
+    if asked and not is_path(features):
         return features if isinstance(features, str) else None
     return None if features is None else str(Path(features).resolve())
 
