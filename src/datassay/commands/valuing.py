@@ -198,7 +198,7 @@ def _print_values(values: Values, rows: Dataset, options: Mapping[str, Any], top
         out.print(
             f"{doubled} rows have an equal row"
             + ("" if values.stats.get("bias") else ", or one that is a multiple of it")
-            + (f"; in {groups} groups of them the labels conflict." if groups else ".")
+            + (f"; in {groups} group{'s'[: groups != 1]} of them the labels conflict." if groups else ".")
         )
     if headline := values.headline("label" if rows.task == "classification" else "target"):
         out.print(safe(f"{headline[0].upper()}{headline[1:]}."))
