@@ -101,12 +101,6 @@ def test_a_killed_worker_costs_time_and_nothing_else(rows, alone, dask_cluster, 
     assert now != set(pids.values())
 
 
-def test_ray_gives_the_same_bits(rows, alone):
-    pytest.importorskip("ray")
-    with machine.backend("ray", 2):
-        np.testing.assert_array_equal(cg_score(rows, **FIXED, **WAYS[0]).scores, alone[0])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("way", [1, 2])
 def test_ray_gives_the_same_bits_in_other_ways(rows, alone, way):
@@ -153,9 +147,11 @@ def test_trainings_in_dask_have_the_same_bits_also_when_a_worker_is_killed(judge
     np.testing.assert_array_equal(values.scores, judged_alone)
 
 
-def test_trainings_have_the_same_bits_in_ray(judged, judged_alone):
+def test_ray_gives_the_same_bits(rows, alone, judged, judged_alone):
+    """Scores and trainings in one cluster: it takes ten seconds to start."""
     pytest.importorskip("ray")
     with machine.backend("ray", 2):
+        np.testing.assert_array_equal(cg_score(rows, **FIXED, **WAYS[0]).scores, alone[0])
         np.testing.assert_array_equal(da.value(judged, **TRAININGS).scores, judged_alone)
 
 

@@ -43,7 +43,7 @@ from scipy.stats import t as student
 
 MOST = 0.9  #: of e
 LEAST = 2e-4  #: a rate that can't be told from none
-DROP = 1.92  #: of the log likelihood at the ends of a 95 % interval: half the quantile of chi-squared with one degree of freedom
+DROP = 1.92  #: of the log likelihood at an end of a 95 % interval: half the quantile of chi-squared with one degree of freedom
 SAMPLE = 20_000  #: rows on which the model is fitted, of more
 LATTICE = 1000  #: rows, at least, on which a fit begins
 PRIOR = 10.0  #: labels' worth, for each class, of the prior towards one rate
@@ -126,11 +126,11 @@ def fit(L: Matrix, codes: Codes, *, seed: int = 0) -> NoiseModel:
     fitted, T, uniform = s, None, _uniform(e, K)
     if 2 < K <= FEW and uneven(X, y, s, uniform) and won(X, y) > GAIN:
         fitted, T = class_rates(X, y, s, e)
-    low, _ = interval(X, y, s, uniform, owns)
+    low = least_rate(X, y, s, uniform, owns)
     if (
         T is not None
     ):  # which may take classes that look alike for classes that are confused: the lower of the two bounds counts
-        low = min(low, interval(X, y, fitted, T)[0])
+        low = min(low, least_rate(X, y, fitted, T))
     p = softmax(L, fitted)
     r, R = readings(p, uniform if T is None else T, codes)
     spread = 1.96 * np.sqrt(np.sum(R * (1 - R)))
@@ -322,10 +322,12 @@ def won(L: Matrix, codes: Codes, *, folds: int = 3) -> float:
     return gain
 
 
-def interval(L: Matrix, codes: Codes, s: float, T: ndarray, owns: _Owns | None = None) -> tuple[float, float]:
-    """95 % interval of the rate, by the profile likelihood of T(x) = I + x (T - I): s is fitted anew for each x."""
+def least_rate(L: Matrix, codes: Codes, s: float, T: ndarray, owns: _Owns | None = None) -> float:
+    """Lower end of the rate's 95 % interval, by the profile likelihood of T(x) = I + x (T - I): s is fitted anew for each x."""
     eye = np.eye(len(T))
     rate = float(np.mean(1 - np.diag(T)[codes]))
+    if rate < LEAST:
+        return 0.0
     owns = owns or _owns(L, codes)
     best, top = _temperature(L, codes, T, s, owns=owns)
 
@@ -333,13 +335,7 @@ def interval(L: Matrix, codes: Codes, s: float, T: ndarray, owns: _Owns | None =
         return top - _temperature(L, codes, eye + x * (T - eye), best, reach=0.15, owns=owns)[1] - DROP
 
     least = 1e-4 / max(rate, 1e-4)  # a rate that can't be told from none
-    most = 0.98 / max(float(1 - np.diag(T).min()), 1e-12)
-    low = 0.0 if rate < 2e-4 or drop(least) <= 0 else brentq(drop, least, 1.0, xtol=5e-3)
-    step, high = 1.0, 1.0
-    while high < most and drop(high) < 0:
-        step, high = 1.6 * step, min(most, high + 0.1 * step + 1e-3 / max(rate, 1e-3))
-    high = high if drop(high) <= 0 or high == 1.0 else brentq(drop, 1.0, high, xtol=5e-3)
-    return low * rate, high * rate
+    return 0.0 if drop(least) <= 0 else rate * float(brentq(drop, least, 1.0, xtol=5e-3))
 
 
 def _temperature(
