@@ -42,6 +42,44 @@ def test_the_rule_takes_probable_suggestions_and_drops_other_flagged_rows():
     assert decide(values, "drop")["action"].tolist() == ["drop", "drop"]  # no more than half of a class
 
 
+def test_sure_labels_get_the_suggestion_and_no_other_row_is_touched():
+    values = da.Values(
+        ids=np.arange(8), scores=np.array([-9.0, -8, -7, -6, 1, 2, 3, 4]), flagged=np.arange(8) < 4,
+        columns={"probability_wrong": np.array([0.99, 0.8, 0.95, 0.99, 0, 0, 0, 0.9]),
+                 "probability_wrong_least": np.array([0.9, 0.8, 0.6, 0.4, 0, 0, 0, 0.7])},
+        method="cg-score", given_label=np.array(list("aaaabbbb")), suggested_label=np.array(list("babbbbba")),
+    )  # fmt: skip
+    lines = decide(values, "sure")
+    assert lines[["id", "action", "new_label"]].to_numpy().tolist() == [
+        ["0", "relabel", "b"],
+        ["2", "relabel", "b"],
+        ["7", "relabel", "a"],
+    ]
+
+
+def test_where_right_labels_overlap_hardly_any_is_sure():
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 2
+    X = rng.normal(size=(400, 3)) + 1.2 * np.c_[y, y, 0 * y]
+    values = da.value(da.Dataset(X, y), "cg-score", progress=False)
+    assert values.flagged.sum() > 20
+    assert len(decide(values, "sure")) == 0
+    assert len(decide(values, "relabel")) > 20
+
+
+def test_the_better_of_two_rules_is_taken_and_its_interval_is_wider_for_the_choice():
+    X, y, _ = digits(300)
+    data = da.Dataset(X, y)
+    best, *each = (da.curate(data, rule=r, folds=3, model=MODEL, progress=False) for r in ("best", "relabel", "sure"))
+    differences = [one.gain.difference for one in each]
+    chosen = each[differences.index(best.gain.difference)]
+    assert best.decisions.equals(chosen.decisions)
+    assert best.rule == chosen.rule
+    assert best.gain.after == chosen.gain.after
+    width = (best.gain.high - best.gain.low) / (chosen.gain.high - chosen.gain.low)
+    assert 1.12 < width < 1.16  # the quantile of 1 - .0125 by that of 1 - .025
+
+
 def test_a_rule_that_helps_is_shown_to_help():
     X, y, true = digits()
     found = da.curate(da.Dataset(X, y), model=MODEL, progress=False)
@@ -81,10 +119,10 @@ def test_no_row_that_judges_takes_part_in_what_is_judged(monkeypatch):
 def test_validation_rows_judge_and_decide_nothing():
     X, y, true = digits(600)
     data = da.Dataset(X[:400], y[:400], X[400:], true[400:])
-    found = da.curate(data, model=MODEL, progress=False)
+    found = da.curate(data, rule="relabel", model=MODEL, progress=False)
     assert found.gain.held_out == "validation rows"
     assert found.gain.test_rows == 200
-    alone = da.curate(da.Dataset(X[:400], y[:400]), model=MODEL, folds=2, progress=False)
+    alone = da.curate(da.Dataset(X[:400], y[:400]), rule="relabel", model=MODEL, folds=2, progress=False)
     assert found.decisions.equals(alone.decisions)
     assert found.data.X_val is not None
 

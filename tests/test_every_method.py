@@ -25,7 +25,7 @@ BY_UTILITY = ("ame", "shapley", "beta-shapley", "banzhaf", "leave-one-out", "inf
 ALIKE = {"trak": 0.7}  # of the order, where networks saw the rows in another one: what they know by heart moves them little
 FEWER = {  # trainings, where as it comes a method would take minutes; its own tests have the default
     "dvrl": {"iterations": 300, "runs": 2},
-    **dict.fromkeys(("ame", "shapley", "beta-shapley", "banzhaf"), {"n_models": 500}),
+    **{name: {"n_models": 500} for name in ("ame", "shapley", "beta-shapley", "banzhaf")},
     "datamodels": {"n_models": 500, "folds": 2},
 }
 

@@ -21,8 +21,13 @@ def curate(
     reading: Reading,
     method: Annotated[str, typer.Option("--method", "-m", help="One of `datassay methods`.")] = "cg-score",
     rule: Annotated[
-        str, typer.Option("--rule", help="relabel: flagged rows get a probable suggestion, else they are dropped; or drop.")
-    ] = "relabel",
+        str,
+        typer.Option(
+            "--rule",
+            help="relabel: flagged rows get a probable suggestion, else they are dropped; drop; sure: labels that are surely wrong get "
+            "the suggestion; best: relabel or sure.",
+        ),
+    ] = "best",
     anyway: Annotated[bool, typer.Option("--anyway", help="Write the file also where no gain can be shown.")] = False,
     decisions: Annotated[
         Path | None, typer.Option("--decisions", help="Also write what was decided to this CSV file.")
@@ -49,7 +54,9 @@ def curate(
     relabelled, dropped = ((found.decisions["action"] == action).sum() for action in ("relabel", "drop"))
     if found.gain is None:
         out.print(
-            safe(f"Of {len(rows):,} rows none is flagged by {method}: there is nothing to decide, and nothing was written.")
+            safe(
+                f"Of {len(rows):,} rows none is suspicious enough by {method}: there is nothing to decide, and nothing was written."
+            )
         )
         return
     out.print(safe(f"Of {len(rows):,} rows {relabelled:,} get another label and {dropped:,} are dropped: {found.rule}."))

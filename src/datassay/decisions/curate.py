@@ -11,13 +11,17 @@ rule decides about all training rows without them, and they are asked, once.
 
     relabel    flagged rows whose suggestion is probable enough get it, other flagged rows are dropped
     drop       flagged rows are dropped
+    sure       rows whose label is more likely wrong than right though all overlap of classes be ambiguity (the lower promise) get the
+               suggestion, and no others are touched: of clean rows hardly any
+
+"best" asks relabel and sure in the same folds and takes the one whose interval begins higher; for there are two, each has 97.5 %.
 
 At least half of the rows of each class stay as they are, the least suspicious.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,8 +37,15 @@ from datassay.decisions.records import Settled, rows_hash, settled, text
 from datassay.methods import value
 from datassay.values import Values
 
-RULES = ("relabel", "drop")
+RULES = ("relabel", "drop", "sure")
+BEST = ("relabel", "sure")  #: which "best" asks
 SURE = 0.9  #: probability from which on a suggestion is taken
+EVEN = 0.5  #: the same of the lower promise, which takes overlap for ambiguity
+WORDS = {
+    "relabel": "flagged rows are relabelled, or dropped where no label is probable",
+    "drop": "flagged rows are dropped",
+    "sure": "rows whose label is surely wrong are relabelled",
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ def curate(
     data: Dataset,
     *,
     method: str = "cg-score",
-    rule: str = "relabel",
+    rule: str = "best",
     model: Any = None,
     folds: int = 5,
     repeats: int = 1,
@@ -75,7 +86,8 @@ def curate(
         By which the rows are valued.
     rule
         "relabel": flagged rows get the suggested label where the given one is wrong with a probability of .9, else they are dropped;
-        "drop": flagged rows are dropped.
+        "drop": flagged rows are dropped; "sure": rows whose label is surely wrong get the suggestion, others are left as they are;
+        "best": "relabel" or "sure", whichever wins more.
     model
         As in `gain`.
     folds, repeats
@@ -104,7 +116,7 @@ def curate(
     >>> len(found.decisions) > 30, len(found.data) <= 600
     (True, True)
     """
-    one_of("curate", RULES, rule=rule)
+    one_of("curate", ("best", *RULES), rule=rule)
     of_kind("curate", Whole(2), folds=folds)
     of_kind("curate", Whole(1), repeats=repeats)
     if not isinstance(data, Dataset):
@@ -113,27 +125,49 @@ def curate(
         )
     alone = data if data.X_val is None else data.without_validation()
     values = value(alone, method=method, seed=seed)
-    lines = decide(values, rule, alone.task).assign(data=rows_hash(data))
-    decided = settled(lines, alone)
-    said = f"flagged rows are {'relabelled, or dropped where no label is probable' if rule == 'relabel' else 'dropped'}"
-    if not len(lines):
-        return Curated(values, lines, data, None, said)
-    after = done(data, decided)
+    asked = BEST if rule == "best" else (rule,)
+    lines = {one: decide(values, one, alone.task).assign(data=rows_hash(data)) for one in asked}
+    lines = {one: found for one, found in lines.items() if len(found)}
+    if not lines:
+        nothing = decide(values, asked[0], alone.task).assign(data=rows_hash(data))
+        return Curated(values, nothing, data, None, WORDS[asked[0]])
+    decided = {one: settled(found, alone) for one, found in lines.items()}
+    after = {one: done(data, how) for one, how in decided.items()}
     if data.X_val is not None:
-        found = gain(data, after, model=model, repeats=repeats, seed=seed, n_jobs=n_jobs, progress=progress)
+        gains = {
+            one: gain(data, after[one], model=model, repeats=repeats, seed=seed, n_jobs=n_jobs, progress=progress)
+            for one in lines
+        }
     else:
-        found = _crossed(alone, decided, method, rule, model, folds, repeats, seed, n_jobs, progress)
-    return Curated(values, lines, after, found, said)
+        gains = _crossed(alone, decided, method, model, folds, repeats, seed, n_jobs, progress)
+    gains = {one: _among(found, len(asked)) for one, found in gains.items()}
+    best = max(gains, key=lambda one: gains[one].low)
+    return Curated(values, lines[best], after[best], gains[best], WORDS[best])
+
+
+def _among(found: Gain, rules: int) -> Gain:
+    """The gain with an interval that holds though it be the best of so many."""
+    wider = float(student.ppf(1 - 0.025 / rules, found.test_rows - 1) / student.ppf(0.975, found.test_rows - 1))
+    half = wider * (found.high - found.difference)
+    return replace(found, low=found.difference - half, high=found.difference + half)
 
 
 def decide(values: Values, rule: str, task: str = "classification") -> pd.DataFrame:
-    """What the rule decides, in the form of a file of decisions: flagged rows alone."""
-    rows = _most_suspicious(values, task)
+    """What the rule decides, in the form of a file of decisions: of flagged rows alone, or of those that are surely wrong."""
     p, given, suggested = values.columns.get("probability_wrong"), values.given_label, values.suggested_label
+    if rule == "sure":
+        least = values.columns.get("probability_wrong_least", p)
+        others = np.zeros(len(values), bool)
+        if least is not None and suggested is not None and given is not None:
+            bound = SURE if task == "regression" else EVEN
+            others = (least >= bound) & np.array([s != g for s, g in zip(suggested.tolist(), given.tolist(), strict=True)])
+        rows = _most_suspicious(values, task, others)
+    else:
+        rows = _most_suspicious(values, task, values.flagged)
     action, new = [], []
     for row in rows.tolist():
         other = suggested is not None and given is not None and suggested[row] != given[row]
-        takes = rule == "relabel" and other and p is not None and p[row] >= SURE
+        takes = rule == "sure" or (rule == "relabel" and other and p is not None and p[row] >= SURE)
         action.append("relabel" if takes else "drop")
         new.append(text(suggested[row]) if takes and suggested is not None else "")
     labels = [""] * len(rows) if given is None else [text(label) for label in given[rows].tolist()]
@@ -141,37 +175,42 @@ def decide(values: Values, rule: str, task: str = "classification") -> pd.DataFr
     return pd.DataFrame({"id": ids, "given_label": labels, "new_label": new, "action": action, "who": "rule"})
 
 
-def _most_suspicious(values: Values, task: str) -> ndarray:
-    """Flagged rows, of no class more than half of its rows; regression: not more than half of all."""
-    rows = np.flatnonzero(values.flagged)
+def _most_suspicious(values: Values, task: str, chosen: ndarray) -> ndarray:
+    """Of the chosen rows those of the lowest scores, of no class more than half of its rows; regression: not more than half of all."""
+    rows = np.flatnonzero(chosen)
     if values.given_label is None or task == "regression":
         return np.sort(rows[np.argsort(values.scores[rows], kind="stable")][: len(values) // 2])
     classes, codes = np.unique([repr(label) for label in values.given_label.tolist()], return_inverse=True)
     left = np.bincount(codes, minlength=len(classes)) // 2
-    chosen = []
+    kept = []
     for row in rows[np.argsort(values.scores[rows], kind="stable")].tolist():
         if left[codes[row]] > 0:
             left[codes[row]] -= 1
-            chosen.append(row)
-    return np.sort(np.array(chosen, np.int64))
+            kept.append(row)
+    return np.sort(np.array(kept, np.int64))
 
 
 def _crossed(
-    data: Dataset, decided: Settled, method: str, rule: str, model: Any, folds: int, repeats: int, seed: int, n_jobs: int | None,
+    data: Dataset, decided: dict[str, Settled], method: str, model: Any, folds: int, repeats: int, seed: int, n_jobs: int | None,
     progress: bool,
-) -> Gain:  # fmt: skip
-    """Both models on rows that neither they nor the rule have seen."""
+) -> dict[str, Gain]:  # fmt: skip
+    """By rule: both models on rows that neither they nor the rule have seen."""
     cut, n = partitions(data, folds, repeats, seed), len(data)
-    right = np.zeros((3, n))
+    right = {rule: np.zeros((3, n)) for rule in decided}
     for r in range(repeats):
         for fold in range(folds):
             rest, held = np.flatnonzero(cut[r] != fold), np.flatnonzero(cut[r] == fold)
             if data.classes and len(np.unique(data.codes[rest])) < len(data.classes):
                 raise DataError(f"curate: a class has fewer rows than the {folds} folds: give fewer, or validation rows.")
             part = data.take(rest)
-            right[:, held] += _ways(part, data, held, method, rule, model, seed, n_jobs, progress)
-    right /= repeats
-    d = right[1] - right[0]
+            for rule, found in _ways(part, data, held, method, list(decided), model, seed, n_jobs, progress).items():
+                right[rule][:, held] += found / repeats
+    return {rule: _gain(right[rule], decided[rule], folds, repeats) for rule in decided}
+
+
+def _gain(right: ndarray, decided: Settled, folds: int, repeats: int) -> Gain:
+    """Of (3, n) shares of the trainings in which a row was predicted as it is labelled: as it is, by the rule, by chance."""
+    n, d = right.shape[1], right[1] - right[0]
     half = float(student.ppf(0.975, n - 1)) * float(np.sqrt((1 + 1 / (folds - 1)) * d.var(ddof=1) / n))
     relabelled, dropped = (int((decided.action == action).sum()) for action in ("relabel", "drop"))
     return Gain(
@@ -189,15 +228,18 @@ def _crossed(
 
 
 def _ways(
-    part: Dataset, data: Dataset, held: ndarray, method: str, rule: str, model: Any, seed: int, n_jobs: int | None, progress: bool
-) -> ndarray:  # fmt: skip
-    """(3, held) whether each row is predicted as it is labelled: by a model of the part, of what the rule leaves, of what chance leaves."""
-    found = settled(decide(value(part, method=method, seed=seed), rule, part.task), part)
-    stays = found.action != "drop"
-    code = np.where(found.action == "relabel", found.code, part.codes)
-    everything = np.ones(len(part), bool)
+    part: Dataset, data: Dataset, held: ndarray, method: str, rules: list[str], model: Any, seed: int, n_jobs: int | None,
+    progress: bool,
+) -> dict[str, ndarray]:  # fmt: skip
+    """By rule (3, held): whether each row is predicted as it is labelled by a model of the part, of what the rule or chance leaves."""
+    values, everything = value(part, method=method, seed=seed), np.ones(len(part), bool)
     trained = Trained(part, data.X[held], data.codes[held], model, seed, n_jobs, progress)
-    before = trained.right(everything, part.codes, None, None)
-    after = trained.right(stays, code, None, None)
-    by_chance = trained.right(dropped_at_random(part, ~stays, seed), part.codes, None, None)
-    return np.stack([before, after, by_chance])
+    before, ways = trained.right(everything, part.codes, None, None), {}
+    for rule in rules:
+        found = settled(decide(values, rule, part.task), part)
+        stays = found.action != "drop"
+        code = np.where(found.action == "relabel", found.code, part.codes)
+        after = trained.right(stays, code, None, None)
+        by_chance = before if stays.all() else trained.right(dropped_at_random(part, ~stays, seed), part.codes, None, None)
+        ways[rule] = np.stack([before, after, by_chance])
+    return ways

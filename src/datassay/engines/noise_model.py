@@ -43,7 +43,9 @@ from scipy.stats import t as student
 
 MOST = 0.9  #: of e
 LEAST = 2e-4  #: a rate that can't be told from none
-DROP = 1.92  #: of the log likelihood at an end of a 95 % interval: half the quantile of chi-squared with one degree of freedom
+DROP = (
+    1.92  #: of the log likelihood at an end of a 95 % interval: half the quantile of chi-squared with one degree of freedom
+)
 SAMPLE = 20_000  #: rows on which the model is fitted, of more
 LATTICE = 1000  #: rows, at least, on which a fit begins
 PRIOR = 10.0  #: labels' worth, for each class, of the prior towards one rate
