@@ -1,11 +1,13 @@
 """Suspects out to the tools in which people label, and what they decided there back as decisions.
 
-Out: rows in the order of suspicion, the least worth first. Back: an answer that is the given label keeps it, another one replaces it; an
-answer that was refused or holds several choices leaves the row undecided, and a row without an answer has no decision.
+Out: rows in the order of suspicion, the least worth first; for cleanlab and huggingface in that of the data. Back: an answer that is the
+given label keeps it, another one replaces it; an answer that was refused or holds several choices leaves the row undecided, and a row
+without an answer has no decision. Of one person's answers about a row the latest is the last line: flat exports of Label Studio list them
+from the newest to the oldest.
 
-    label-studio   tasks as a JSON list, and beside it the labelling configuration; back: JSON, JSON_MIN and CSV
-    argilla        records as a JSON list of dicts (`records.log`); back: the flat list (`records.to_list(flatten=True)`), and of that
-                   submitted responses alone
+    label-studio   tasks as a JSON list, and beside it the labelling configuration; back: JSON, JSON_MIN, CSV and TSV
+    argilla        records as a JSON list (`dataset.records.from_json`; `records.log` finds no fields in it); back: the flat list
+                   (`records.to_list(flatten=True)`), and of that submitted responses alone
     fiftyone       CSV with a column filepath (`CSVDataset`)
     cleanlab       CSV with Datalab's and CleanLearning's columns; back: is_label_issue with predicted_label
     huggingface    Parquet, a row each, to be joined on id
@@ -15,13 +17,14 @@ answer that was refused or holds several choices leaves the row undecided, and a
 
 from __future__ import annotations
 
-import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import pandas as pd
@@ -37,6 +40,7 @@ from datassay.values import Values
 TOOLS = ("label-studio", "argilla", "fiftyone", "cleanlab", "huggingface", "csv")
 ID = "datassay_id"  # flat exports of Label Studio have an id of their own
 QUESTION = "label"
+FIELD = re.compile(r"\$[\w[\].{}]")  # what Label Studio's interface takes for a field of the task
 
 
 def export(
@@ -62,7 +66,7 @@ def export(
     top
         So many of the most suspicious rows; None: all.
     prefix
-        Before the paths of images of a folder: where the tool finds them.
+        Before the paths of images of a folder: where the tool finds them. Of an address (http://, https://, /) the paths are quoted.
     force
         Replace a file of others.
 
@@ -83,6 +87,8 @@ def export(
     files = [path, config] if to == "label-studio" else [path]
     check_paths([], files, force=force, or_force=", or add --force")
     rows = np.argsort(values.scores, kind="stable")[:top]
+    if to in ("cleanlab", "huggingface"):  # cleanlab's models and `datasets` put columns beside rows by their place
+        rows.sort()
     found = _Rows(values, data, rows, prefix)
     with replacing(path) as beside:
         if to == "label-studio":
@@ -139,7 +145,8 @@ class _Rows:
                 raise DataError(
                     "export: pictures that are no files have no address for another tool: read them from a folder."
                 )
-            return {"image": self.prefix + one}
+            web = self.prefix.startswith(("http://", "https://", "/"))  # buckets (s3://) and folders take names as they are
+            return {"image": self.prefix + (quote(one) if web else one)}
         if isinstance(self.data.shown, pd.DataFrame):
             cells = self.data.shown.iloc[row]
             if len(cells) == 1:
@@ -167,11 +174,11 @@ class _Rows:
     def config(self) -> str:
         """The labelling configuration of Label Studio."""
         kind = "Image" if self.images else "Text"
-        name = kind.lower()
-        choices = "\n".join(f'    <Choice value="{escape(text(c))}"/>' for c in self.data.classes)
+        name, size = kind.lower(), ' maxHeight="50vh"' if self.images else ""  # else a picture hides the choices below it
+        choices = "\n".join(f"    <Choice {_choice(text(c))}/>" for c in self.data.classes)
         return (
-            f'<View>\n  <{kind} name="{name}" value="${name}"/>\n  <Choices name="{QUESTION}" toName="{name}" choice="single-radio">\n'
-            f"{choices}\n  </Choices>\n</View>\n"
+            f'<View>\n  <{kind} name="{name}" value="${name}"{size}/>\n  <Header size="5" value="labelled $given_label"/>\n'
+            f'  <Choices name="{QUESTION}" toName="{name}" choice="single-radio">\n{choices}\n  </Choices>\n</View>\n'
         )
 
     def records(self) -> Iterator[dict[str, Any]]:
@@ -231,13 +238,26 @@ class _Rows:
             raise DataError(f"export: {tool} is asked for a class, and these are amounts: take --to csv.")
 
 
+def _choice(label: str) -> str:
+    """Attributes of a choice. In a value, $ and the word behind it stand for a field of the task (a space of no width keeps them apart); in
+    an alias, which is what answers hold, they don't.
+
+    >>> print(_choice("a & b"), _choice("$5"))
+    value="a &amp; b" value="$&#8203;5" alias="$5"
+    """
+    if not FIELD.search(label):
+        return f"value={quoteattr(label)}"
+    shown = quoteattr(label.replace("$", "$\u200b"), {"\u200b": "&#8203;"})
+    return f"value={shown} alias={quoteattr(label)}"
+
+
 def read_answers(path: str | Path, data: Dataset) -> pd.DataFrame:
     """What people answered in another tool, as decisions about these rows: a frame with the columns of a file of decisions.
 
     Parameters
     ----------
     path
-        JSON (Label Studio, its JSON_MIN; Argilla's flat list) or CSV (Label Studio; cleanlab's columns; or a file of `export`).
+        JSON (Label Studio, its JSON_MIN; Argilla's flat list) or CSV (Label Studio, its TSV; cleanlab's columns; or a file of `export`).
     data
         The rows.
 
@@ -258,29 +278,66 @@ def read_answers(path: str | Path, data: Dataset) -> pd.DataFrame:
                 else [json.loads(x) for x in content.splitlines() if x.strip()]
             )
         else:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                lines = [{name: from_sheet(cell) for name, cell in line.items()} for line in csv.DictReader(file)]
-    except (ValueError, UnicodeDecodeError, csv.Error) as error:
+            lines = _table(path)
+    except (ValueError, UnicodeDecodeError) as error:
         raise DataError(
             f"{str(path)!r} can't be read as {path.suffix.lstrip('.').upper()}: {str(error).splitlines()[0]}."
         ) from None
     if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines) or not lines:
         raise DataError(f"{str(path)!r} is not a list of tasks, records or rows.")
     row_of = {text(one): row for row, one in enumerate(data.ids.tolist())}
-    found = []
+    labels = {text(label) for label in data.classes}
+    found: list[dict[str, str]] = []
+    first: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
-        for key, answer in _answers(line, str(path), number):
+        for key, answer in _answers(line, labels, str(path), number):
             if key not in row_of:
                 raise DataError(f"{str(path)!r}, entry {number}: no row has the id {key!r}: this is about other data.")
-            found.append(_decision(answer, key, text(data.y[row_of[key]]), data.hash))
+            own, given = text(data.y[row_of[key]]), text(answer.get("given"))
+            if given and not _alike(given, own):
+                raise DataError(
+                    f"{str(path)!r}, entry {number}: the label of id {key!r} was {given!r}, and it is {own!r}: this is about other data, "
+                    "or they were changed since: give the file that was exported."
+                )
+            first.setdefault(key, len(first))
+            found.append(_decision(answer, key, own, data.hash))
+    found.sort(key=lambda one: (first[one["id"]], one["when"]))
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 
-Answer = dict[str, Any]  # choice: a label, or None where it was refused or is none; who, when, seconds, note
+def _table(path: Path) -> list[dict[str, Any]]:
+    """Rows of a file of separated values: Label Studio calls its TSV .csv, too, and spreadsheets write what their country does."""
+    with path.open(encoding="utf-8-sig") as file:
+        head = file.readline()
+    separator = max(",;\t", key=head.count)
+    frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig")
+    if ID not in frame.columns:  # what `export` wrote
+        frame = frame.map(from_sheet)
+    return [{str(name): cell for name, cell in line.items()} for line in frame.to_dict("records")]
 
 
-def _answers(line: Mapping[str, Any], path: str, number: int) -> Iterator[tuple[str, Answer]]:
+def _alike(given: str, own: str) -> bool:
+    """The same label, also as a spreadsheet would write it.
+
+    >>> _alike("TRUE", "True"), _alike("1", "001"), _alike("1.50", "1.5"), _alike("a", "b")
+    (True, True, True, False)
+    """
+    if given.casefold() == own.casefold():
+        return True
+    try:
+        return float(given) == float(own)
+    except ValueError:
+        return False
+
+
+Answer = dict[
+    str, Any
+]  # choice: a label, None where it is none or was refused; given: the label before; who, when, seconds, note
+
+
+def _answers(line: Mapping[str, Any], labels: set[str], path: str, number: int) -> Iterator[tuple[str, Answer]]:
     """(id, answer) for each answer in a task, a record or a row."""
+    given = line.get("given_label")
     if isinstance(line.get("annotations"), list) and isinstance(line.get("data"), dict):
         yield from _of_tasks(line, path, number)
     elif f"{QUESTION}.responses" in line:
@@ -289,20 +346,22 @@ def _answers(line: Mapping[str, Any], path: str, number: int) -> Iterator[tuple[
         for at, choice in enumerate(line[f"{QUESTION}.responses"] or []):
             if at < len(states) and text(states[at]) == "submitted":
                 who = text(users[at]) if at < len(users) else ""
-                yield text(line.get("id")), {"choice": choice, "who": who}
+                yield text(line.get("id")), {"choice": choice, "given": given, "who": who}
     elif "is_label_issue" in line and "predicted_label" in line:
         if text(line["is_label_issue"]).lower() in ("true", "1"):
-            yield text(line.get("id")), {"choice": line["predicted_label"], "who": "cleanlab"}
+            yield text(line.get("id")), {"choice": line["predicted_label"], "given": given, "who": "cleanlab"}
     elif "action" in line and "id" in line:
         if text(line["action"]).strip():
             yield (
                 text(line["id"]),
-                {"choice": None} | {k: text(line.get(k)) for k in ("action", "new_label", "who", "when", "note")},
+                {"choice": None, "given": given}
+                | {k: text(line.get(k)) for k in ("action", "new_label", "who", "when", "note")},
             )
     elif ID in line:
         if QUESTION in line and text(line[QUESTION]) != "":
             who, when, seconds = (text(line.get(name)) for name in ("annotator", "updated_at", "lead_time"))
-            yield text(line[ID]), {"choice": _single(line[QUESTION]), "who": who, "when": when, "seconds": seconds}
+            choice = _single(line[QUESTION], labels)
+            yield text(line[ID]), {"choice": choice, "given": given, "who": who, "when": when, "seconds": seconds}
     else:
         raise DataError(
             f"{path!r}, entry {number}: neither a task of Label Studio with {ID}, nor a flat record of Argilla with "
@@ -328,6 +387,7 @@ def _of_tasks(task: Mapping[str, Any], path: str, number: int) -> Iterator[tuple
             text(task["data"][ID]),
             {
                 "choice": None if cancelled or len(choices) != 1 else choices[0],
+                "given": task["data"].get("given_label"),
                 "who": who,
                 "when": text(one.get("updated_at") or one.get("created_at")),
                 "seconds": text(one.get("lead_time")),
@@ -336,9 +396,9 @@ def _of_tasks(task: Mapping[str, Any], path: str, number: int) -> Iterator[tuple
         )
 
 
-def _single(cell: Any) -> Any:
+def _single(cell: Any, labels: set[str]) -> Any:
     """One choice of a flat export; None where it holds several, as JSON in a cell of CSV."""
-    if isinstance(cell, str) and cell.startswith("{"):
+    if isinstance(cell, str) and cell.startswith("{") and cell not in labels:
         try:
             cell = json.loads(cell)
         except ValueError:
