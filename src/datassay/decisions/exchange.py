@@ -330,9 +330,8 @@ def _alike(given: str, own: str) -> bool:
         return False
 
 
-Answer = dict[
-    str, Any
-]  # choice: a label, None where it is none or was refused; given: the label before; who, when, seconds, note
+# choice: a label, None where it is none or was refused; given: the label before; who, when, seconds, note
+Answer = dict[str, Any]
 
 
 def _answers(line: Mapping[str, Any], labels: set[str], path: str, number: int) -> Iterator[tuple[str, Answer]]:
