@@ -19,6 +19,8 @@ from datassay.engines import neighbours, noise_model
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods.knn_shapley import knn_shapley
 
+FORMS = ["hard", "soft", "threshold", "calibrated", "weighted", "weighted-soft"]
+
 # ------------------------------------------------------------------------------------------------ the definition, slowly
 
 
@@ -51,6 +53,15 @@ def utility(form, S, order, d, y, t, k, classes, radius):
     if form == "threshold":
         inside = [i for i in S if math.sqrt(d[i]) <= radius]
         return np.mean([y[i] == t for i in inside]) if inside else 1 / classes
+    if form == "calibrated":
+        return sum(y[i] == t for i in order[: 2 * k] if i in near) / k
+    if form.startswith("weighted"):
+        kth = np.sort(d)[min(k, len(d)) - 1]
+        weight = np.exp((d.min() - d) / (2 * kth)) if kth else (d == 0) * 1.0
+        if form == "weighted-soft":
+            return sum(weight[i] for i in near if y[i] == t) / k
+        ahead = sum((1 if y[i] == t else -1) * np.rint(8 * weight[i]) for i in near)
+        return (np.sign(ahead) + 1) / 2
     assert form == "regression"
     return -((sum(y[i] for i in near) / k - t) ** 2)
 
@@ -96,7 +107,7 @@ def standardised(data):
 
 
 @pytest.mark.parametrize("k", [1, 2, 4, 20])  # 20: more neighbours than rows
-@pytest.mark.parametrize("form", ["hard", "soft", "threshold"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("seed", range(3))
 def test_classification_is_the_definition(form, k, seed):
     data = instance(seed)
@@ -114,7 +125,7 @@ def test_regression_is_the_definition(k, seed):
     np.testing.assert_allclose(knn_shapley(data, k=k).scores, slow, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", ["hard", "soft", "threshold", "regression"])
+@pytest.mark.parametrize("form", [*FORMS, "regression"])
 @pytest.mark.parametrize("k", [1, 3, 20])
 def test_rows_that_judge_one_another(form, k):
     data = instance(5, regression=form == "regression")
@@ -126,7 +137,7 @@ def test_rows_that_judge_one_another(form, k):
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10**6), k=st.integers(1, 8), form=st.sampled_from(["hard", "soft", "regression"]))
+@given(seed=st.integers(0, 10**6), k=st.integers(1, 8), form=st.sampled_from([*FORMS[:2], *FORMS[3:], "regression"]))
 def test_far_from_ties_too(seed, k, form):
     """Rows in general position, cosine distance."""
     rng = np.random.default_rng(seed)
@@ -176,6 +187,11 @@ def amounts():
     return da.Dataset(X[:300], y[:300], X[300:], y[300:], task="regression")
 
 
+def judged_by(data, judges):
+    """Fewer of them, where a form takes its time."""
+    return da.Dataset(data.X, data.y, data.X_val[judges], data.y_val[judges])
+
+
 def k_nearest(data, k, soft=False):
     """v(all rows): what the classifier, or the regression, is worth on the validation rows."""
     D = np.round(distances(data.X_val, data.X), 9)
@@ -187,14 +203,31 @@ def k_nearest(data, k, soft=False):
     return np.mean(data.codes[near] == data.codes_val[:, None]) - (1 / len(data.classes) if soft else 0)
 
 
-@pytest.mark.parametrize("form", ["hard", "soft"])
+@pytest.mark.parametrize("form", ["hard", "soft", "calibrated"])
 def test_efficiency(digits, form):
     k = 5
     D = np.sort(distances(digits.X_val, digits.X), axis=1)
     clear = np.flatnonzero(D[:, k - 1] < D[:, k])
     assert len(clear) > 50
-    data = da.Dataset(digits.X, digits.y, digits.X_val[clear], digits.y_val[clear])
+    data = judged_by(digits, clear)
     assert knn_shapley(data, k=k, form=form).scores.sum() == pytest.approx(k_nearest(data, k, form == "soft"), abs=1e-12)
+
+
+def test_efficiency_of_weighted_votes(digits):
+    """v(all rows) less v(no rows), from the votes of the k nearest alone."""
+    k = 5
+    D, order = np.sort(distances(digits.X_val, digits.X), axis=1), np.argsort(distances(digits.X_val, digits.X), axis=1)
+    clear = np.flatnonzero(D[:, k - 1] < D[:, k])[:12]
+    data = judged_by(digits, clear)
+    D, match = D[clear, :k], (digits.codes[order] == digits.codes_val[:, None])[clear, :k]
+    weight = np.exp((D[:, :1] - D) / (2 * D[:, -1:]))
+    assert knn_shapley(data, k=k, form="weighted-soft").scores.sum() == pytest.approx(
+        (weight * match).sum(1).mean() / k, abs=1e-12
+    )
+    for levels in (1, 8, 20):
+        ahead = (np.rint(levels * weight) * np.where(match, 1, -1)).sum(1)
+        values = knn_shapley(data, k=k, form="weighted", levels=levels)
+        assert values.scores.sum() == pytest.approx(np.mean(np.sign(ahead)) / 2, abs=1e-11)
 
 
 def test_efficiency_in_regression(amounts):
@@ -211,19 +244,23 @@ def test_efficiency_within_a_radius(digits):
     assert values.stats["without_neighbours"] == np.sum(~inside.any(axis=1))
 
 
-@pytest.mark.parametrize("option", [{}, {"form": "soft"}, {"form": "threshold"}, {"judge": "rows"}, {"metric": "cosine"}])
+@pytest.mark.parametrize("option", [*({"form": form} for form in FORMS), {"judge": "rows"}, {"metric": "cosine"}])
 def test_values_follow_their_rows(digits, option):
     """Also where rows are equally far: no row gains by standing earlier in the file."""
+    digits = judged_by(digits, slice(12)) if option.get("form") == "weighted" else digits
     order = np.random.default_rng(0).permutation(400)
     here, there = knn_shapley(digits, **option), knn_shapley(digits.take(order), **option)
     np.testing.assert_allclose(there.scores, here.scores[order], rtol=0, atol=1e-15)
     np.testing.assert_array_equal(there.flagged, here.flagged[order])
 
 
-@pytest.mark.parametrize("option", [{}, {"form": "threshold"}, {"max_error": 0.05}, {"judge": "rows"}, {"dtype": "float32"}])
+@pytest.mark.parametrize(
+    "option", [*({"form": form} for form in FORMS), {"max_error": 0.05}, {"judge": "rows"}, {"dtype": "float32"}]
+)
 def test_any_number_of_threads_gives_the_same_bits(option):
     rng, n = np.random.default_rng(0), 900
     data = da.Dataset(rng.normal(size=(n, 7)), rng.integers(0, 3, n), rng.normal(size=(70, 7)), rng.integers(0, 3, 70))
+    data = judged_by(data, slice(12)) if option.get("form") == "weighted" else data
     one = knn_shapley(data, n_jobs=1, **option)
     for n_jobs in (2, 3, -1):
         many = knn_shapley(data, n_jobs=n_jobs, **option)
@@ -263,10 +300,11 @@ def test_float32_is_near(digits):
 # --------------------------------------------------------------------------------------------------- labels, flags, ties
 
 
-@pytest.mark.parametrize("option", [{}, {"form": "soft"}, {"form": "threshold", "radius": 1.0}, {"max_error": 0.25, "k": 2}])
+@pytest.mark.parametrize("option", [*({"form": form} for form in FORMS), {"max_error": 0.25, "k": 2}])
 def test_the_suggested_label_is_the_best_counterfactual(option):
     """Give the row every label in turn and value again."""
     data = instance(3)
+    option = option | {"radius": 1.0} if option.get("form") == "threshold" else option
     values = knn_shapley(data, **{"k": 2, **option})
     counts = np.bincount(data.codes)
     for i in range(len(data)):
@@ -306,7 +344,7 @@ def test_copies_are_worth_the_same():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(50, 4)), rng.integers(0, 2, 50)
     X, y = np.r_[X, X[:10], X[:10]], np.r_[y, y[:10], 1 - y[:10]]
-    for form in ("hard", "soft"):
+    for form in ("hard", "soft", "calibrated", "weighted", "weighted-soft"):
         s = knn_shapley(da.Dataset(X, y, rng.normal(size=(30, 4)), rng.integers(0, 2, 30)), k=3, form=form).scores
         np.testing.assert_allclose(s[:10], s[50:60], rtol=0, atol=1e-15)
 
@@ -376,13 +414,14 @@ def test_ranked_is_a_stable_sort(digitsof):
     for n in (1, 2, 3, 50, 3000):
         d = 1 + rng.integers(0, 2**digitsof + 1, n) * 2.0**-52
         d[rng.random(n) < 0.1] = 0.0
-        order, tied = neighbours.ranked(d)
-        np.testing.assert_array_equal(order, np.argsort(d, kind="stable"))
-        repeats = np.r_[False, np.diff(d[order]) == 0]
+        D = np.stack([d, rng.permutation(d), np.arange(n) / 7, d[::-1]])
+        order, tied = neighbours.ranked(D)
+        np.testing.assert_array_equal(order, np.argsort(D, axis=1, kind="stable"))
+        repeats = np.diff(np.take_along_axis(D, order, 1), axis=1, prepend=-1) == 0
         assert (tied is None) == (not repeats.any())
-        np.testing.assert_array_equal(repeats, np.zeros(n, bool) if tied is None else tied)
-        single, _ = neighbours.ranked(d.astype(np.float32))
-        np.testing.assert_array_equal(single, np.argsort(d.astype(np.float32), kind="stable"))
+        np.testing.assert_array_equal(repeats, np.zeros((4, n), bool) if tied is None else tied)
+        single, _ = neighbours.ranked(D.astype(np.float32))
+        np.testing.assert_array_equal(single, np.argsort(D.astype(np.float32), axis=1, kind="stable"))
 
 
 def test_nearest_of_equal_distances_takes_the_first():
@@ -407,12 +446,12 @@ def test_equal_rows_are_equally_far_wherever_they_stand(monkeypatch):
     np.testing.assert_array_equal(X[first], X)
     assert len(np.unique(first)) == len(np.unique(X, axis=0))
     np.testing.assert_array_equal(neighbours.equal_rows(sp.csr_array(X)), first)
-    for d in neighbours.each(lambda i, d: d.copy(), X[:40], X):
+    for d in np.concatenate(list(neighbours.each(lambda i, D: D.copy(), X[:40], X))):
         np.testing.assert_array_equal(d, d[first])
     # and where the arithmetic did differ from place to place
     exact, noise = neighbours._Rows.squares, 1 + rng.random(5000) * 1e-15
     monkeypatch.setattr(neighbours._Rows, "squares", lambda self, Z: exact(self, Z) * noise[: len(Z)])
-    for d in neighbours.each(lambda i, d: d.copy(), X[:40], X):
+    for d in np.concatenate(list(neighbours.each(lambda i, D: D.copy(), X[:40], X))):
         np.testing.assert_array_equal(d, d[first])
 
 
@@ -420,8 +459,8 @@ def test_a_common_offset_costs_no_digits():
     rng = np.random.default_rng(0)
     X, Q = rng.integers(0, 50, (200, 3)).astype(float), rng.integers(0, 50, (20, 3)).astype(float)
     far = np.array([1e9, -1e12, 0])
-    for d, want in zip(neighbours.each(lambda i, d: d.copy(), Q + far, X + far), distances(Q, X), strict=True):
-        np.testing.assert_array_equal(d, want)
+    D = np.concatenate(list(neighbours.each(lambda i, D: D.copy(), Q + far, X + far)))
+    np.testing.assert_array_equal(D, distances(Q, X))
 
 
 # ------------------------------------------------------------------------------------------------------------- mistakes
@@ -433,7 +472,11 @@ def test_a_common_offset_costs_no_digits():
         ({"k": 0}, "k must be a whole number from 1 on, got 0"),
         ({"k": 2.5}, "k must be a whole number from 1 on, got 2.5"),
         ({"k": True}, "k must be a whole number from 1 on, got True"),
-        ({"form": "weighted"}, "form must be 'hard' or 'soft' or 'threshold', got 'weighted'"),
+        (
+            {"form": "loud"},
+            "form must be 'hard' or 'soft' or 'threshold' or 'calibrated' or 'weighted' or 'weighted-soft', got 'loud'",
+        ),
+        ({"levels": 4}, "levels belongs to form='weighted'"),
         ({"metric": "l1"}, "metric must be 'euclidean' or 'cosine', got 'l1'"),
         ({"judge": "all"}, "judge must be 'validation' or 'rows', got 'all'"),
         ({"search": "hnsw"}, "search must be 'exact' or 'faiss', got 'hnsw'"),
@@ -458,6 +501,13 @@ def test_wrong_data(digits, amounts):
         knn_shapley(digits.without_validation())
     with pytest.raises(DataError, match="form='soft' is about classes, and this is regression"):
         knn_shapley(amounts, form="soft")
+    with pytest.raises(DataError, match="form='weighted' is about classes, and this is regression"):
+        knn_shapley(amounts, form="weighted")
+    many = da.Dataset(np.arange(2000.0)[:, None], np.arange(2000) % 2, [[0.0]], [0])
+    with pytest.raises(
+        DataError, match=r"the sets of 999 of 2000 rows are more than float64 can count\. Lower k=1000, or take"
+    ):
+        knn_shapley(many, k=1000, form="weighted")
     with pytest.raises(DataError, match="max_error is for form='hard' and classes"):
         knn_shapley(amounts, max_error=0.1)
     X = digits.X.copy()

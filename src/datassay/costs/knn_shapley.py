@@ -14,6 +14,6 @@ def costs(data: Dataset, rates: Rates) -> list[Cost]:
     m = n if rows else len(data.codes_val)  # type: ignore[arg-type]
     c = 1 if data.task == "regression" else len(data.classes)
     pair = 2.0 * p / (0.7 * rates.product64) + 1.0 / rates.sort + 3.0 / rates.values
-    # 32 distances a row, a few numbers a row for each thread, sums a class
-    memory = 8.0 * n * (32 + 8 * rates.threads + 2 * c) + 90e6
-    return [Cost({"judge": "rows"} if rows else {}, 0.1 + m * (n * pair + 2e-4), memory, 0.0, 0)]
+    # 32 distances a row, a few numbers a row for each thread, sums a class; where there are few rows, as many distances as fit in 8 MB
+    memory = 8.0 * n * (32 + 8 * rates.threads + 2 * c) + 120e6
+    return [Cost({"judge": "rows"} if rows else {}, 0.1 + m * (n * pair + 3e-5), memory, 0.0, 0)]

@@ -29,25 +29,50 @@ def soft(K: int, N: int, classes: int) -> tuple[ndarray, tuple[float, float]]:
     return delta, ((H - 1) / (N * (N - 1)), 1 / (classes * N))
 
 
-def linear(x: ndarray, a: ndarray, tied: ndarray | None) -> tuple[ndarray, ndarray]:
-    """s_i = x_i a_i + sum_{j>i} x_j (a_j - a_{j-1}) along the last axis, and what x_i adds to its own value.
+def linear(x: ndarray, a: ndarray, tied: ndarray | None, r: int | None = None) -> tuple[ndarray, ndarray]:
+    """s_i = x_i a_i + sum_{j>i} x_j (a_j - a_{j-1}) along the last axis, and what x_i = 1 adds to its own value.
+
+    ``r``: the r nearest rows play alone, and the others have 0.
 
     Among g rows equally far, at ranks from p to q, and M the sum of their x: every row has each rank with probability 1/g, and
     every other row has each of the remaining ones. So with b the mean of a over these ranks, x_i is multiplied with b, the others'
-    mean x with a_q - b, and to all nearer rows the group gives (a_q - a_{p-1}) M / g.
+    mean x with a_q - b, and to all nearer rows the group gives (a_q - a_{p-1}) M / g. Of ranks beyond r, b has 0, a_q is a_r, and of
+    a_q - b counts the share of ranks up to r.
     """
-    if tied is None:
-        later = x * np.diff(a, prepend=0)
-        later = np.cumsum(later[..., ::-1], axis=-1)[..., ::-1]
-        s = x * a
-        s[..., :-1] += later[..., 1:]
-        return s, a
-    begin = np.flatnonzero(~tied)
-    g = np.diff(begin, append=len(x))
-    last, M, b = a[begin + g - 1], np.add.reduceat(x * 1.0, begin), np.add.reduceat(a, begin) / g
-    to_nearer = after(M / g * np.diff(last, prepend=0))
-    other = (last - b) / np.maximum(g - 1, 1)
-    return np.repeat(to_nearer + M * other, g) + x * np.repeat(b - other, g), np.repeat(b, g)
+    n = x.shape[-1]
+    own = a if r is None else np.where(np.arange(n) < r, a, 0)
+    step = np.diff(a)
+    step[n if r is None else r - 1 :] = 0
+    later = np.zeros(x.shape)
+    np.multiply(x[..., 1:], step, out=later[..., 1:])
+    if tied is not None:
+        e, first, g = _groups(tied)
+        x_e, rank, size = x.ravel()[e], e % n, np.repeat(g, g)
+        M = np.repeat(np.add.reduceat(x_e * 1.0, first), g)
+        later.reshape(-1)[e] = M / size * np.append(0.0, step)[rank]
+    s = np.zeros(x.shape)
+    np.cumsum(later[..., :0:-1], axis=-1, out=s[..., : n - 1][..., ::-1])
+    if tied is not None:
+        q = np.repeat(e[first + g - 1], g)
+        b, plays = (np.repeat(np.add.reduceat(v, first) / g, g) for v in (own[rank], (rank < (r or n)) * 1.0))
+        last = plays * a[np.minimum(q % n, (r or n) - 1)]
+        inside = s.reshape(-1)[q] + x_e * b + (M - x_e) * (last - b) / (size - 1)
+    np.multiply(x, own, out=later)
+    s += later
+    w = np.broadcast_to(own, x.shape)
+    if tied is not None:
+        s.reshape(-1)[e] = inside
+        w = w.copy()
+        w.reshape(-1)[e] = b
+    return s, w
+
+
+def _groups(tied: ndarray) -> tuple[ndarray, ndarray, ndarray]:
+    """Places of all rows that are as far as another one, flat; where each group of them begins among these; how many it has."""
+    tied = tied.ravel()
+    e = np.flatnonzero(tied | np.append(tied[1:], False))
+    first = np.flatnonzero(~tied[e])
+    return e, first, np.diff(first, append=len(e))
 
 
 def squares(y: ndarray, t: float, K: int, tied: ndarray | None) -> tuple[ndarray, ndarray]:
@@ -105,12 +130,8 @@ def within(match: ndarray, classes: int) -> tuple[ndarray, ndarray]:
 
 def of_nearest(x: ndarray, d: ndarray, a: ndarray) -> tuple[ndarray, ndarray]:
     """`linear` for the nearest rows of several judges, (judges, r), at distances d."""
-    s, w = linear(x, a, None)
-    w = np.tile(w, (len(s), 1))
     tied = np.diff(d, axis=1, prepend=-1) == 0
-    for i in np.flatnonzero(tied.any(axis=1)):
-        s[i], w[i] = linear(x[i], a, tied[i])
-    return s, w
+    return linear(x, a, tied if tied.any() else None)
 
 
 class Sums:

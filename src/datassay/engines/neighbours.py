@@ -27,10 +27,13 @@ from datassay.engines.gram import blocks, row_lengths
 from datassay.engines.machine import blas_threads, thread_pools
 
 Metric = Literal["euclidean", "cosine"]
-Work = Callable[[int, ndarray], Any]
+Work = Callable[[ndarray, ndarray], Any]
 
-TILE = 32  # queries in one product: wide enough for BLAS; the distances of a tile are 256 n bytes
-NUMBERS = 2**19  # of X in one block, 4 MB: it stays in the cache while a tile is multiplied
+TILE = 32  # queries in one product, at least: wide enough for BLAS; the distances of a tile are 256 n bytes
+AT_ONCE = 2**20  # distances of a tile of more queries, where there are few rows: 8 MB
+NUMBERS = 2**18  # of X in one block, 2 MB: it stays in the cache while a tile is multiplied
+HELD = 2**21  # of X, at most, that are converted once for all tiles: 16 MB
+TOGETHER = 2**16  # distances that `each` hands over at a time, of several queries where there are few rows
 
 
 def each(
@@ -44,10 +47,10 @@ def each(
     dtype: str = "float64",
     threads: int | None = None,
 ) -> Iterator[Any]:
-    """`work(i, d)` for each row i of Q (m, p), in order or as ``turn`` names them, d (n,): squared distances to X (n, p).
+    """`work(i, D)` for the rows i (b,) of Q (m, p), in order or as ``turn`` names them, D (b, n): squared distances to X (n, p).
 
     The cosine distance is 1 - cosine. ``itself``: Q is X, and the distance of a row to itself is infinite. `work` runs on several
-    threads and must not keep d, which the next tile overwrites. Results come in turn.
+    threads and must not keep D, which the next tile overwrites. Results come in turn.
 
     Raises
     ------
@@ -60,38 +63,49 @@ def each(
     rows, queries = _Rows(X, metric, move, dtype), _Rows(Q, metric, move, dtype)
     first = equal_rows(X)
     copies = np.flatnonzero(first != np.arange(n))
-    size = max(64, NUMBERS // max(1, X.shape[1]) // 64 * 64)
+    size = min(max(64, NUMBERS // max(1, X.shape[1]) // 64 * 64), -(-n // 64) * 64)
     norms = np.concatenate([rows.squares(rows.take(at)) for at in blocks(n, size)])
     if not np.isfinite(norms).all():
         raise OverflowError(f"the square of the length of row {np.flatnonzero(~np.isfinite(norms))[0]} is beyond {dtype}.")
-    D = np.empty((TILE, n), dtype)
+    held = None
+    if not sp.issparse(X) and n * X.shape[1] <= HELD:
+        held = {at.start: rows.dense(at, size) for at in blocks(n, size)}
+    wide = TILE * max(1, min(AT_ONCE // (n * TILE), -(-len(turn) // TILE)))
+    D = np.empty((wide, -(-n // size) * size), dtype)
+    norms = np.append(norms, np.zeros(D.shape[1] - n, dtype))
     alone = thread_pools()
     with ThreadPoolExecutor(threads) as pool:
         over = pool.map if threads > 1 else map
-        for tile in (turn[at] for at in blocks(len(turn), TILE)):
-            T = queries.dense(tile, TILE)
+        for tile in (turn[at] for at in blocks(len(turn), wide)):
+            T = queries.dense(tile, wide)
             q = queries.squares(T)[:, None]
             T = T * T.dtype.type(-2)
 
             def fill(at: slice, T: ndarray = T, q: ndarray = q) -> None:
-                Z = rows.take(at) if sp.issparse(X) else rows.dense(at, size)
-                inner = np.asarray(Z @ T.T).T if sp.issparse(Z) else T @ Z.T  # of -2 q, which rounds as q does
-                d = np.add(inner[:, : at.stop - at.start], norms[at], out=D[:, at])
+                Z = rows.take(at) if sp.issparse(X) else rows.dense(at, size) if held is None else held[at.start]
+                d = D[:, at.start : at.start + Z.shape[0]]  # of -2 q, which rounds as q does
+                if sp.issparse(Z):
+                    d[:] = np.asarray(Z @ T.T).T
+                else:
+                    np.matmul(T, Z.T, out=d)
+                d += norms[at.start : at.start + Z.shape[0]]
                 d += q
                 np.maximum(d, 0, out=d)  # rounding can leave an equal row at -1e-16
                 if metric == "cosine":
                     d /= 2
 
-            def one(d: ndarray, i: int) -> Any:
-                d[copies] = d[first[copies]]
+            def some(at: slice, tile: ndarray = tile) -> Any:
+                d, i = D[at, :n], tile[at]
+                if len(copies):
+                    d[:, copies] = d[:, first[copies]]
                 if itself:
-                    d[i] = np.inf
+                    d[np.arange(len(i)), i] = np.inf
                 return work(i, d)
 
             with alone.limit(limits=1, user_api="blas"):
                 for _ in over(fill, blocks(n, size)):
                     pass
-            yield from over(one, D, tile.tolist())
+            yield from over(some, blocks(len(tile), max(1, TOGETHER // n)))
 
 
 def nearest(
@@ -120,55 +134,61 @@ def nearest(
     if search == "faiss":
         return _by_faiss(Q, X, k, metric, turn, itself)
 
-    def work(i: int, d: ndarray) -> tuple[ndarray, ndarray]:
-        among = np.flatnonzero(d <= np.partition(d, k - 1)[k - 1])
-        best = among[np.argsort(d[among], kind="stable")][:k]
-        return d[best], best
+    def work(i: ndarray, D: ndarray) -> tuple[ndarray, ndarray]:
+        row, at = np.nonzero(
+            np.partition(D, k - 1, axis=1)[:, k - 1, None] >= D
+        )  # more than k where some are as far as the k-th
+        order = np.lexsort((D[row, at], row))
+        place = order[np.arange(len(row)) - np.searchsorted(row, np.arange(len(i)))[row] < k]
+        best = at[place].reshape(len(i), k)
+        return np.take_along_axis(D, best, 1), best
 
     distance, index = np.empty((len(turn), k)), np.empty((len(turn), k), np.int64)
-    found = each(work, Q, X, metric=metric, turn=turn, itself=itself, dtype=dtype, threads=threads)
-    for at, (d, best) in enumerate(found):
-        distance[at], index[at] = d, best
+    found, done = each(work, Q, X, metric=metric, turn=turn, itself=itself, dtype=dtype, threads=threads), 0
+    for d, best in found:
+        distance[done : done + len(d)], index[done : done + len(d)] = d, best
+        done += len(d)
         if report:
-            report(1)
+            report(len(d))
     return distance, index
 
 
-def ranked(d: Float[ndarray, " n"]) -> tuple[Int[ndarray, " r"], Bool[ndarray, " r"] | None]:
-    """Positions by (distance, position), infinite ones left out; and which are as far as the one before (None: none is).
+def ranked(D: Float[ndarray, "b n"], *, itself: bool = False) -> tuple[Int[ndarray, "b r"], Bool[ndarray, "b r"] | None]:
+    """Positions by (distance, position), row by row, and which are as far as the one before (None: none is).
 
-    >>> ranked(np.array([2.0, 1.0, np.inf, 1.0]))
-    (array([1, 3, 0]), array([False,  True, False]))
+    ``itself``: one infinite distance, a row's to itself, is left out of each row, and r is n - 1.
+
+    >>> ranked(np.array([[2.0, 1.0, np.inf, 1.0]]), itself=True)
+    (array([[1, 3, 0]]), array([[False,  True, False]]))
     """
     # Distance and position packed into one integer, then a sort of values: the bits of floats >= 0 are in the order of the
     # floats. For 1,000,000 float64 on one core 22 ms, where np.argsort takes 54 ms and kind="stable" 151 ms. The position
     # replaces the last bits of the distance (20 of 52 for 1,000,000 rows); where that hid a difference, it is looked up.
-    n = len(d)
-    if d.dtype == np.float32:
-        key, mask = (d + 0).view(np.uint32).astype(np.uint64) << np.uint64(32), np.uint64(2**32 - 1)
+    n = D.shape[1]
+    if D.dtype == np.float32:
+        key, mask = (D + 0).view(np.uint32).astype(np.uint64) << np.uint64(32), np.uint64(2**32 - 1)
     else:
-        key, mask = (d + 0.0).view(np.uint64), np.uint64(2 ** max(1, (n - 1).bit_length()) - 1)
+        key, mask = (D + 0.0).view(np.uint64), np.uint64(2 ** max(1, (n - 1).bit_length()) - 1)
         key &= ~mask
     key |= np.arange(n, dtype=np.uint64)
-    key.sort()
-    order = (key & mask).view(np.int64)
-    while len(order) and np.isinf(d[order[-1]]):
-        order = order[:-1]
-    r = len(order)
-    near = np.flatnonzero((key[1:r] ^ key[: max(r - 1, 0)]) <= mask) + 1  # equal but for the bits that were replaced
+    key.view(np.int64).sort(axis=1)  # no key has the first bit, and this sort is faster
+    key = key[:, : n - itself]
+    near = np.flatnonzero((key[:, 1:] ^ key[:, :-1]) <= mask)  # equal but for the bits that were replaced
+    key &= mask
+    order = key.view(np.int64)
     if len(near) == 0:
         return order, None
-    gap = d[order[near]] - d[order[near - 1]]
+    row, at = np.divmod(near, order.shape[1] - 1)
+    gap = D[row, order[row, at + 1]] - D[row, order[row, at]]
     if (gap < 0).any():
-        runs = np.ones(r, np.int64)
-        runs[near] = 0
-        runs = np.cumsum(runs)
-        at = np.flatnonzero(np.isin(runs, runs[near[gap < 0]]))
-        order[at] = order[at][np.lexsort((order[at], d[order[at]], runs[at]))]
-        gap = d[order[near]] - d[order[near - 1]]
-    tied = np.zeros(r, bool)
-    tied[near[gap == 0]] = True
-    return order, tied if tied.any() else None
+        for i in np.unique(row[gap < 0]):
+            order[i] = order[i, np.lexsort((order[i], D[i, order[i]]))]
+        gap = D[row, order[row, at + 1]] - D[row, order[row, at]]
+    if (gap > 0).all():
+        return order, None
+    tied = np.zeros(order.shape, bool)
+    tied[row[gap == 0], at[gap == 0] + 1] = True
+    return order, tied
 
 
 def equal_rows(X: Any) -> Int[ndarray, " n"]:

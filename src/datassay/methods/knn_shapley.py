@@ -10,11 +10,17 @@ and j its rank, 1 = nearest of N. The value of a row is the mean over the judges
                delta_j = (H_k + min(k, j) (N - 1) / (k j) - 1) / (N - 1), H_k = 1 + 1/2 + ... + 1/k, h = H_k - 1
     threshold  v(S) = mean of 1_j over the rows of S within the radius (Wang et al., NeurIPS 2023, arXiv 2308.15709):
                soft among the c rows within it, K = c: s_i = (1_i - 1/classes)/c + (H_c - 1) (1_i - others' mean match) / c
+    calibrated hard, of the 2 K nearest rows alone: all others have 0                 (Yang et al., arXiv 2405.17489, with T = N - 2 K)
+    weighted   v(S) = 1 if of the K nearest of S the weight of the matches is more than that of the others, 1/2 if as much, else 0:
+               see `weighted_votes`. Weights exp((d_1 - d_j) / (2 d_K)), d the squared distance, are rounded to whole numbers up to
+               ``levels``                                                                 (Wang, Mittal & Jia, arXiv 2401.11103)
+    weighted-soft  v(S) = sum of 1_j times that weight, not rounded, over the K nearest of S, by K
     regression v(S) = -((1/K) sum of y_j over the K nearest of S - t)^2, see `knn_games.squares`             (Jia et al., Theorem 6)
 
 Differs from the papers: right for K > N too (Theorem 1 has s_N = 1_N / N); rows equally far from a judge are valued as the
 mean over all their orders, so that no row gains by standing earlier in the file; v({}) = -t^2 in regression, where labels are
-standardised. tests/test_knn_shapley.py has the definitions, over all subsets.
+standardised; in the weighted vote a tie is half right, which no rows are, too, and all labels but the judge's vote together (the paper
+adds up votes against each of them). tests/test_knn_shapley.py has the definitions, over all subsets.
 """
 
 from __future__ import annotations
@@ -29,7 +35,7 @@ from numpy import ndarray
 from datassay.checks import Count, DataError, Jobs, Number, Positive, Seed, refuse
 from datassay.data.dataset import Dataset
 from datassay.data.encoding import plain
-from datassay.engines import gram, noise_model
+from datassay.engines import gram, noise_model, weighted_votes
 from datassay.engines.knn_games import Sums, alpha, linear, of_nearest, soft, squares, within
 from datassay.engines.neighbours import each, nearest, ranked
 from datassay.engines.progress import progress_bar
@@ -44,8 +50,9 @@ def knn_shapley(
     data: Dataset,
     *,
     k: Count = 10,
-    form: Literal["hard", "soft", "threshold"] = "hard",
+    form: Literal["hard", "soft", "threshold", "calibrated", "weighted", "weighted-soft"] = "hard",
     radius: Positive | None = None,
+    levels: Count | None = None,
     metric: Literal["euclidean", "cosine"] = "euclidean",
     judge: Literal["validation", "rows"] = "validation",
     flag: Literal["likely", "sign"] | None = None,
@@ -66,10 +73,14 @@ def knn_shapley(
         Neighbours that vote; may be more than there are rows.
     form
         "hard": matches among the k nearest, by k. "soft": by the number of rows there are, if fewer; no rows guess, 1 / classes.
-        "threshold": the mean match of all rows within the radius. Regression knows its own form only.
+        "threshold": the mean match of all rows within the radius. "calibrated": "hard", where the 2 k rows nearest to a judge share
+        alone, so that below 0 is what does harm among many rows. "weighted": whether near rows, which weigh more, outvote the others;
+        "weighted-soft": "hard" with such weights. Regression knows its own form only.
     radius
         For "threshold", in the units of the distance (cosine: 1 - cosine). None: the median distance from a judge to its k-th
         nearest row, over all judges or a random 1000.
+    levels
+        For "weighted": weights are whole numbers from 0 to this one; time grows with it. None: 8.
     metric
         "euclidean" or "cosine".
     judge
@@ -118,6 +129,7 @@ def knn_shapley(
             "flag='likely' goes by the votes of a row's nearest rows: it needs judge='rows', and classes",
         ),
         (radius is not None and form != "threshold", "radius belongs to form='threshold'"),
+        (levels is not None and form != "weighted", "levels belongs to form='weighted'"),
         (regression and form != "hard", f"form={form!r} is about classes, and this is regression: leave it out"),
         (
             max_error > 0 and (form != "hard" or regression),
@@ -138,36 +150,67 @@ def knn_shapley(
     turn = np.arange(m) if regression else np.argsort(t, kind="stable")  # class by class, see Sums
     engine: dict[str, Any] = {"metric": metric, "itself": rows_judge, "dtype": dtype}
     engine["threads"] = None if n_jobs is None else effective_n_jobs(n_jobs)
-    reach = N if max_error == 0 else min(N, max(k, math.ceil(1 / max_error - 1e-9)))
+    reach = (
+        min(N, 2 * k) if form == "calibrated" else N if max_error == 0 else min(N, max(k, math.ceil(1 / max_error - 1e-9)))
+    )
     stats: dict[str, Any] = {"k": k, "judges": m, "rows_per_judge": reach, "search": search, "radius": None}
     a, common = soft(k, N, len(data.classes)) if form == "soft" else (alpha(k, N), (0.0, 0.0))
     sums = Sums(n, None if regression else data.codes)
     votes = np.zeros((n, len(data.classes) if vote else 0))  # of the k nearest other rows
 
-    def count(i: int, near: ndarray) -> None:
-        if vote:
-            votes[i] = np.bincount(data.codes[near[: min(k, N)]], minlength=votes.shape[1])
+    small = labels if regression else labels.astype(np.min_scalar_type(len(data.classes)))  # less to fetch
 
-    def in_rank(i: int, d: ndarray) -> tuple[Any, ndarray, ndarray]:
-        order, tied = ranked(d)
+    def count(i: ndarray, near: ndarray) -> None:
+        if vote:
+            code = data.codes[near[:, : min(k, N)]] + votes.shape[1] * np.arange(len(i))[:, None]
+            votes[i] = np.bincount(code.ravel(), minlength=len(i) * votes.shape[1]).reshape(len(i), -1)
+
+    def in_rank(i: ndarray, D: ndarray) -> tuple[Any, ndarray, ndarray]:
+        order, tied = ranked(D, itself=rows_judge)
         count(i, order)
         if regression:
-            s, w = squares(labels[order], t[i], k, tied)
+            ties = [None] * len(i) if tied is None else tied
+            games = [squares(*of) for of in zip(labels[order], t[i], [k] * len(i), ties, strict=True)]
+            s, w = (np.stack(part) for part in zip(*games, strict=True))
         else:
-            match = (labels == t[i])[order]
-            s, w = linear(match, a, tied)
+            match = np.take(small, order) == t[i, None]
+            if form.startswith("weighted"):
+                s, w = weighted(match, np.take_along_axis(D, order, 1), tied)
+            else:
+                s, w = linear(match, a, tied, reach if form == "calibrated" else None)
             if form == "soft":
-                s -= common[0] * np.count_nonzero(match) + common[1]
+                s -= common[0] * np.count_nonzero(match, axis=1)[:, None] + common[1]
                 w = w - common[0]
-        everywhere = np.zeros((2, n))
-        everywhere[0][order] = s
-        everywhere[1][order] = w
-        return slice(None), everywhere[0], everywhere[1]
+        everywhere = np.empty((2, len(i), n))
+        if rows_judge:
+            everywhere[:, np.arange(len(i)), i] = 0
+        for j, at in enumerate(order):
+            everywhere[0, j][at] = s[j]
+            everywhere[1, j][at] = w[j]
+        return [slice(None)] * len(i), everywhere[0], everywhere[1]
 
-    def in_radius(i: int, d: ndarray) -> tuple[Any, ndarray, ndarray]:
-        rows = np.flatnonzero((np.sqrt(d) if metric == "euclidean" else d) <= stats["radius"])
-        count(i, np.argpartition(d, min(k, N) - 1))
-        return rows, *within((labels[rows] == t[i]).astype(float), len(data.classes))
+    def weighted(match: ndarray, d: ndarray, tied: ndarray | None) -> tuple[ndarray, ndarray]:
+        kth = d[:, min(k, N) - 1, None]
+        weight = np.where(kth > 0, np.exp((d[:, :1] - d) / np.where(kth > 0, 2 * kth, 1)), d == 0)
+        if form == "weighted-soft":
+            s, w = linear(match * weight, a, tied)
+            return s, w * weight
+        x = np.rint((levels or 8) * weight).astype(np.int64)
+        ties = [None] * len(d) if tied is None else tied
+        try:
+            games = [weighted_votes.shapley(*of) for of in zip(np.where(match, x, -x), [k] * len(d), ties, strict=True)]
+        except OverflowError as error:
+            raise DataError(f"knn-shapley: {error} Lower k={k}, or take form='weighted-soft'.") from None
+        s, turned = (np.stack(part) for part in zip(*games, strict=True))
+        return s, np.where(match, s - turned, turned - s)
+
+    def in_radius(i: ndarray, D: ndarray) -> tuple[Any, list[ndarray], list[ndarray]]:
+        inside = [np.flatnonzero(d <= stats["radius"]) for d in (np.sqrt(D) if metric == "euclidean" else D)]
+        count(i, np.argpartition(D, min(k, N) - 1, axis=1))
+        found = [
+            within((labels[rows] == of).astype(float), len(data.classes)) for rows, of in zip(inside, t[i], strict=True)
+        ]
+        return inside, [s for s, _ in found], [w for _, w in found]
 
     empty = 0
     with progress_bar(f"knn-shapley, {m} judges, {n} rows", m, progress=progress) as bar:
@@ -177,8 +220,7 @@ def knn_shapley(
                 label = t[turn]
                 short = np.where(np.arange(reach) < reach - (reach < N), a[:reach], 0)
                 begins = np.unique(np.r_[np.flatnonzero(np.diff(label, prepend=-1)), np.arange(0, m, BLOCK)])
-                for i, near in zip(turn, rows, strict=True):
-                    count(i, near)
+                count(turn, rows)
                 for begin, end in zip(begins, np.r_[begins[1:], m], strict=True):
                     sample = slice(begin, end)  # of one label
                     sums.add(rows[sample], *of_nearest(labels[rows[sample]] == label[begin], d[sample], short), label[begin])
@@ -186,10 +228,12 @@ def knn_shapley(
                 if form == "threshold":
                     stats["radius"] = float(radius or _radius(Q, data.X, k, seed, engine))
                 work = in_radius if form == "threshold" else in_rank
-                for i, (at, s, w) in zip(turn, each(work, Q, data.X, turn=turn, **engine), strict=True):
-                    sums.add(at, s, w, t[i])
-                    empty += len(s) == 0
-                    bar.update()
+                judge_of = iter(turn)
+                for found in each(work, Q, data.X, turn=turn, **engine):
+                    for at, s, w in zip(*found, strict=True):
+                        sums.add(at, s, w, t[next(judge_of)])
+                        empty += len(s) == 0
+                    bar.update(len(found[0]))
         except OverflowError as error:
             raise DataError(f"knn-shapley: {error} Scale the columns first.") from None
     scores, margin, suggested = sums.close(m)
