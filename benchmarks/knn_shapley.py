@@ -1,13 +1,15 @@
-"""KNN-Shapley: how it grows to a million rows, and beside other libraries on the same rows in the same run.
+"""KNN-Shapley: how it grows to a million rows, beside other libraries on the same rows in the same run, and form by form.
 
     python benchmarks/knn_shapley.py scale                          # 125,000 to 1,000,000 rows, 1,000 validation rows
     python benchmarks/knn_shapley.py scale --sizes 20000 40000 --judges 100
     python benchmarks/knn_shapley.py peers                          # n = 10,000 and 20,000; cleanlab's needs an n x n matrix
     python benchmarks/knn_shapley.py peers --sizes 2000
+    python benchmarks/knn_shapley.py forms                          # wrong labels found by each form on three data sets
 
-Rows are generated: clusters in 64 dimensions, a fifth of the labels wrong. Every run is a process of its own, whose peak memory
-is its resident set with the interpreter and all libraries. The peers' virtual environments are those of ``peers.py``.
-The tables go to ``benchmarks/out/knn_scale.md`` and ``knn_peers.md``.
+Rows of ``scale`` and ``peers`` are generated: clusters in 64 dimensions, a fifth of the labels wrong; there every run is a process of
+its own, whose peak memory is its resident set with the interpreter and all libraries. The peers' virtual environments are those of
+``peers.py``.
+The tables go to ``benchmarks/out/knn_scale.md``, ``knn_peers.md`` and ``knn_forms.md``.
 """
 
 import argparse
@@ -22,7 +24,10 @@ from pathlib import Path
 
 import numpy as np
 from peers import OUT, PEERS, interpreter, machine, plant, run
+from peers import rows as planted_rows
+from sklearn.datasets import load_wine
 from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
 
 RATE, CLASSES, D = 0.2, 10, 64
 
@@ -202,6 +207,49 @@ of its workers, the largest times their number).
 """
 
 
+# --------------------------------------------------------------------------------------------------------------- forms
+
+
+def three_sets(seed: int) -> dict[str, tuple[dict[str, np.ndarray], np.ndarray]]:
+    """Rows with a fifth of the labels wrong, and which they are: two of ``peers.py``, and wine."""
+    X, y = load_wine(return_X_y=True)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(y))
+    train, val = order[:100], order[100:]
+    X = StandardScaler().fit(X[train]).transform(X)
+    given, wrong = plant(y[train], RATE, rng)
+    wine = {"X": X[train], "y": given, "X_val": X[val], "y_val": y[val]}, wrong
+    return {"digits": planted_rows("digits", seed), "breast cancer": planted_rows("breast-cancer", seed), "wine": wine}
+
+
+def forms(seeds: int, k: int) -> str:
+    """A line for each form and data set: means over the seeds."""
+    import datassay as da
+
+    lines = []
+    for name in ("digits", "breast cancer", "wine"):
+        for form in ("hard", "soft", "threshold", "calibrated", "weighted", "weighted-soft"):
+            found = []
+            for seed in range(seeds):
+                arrays, wrong = three_sets(seed)[name]
+                data = da.Dataset(**arrays)
+                start = time.process_time()
+                values = da.value(data, "knn-shapley", form=form, k=k, n_jobs=1, progress=False)
+                seconds, below = time.process_time() - start, values.scores < 0
+                right = (below & wrong).sum()
+                auc = roc_auc_score(wrong, -values.scores)
+                found.append([auc, right / max(1, below.sum()), right / wrong.sum(), seconds])
+            lines.append([f"{name}, {len(data)} rows, {len(data.y_val)} judges", form, *np.mean(found, axis=0).tolist()])
+            print(lines[-1], file=sys.stderr, flush=True)
+    header = ["data", "form", "ROC AUC", "below 0: wrong, share", "wrong: below 0, share", "CPU s"]
+    return f"""# KNN-Shapley: its forms
+
+{RATE:.0%} of the training labels wrong, k = {k}, means over {seeds} draws. {machine(1)}; numpy {np.__version__}.
+
+{markdown(header, lines)}
+"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -209,6 +257,9 @@ def main() -> None:
         command = commands.add_parser(name)
         command.add_argument("--sizes", type=int, nargs="+", default=sizes)
         command.add_argument("--judges", type=int, default=1000, help="validation rows (default 1000)")
+    command = commands.add_parser("forms")
+    command.add_argument("--seeds", type=int, default=5, help="draws of the wrong labels (default 5)")
+    command.add_argument("--k", type=int, default=10)
     command = commands.add_parser("once", help="one line of scale, as JSON")
     command.add_argument("job", choices=("floor", "exact", "float32", "nearest"))
     command.add_argument("n", type=int)
@@ -223,7 +274,10 @@ def main() -> None:
         else:
             print(json.dumps(scale_once(call.n, call.judges, call.cores, options[call.job])))
         return
-    text = (scale if call.command == "scale" else peers)(call.sizes, call.judges, call.cores)
+    if call.command == "forms":
+        text = forms(call.seeds, call.k)
+    else:
+        text = (scale if call.command == "scale" else peers)(call.sizes, call.judges, call.cores)
     OUT.mkdir(exist_ok=True)
     (OUT / f"knn_{call.command}.md").write_text(text, encoding="utf-8")
     print(text)

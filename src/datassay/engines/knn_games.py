@@ -41,7 +41,7 @@ def linear(x: ndarray, a: ndarray, tied: ndarray | None, r: int | None = None) -
     """
     n = x.shape[-1]
     own = a if r is None else np.where(np.arange(n) < r, a, 0)
-    step = np.diff(a)
+    step = a[1:] - a[:-1]
     step[n if r is None else r - 1 :] = 0
     later = np.zeros(x.shape)
     np.multiply(x[..., 1:], step, out=later[..., 1:])

@@ -173,22 +173,22 @@ def ranked(D: Float[ndarray, "b n"], *, itself: bool = False) -> tuple[Int[ndarr
     key |= np.arange(n, dtype=np.uint64)
     key.view(np.int64).sort(axis=1)  # no key has the first bit, and this sort is faster
     key = key[:, : n - itself]
-    near = np.flatnonzero((key[:, 1:] ^ key[:, :-1]) <= mask)  # equal but for the bits that were replaced
+    near = np.zeros(key.shape, bool)  # equal to the one before but for the bits that were replaced
+    np.less_equal(key[:, 1:] ^ key[:, :-1], mask, out=near[:, 1:])
     key &= mask
     order = key.view(np.int64)
-    if len(near) == 0:
+    later = np.flatnonzero(near)
+    if len(later) == 0:
         return order, None
-    row, at = np.divmod(near, order.shape[1] - 1)
-    gap = D[row, order[row, at + 1]] - D[row, order[row, at]]
-    if (gap < 0).any():
-        for i in np.unique(row[gap < 0]):
-            order[i] = order[i, np.lexsort((order[i], D[i, order[i]]))]
-        gap = D[row, order[row, at + 1]] - D[row, order[row, at]]
-    if (gap > 0).all():
-        return order, None
-    tied = np.zeros(order.shape, bool)
-    tied[row[gap == 0], at[gap == 0] + 1] = True
-    return order, tied
+    e = np.unique(np.concatenate([later - 1, later]))
+    run = np.cumsum(~near.reshape(-1)[e])
+    row, at = np.divmod(e, order.shape[1])
+    position = order[row, at]
+    d = D[row, position]
+    right = np.lexsort((position, d, run))
+    order[row, at], d = position[right], d[right]
+    near.reshape(-1)[e[1:]] &= d[1:] == d[:-1]
+    return order, near if near.any() else None
 
 
 def equal_rows(X: Any) -> Int[ndarray, " n"]:

@@ -26,6 +26,7 @@ adds up votes against each of them). tests/test_knn_shapley.py has the definitio
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -43,6 +44,9 @@ from datassay.methods.definition import Finding, method
 
 SAMPLE = 1000  # judges from whose neighbours the radius is taken
 BLOCK = 1024  # judges of one class whose nearest rows are valued at once
+Found = list[
+    tuple[Any, ndarray, ndarray, Any]
+]  # rows, values, what an own match adds, label: of a judge, or summed over some of one label
 
 
 @method("knn-shapley", renamed={"tolerance": "max_error"})
@@ -165,7 +169,7 @@ def knn_shapley(
             code = data.codes[near[:, : min(k, N)]] + votes.shape[1] * np.arange(len(i))[:, None]
             votes[i] = np.bincount(code.ravel(), minlength=len(i) * votes.shape[1]).reshape(len(i), -1)
 
-    def in_rank(i: ndarray, D: ndarray) -> tuple[Any, ndarray, ndarray]:
+    def in_rank(i: ndarray, D: ndarray) -> Found:
         order, tied = ranked(D, itself=rows_judge)
         count(i, order)
         if regression:
@@ -187,7 +191,8 @@ def knn_shapley(
         for j, at in enumerate(order):
             everywhere[0, j][at] = s[j]
             everywhere[1, j][at] = w[j]
-        return [slice(None)] * len(i), everywhere[0], everywhere[1]
+        one = np.arange(len(i) + 1) if regression else np.flatnonzero(np.diff(t[i], prepend=-1, append=-1))
+        return [(slice(None), *everywhere[:, begin:end].sum(axis=1), t[i[begin]]) for begin, end in pairwise(one)]
 
     def weighted(match: ndarray, d: ndarray, tied: ndarray | None) -> tuple[ndarray, ndarray]:
         kth = d[:, min(k, N) - 1, None]
@@ -204,13 +209,16 @@ def knn_shapley(
         s, turned = (np.stack(part) for part in zip(*games, strict=True))
         return s, np.where(match, s - turned, turned - s)
 
-    def in_radius(i: ndarray, D: ndarray) -> tuple[Any, list[ndarray], list[ndarray]]:
+    def in_radius(i: ndarray, D: ndarray) -> Found:
         inside = [np.flatnonzero(d <= stats["radius"]) for d in (np.sqrt(D) if metric == "euclidean" else D)]
         count(i, np.argpartition(D, min(k, N) - 1, axis=1))
-        found = [
-            within((labels[rows] == of).astype(float), len(data.classes)) for rows, of in zip(inside, t[i], strict=True)
+        return [
+            (rows, *within((labels[rows] == of).astype(float), len(data.classes)), of)
+            for rows, of in zip(inside, t[i], strict=True)
         ]
-        return inside, [s for s, _ in found], [w for _, w in found]
+
+    def counted(i: ndarray, D: ndarray) -> tuple[int, Found]:
+        return len(i), (in_radius if form == "threshold" else in_rank)(i, D)
 
     empty = 0
     with progress_bar(f"knn-shapley, {m} judges, {n} rows", m, progress=progress) as bar:
@@ -227,13 +235,11 @@ def knn_shapley(
             else:
                 if form == "threshold":
                     stats["radius"] = float(radius or _radius(Q, data.X, k, seed, engine))
-                work = in_radius if form == "threshold" else in_rank
-                judge_of = iter(turn)
-                for found in each(work, Q, data.X, turn=turn, **engine):
-                    for at, s, w in zip(*found, strict=True):
-                        sums.add(at, s, w, t[next(judge_of)])
+                for judges, found in each(counted, Q, data.X, turn=turn, **engine):
+                    for at, s, w, of in found:
+                        sums.add(at, s, w, of)
                         empty += len(s) == 0
-                    bar.update(len(found[0]))
+                    bar.update(judges)
         except OverflowError as error:
             raise DataError(f"knn-shapley: {error} Scale the columns first.") from None
     scores, margin, suggested = sums.close(m)
