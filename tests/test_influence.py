@@ -14,6 +14,7 @@ from datassay.engines.curvature import gauss_newton_product, mean_eigenvalue, so
 from datassay.engines.training import Recipe, Run, spawned
 from datassay.methods import influence as module
 from datassay.methods.influence import influence
+from datassay.networks import influence as of_networks
 from datassay.networks.problem import problem
 from datassay.networks.recipes import recipe
 
@@ -254,52 +255,179 @@ def test_the_gauss_newton_product_is_that_of_the_matrix(classes):
     assert estimate == pytest.approx(float(G.trace()) / len(G), rel=0.1)
 
 
-def test_of_a_network_it_is_the_solution_by_the_dense_matrix():
-    data = blobs(30)
-    values = influence(data, small, utility="log-likelihood", damping=0.05, epochs=5, progress=False)
+def trained(data, epochs=5, run=0):
+    """The problem, and the network that the method trains."""
     p = problem(data, small, "cpu", "influence")
-    used = recipe(None, Recipe(), 30, epochs=5)
-    net = Run(p.make(0, 0), p.loss, p.x, p.y, used, seed=spawned(0, 0)).through().eval()
-    rows = [
-        torch.cat([g.flatten() for g in torch.autograd.grad(p.loss(net(x[None]), y[None])[0], tuple(net.parameters()))])
-        for x, y in zip(p.x, p.y, strict=True)
+    used = recipe(None, Recipe(), len(data), epochs=epochs)
+    return p, Run(p.make(run, 0), p.loss, p.x, p.y, used, seed=spawned(0, run)).through().eval(), used.weight_decay
+
+
+def each_gradient(net, said, x, y):
+    """(n, P) of what is said of every row."""
+    each = [
+        torch.autograd.grad(said(net(one[None]), label[None])[0], tuple(net.parameters()))
+        for one, label in zip(x, y, strict=True)
     ]
-    g = torch.cat([g.flatten() for g in torch.autograd.grad(p.loss(net(p.x_val), p.y_val).mean(), tuple(net.parameters()))])
+    return torch.stack([torch.cat([g.flatten() for g in grads]) for grads in each])
+
+
+def odds(outputs, y):
+    p = outputs.softmax(1).gather(1, y[:, None])[:, 0]
+    return torch.log(p / (1 - p))
+
+
+def ek_fac(net, x):
+    """(P, P) by the definition, for `small`: eigenvectors of what enters and leaves its two layers, and mean squares along them."""
+    entered, parts = [x, net[1](net[0](x)).detach()], []
+    for layer, a in zip((net[0], net[2]), entered, strict=True):
+        a = torch.cat([a, torch.ones(len(a), 1)], 1)
+        deltas = []  # for each row and class: sqrt(p) times the gradient of -log p in what the layer says
+        for one in x:
+            h = (net[0](one) if layer is net[0] else net[2](net[1](net[0](one)))).detach().requires_grad_()
+            log_p = (net[2](net[1](h)) if layer is net[0] else h).log_softmax(0)
+            deltas.append([torch.autograd.grad(s, h, retain_graph=True)[0] * (s / 2).exp().detach() for s in log_p])
+        QA = torch.linalg.eigh(sum(torch.outer(v, v) for v in a)).eigenvectors
+        QS = torch.linalg.eigh(sum(torch.outer(d, d) for row in deltas for d in row)).eigenvectors
+        values = sum((QS.T @ torch.outer(d, v) @ QA) ** 2 for v, row in zip(a, deltas, strict=True) for d in row) / len(x)
+        Q = torch.kron(QS.contiguous(), QA.contiguous())
+        G = (Q * values.flatten()) @ Q.T
+        o, i = len(QS), len(QA)  # vec(W b) is taken apart into the weight and the bias
+        order = torch.arange(o * i).reshape(o, i)
+        order = torch.cat([order[:, :-1].flatten(), order[:, -1]])
+        parts.append(G[order][:, order])
+    return torch.block_diag(*parts)
+
+
+@pytest.mark.parametrize(("hessian", "matrix"), [("ek-fac", ek_fac), ("gauss-newton", lambda net, x: dense(net, x, True))])
+def test_of_a_network_it_is_the_solution_by_the_dense_matrix(hessian, matrix, tmp_path):
+    data = blobs(30)
+    options = {"hessian": hessian, "damping": 0.05, "epochs": 5, "progress": False}
+    p, net, weight_decay = trained(data)
+    G = matrix(net, p.x).detach()
+    R = torch.linalg.inv(G + (0.05 + weight_decay) * torch.eye(len(G)))
+    g = each_gradient(net, p.loss, p.x, p.y)
+    for utility, said in (("log-likelihood", lambda out, y: -p.loss(out, y)), ("margin", odds)):
+        expected = -g @ R @ each_gradient(net, said, p.x_val, p.y_val).T / 30
+        close = {"rtol": 2e-2, "atol": 2e-3 * float(expected.abs().max())}
+        values = influence(data, small, utility=utility, matrix=tmp_path / "m.npy", **options)
+        each = np.load(tmp_path / "m.npy")
+        np.testing.assert_allclose(each, expected, **close)
+        np.testing.assert_allclose(values.scores, each.mean(1), rtol=1e-6)
+        mean = influence(data, small, utility=utility, **options)
+        np.testing.assert_allclose(mean.scores, expected.mean(1), rtol=2e-2, atol=2e-3 * float(expected.mean(1).abs().max()))
+        assert values.stats["damping"] == [0.05]
+    one = influence(data, small, query=4, **options)
+    np.testing.assert_allclose(one.scores, expected[:, 4], **close)
+    alone = influence(data.without_validation(), small, influence="self", **options)
+    np.testing.assert_allclose(alone.columns["influence"], (g @ R * g).sum(1) / 30, rtol=5e-3)
+    np.testing.assert_array_equal(alone.scores, -alone.columns["influence"])
+    assert values.stats["own_axes"] == [[]] if hessian == "ek-fac" else values.stats["residual"][0] <= 1e-3
+
+
+def test_one_answer_is_asked_of_the_matrix_itself_and_many_by_ek_fac(tmp_path):
+    data, options = blobs(30), {"epochs": 5, "progress": False}
+    one, many = influence(data, small, **options), influence(data, small, matrix=tmp_path / "m.npy", **options)
+    assert (one.options["hessian"], many.options["hessian"]) == ("gauss-newton", "ek-fac")
+    assert (one.stats["way"], many.stats["way"]) == ("influence function, Gauss-Newton", "influence function, EK-FAC")
+    assert influence(data, small, influence="self", **options).options["hessian"] == "ek-fac"
+    p, net, _ = trained(data)
     G = dense(net, p.x, True)
-    u = torch.linalg.solve(G + (0.05 + used.weight_decay) * torch.eye(len(G)), g)
-    expected = torch.stack(rows) @ u / 30
-    np.testing.assert_allclose(values.scores, expected.detach(), rtol=2e-2, atol=2e-3 * float(expected.abs().max()))
-    assert values.stats["damping"] == [0.05]
-    assert values.stats["residual"][0] <= 1e-3
+    assert one.stats["damping"][0] == pytest.approx(10 * float(G.trace()) / len(G), rel=0.5)
 
 
-def test_wrong_labels_hurt_a_network_and_runs_are_averaged():
+def test_by_ek_fac_half_of_what_rows_do_to_themselves_is_the_matrixs_own(tmp_path):
+    data = blobs(30)
+    values = influence(data, small, influence="self", epochs=20, progress=False)
+    p, net, weight_decay = trained(data, 20)
+    G, g = ek_fac(net, p.x).detach(), each_gradient(net, p.loss, p.x, p.y)
+
+    def share(added):
+        R = torch.linalg.inv(G + added * torch.eye(len(G)))
+        return float((((g @ R @ G @ R) * g).sum(1) / ((g @ R) * g).sum(1)).mean())
+
+    added = values.stats["damping"][0] + weight_decay
+    assert values.stats["damping"][0] > 0
+    assert share(0.97 * added) > 0.5 > share(1.06 * added)
+
+
+def test_regression_on_itself_is_in_squares_of_the_labels_unit():
+    data = amounts().without_validation()
+    one, tenfold = (
+        influence(
+            da.Dataset(data.X, c * data.y, task="regression"), small_regression, influence="self", epochs=5, progress=False
+        )
+        for c in (1.0, 10.0)
+    )
+    np.testing.assert_allclose(tenfold.scores, 100 * one.scores, rtol=1e-3)
+    assert (one.scores < 0).all()
+
+
+def small_regression(seed):
+    return small(seed, 1)
+
+
+def test_of_many_classes_labels_are_drawn(monkeypatch):
+    """Two draws a row, in place of three classes: wrong at random, so that the mean over draws is less wrong."""
+    data, options = blobs(40), {"epochs": 5, "progress": False, "damping": 0.05, "influence": "self"}
+    exact = influence(data, small, **options).scores
+    monkeypatch.setattr(of_networks, "LABELS", 2)
+    drawn = []
+    for k in range(12):
+        monkeypatch.setattr(of_networks, "spawned", lambda *path, k=k: k)
+        drawn.append(influence(data, small, **options).scores / exact - 1)
+    np.testing.assert_array_equal(influence(data, small, **options).scores / exact - 1, drawn[-1])
+    alone, together = np.abs(drawn).mean(), np.abs(np.mean(drawn, 0)).mean()
+    assert 0.005 < alone < 0.2
+    assert together < 0.5 * alone
+
+
+def test_the_same_bits_for_any_number_of_jobs_and_close_ones_for_any_batches(tmp_path, monkeypatch):
+    data, options = blobs(40), {"runs": 2, "epochs": 3, "progress": False}
+    found = {}
+    for name, jobs in (("one", 1), ("two", 2)):
+        values = influence(data, small, matrix=tmp_path / f"{name}.npy", n_jobs=jobs, **options)
+        found[name] = np.load(tmp_path / f"{name}.npy"), values.scores, influence(data, small, n_jobs=jobs, **options).scores
+    assert np.ptp(found["one"][0]) > 0
+    for a, b in zip(found["one"], found["two"], strict=True):
+        np.testing.assert_array_equal(a, b)
+    monkeypatch.setattr(of_networks, "AT_ONCE", 7)
+    values = influence(data, small, matrix=tmp_path / "few.npy", **options)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "few.npy"), found["one"][0], rtol=5e-3, atol=1e-4 * np.ptp(found["one"][0])
+    )
+    assert values.stats["stderr"].shape == (40,)
+
+
+@pytest.mark.parametrize("options", [{"hessian": "ek-fac"}, {"hessian": "gauss-newton"}, {"influence": "self"}])
+def test_wrong_labels_hurt_a_network_and_runs_are_averaged(options):
     data, wrong = da.plant(da.datasets.drawn("wine", train=90, val=60, test=20).data, "uniform", 0.1, seed=1)
     values = influence(
         data,
         lambda seed: nn.Sequential(nn.LayerNorm(13), nn.Linear(13, 8), nn.Tanh(), nn.Linear(8, 3)),
         runs=2,
         progress=False,
+        **options,
     )
     assert values.scores[wrong].mean() < values.scores[~wrong].mean()
     assert values.stats["stderr"].shape == (90,)
     assert values.suggested_label.dtype == data.y.dtype
 
 
-def test_one_answer_of_a_network_changes_as_it_says():
+@pytest.mark.parametrize("hessian", ["ek-fac", "gauss-newton"])
+def test_one_answer_of_a_network_changes_as_it_says(hessian):
     """Removed by retraining: the rows that speak most for an answer cost it more than those that speak most against it."""
     data = blobs(60, wrong=0)
-    options = {"epochs": 60, "progress": False}
+    options = {"epochs": 60, "progress": False, "hessian": hessian}
     values = influence(data, small, query=2, **options)
     order = np.argsort(values.scores)
 
-    def odds(rows):
+    def answer(rows):
         p = problem(data.take(rows), small, "cpu", "influence")
         net = Run(p.make(0, 0), p.loss, p.x, p.y, recipe(None, Recipe(), 60, epochs=60), seed=spawned(0, 0)).through().eval()
         z = net(p.x_val[2:3])[0].log_softmax(0)[data.codes_val[2]].item()
         return z - np.log(-np.expm1(min(z, -1e-7)))
 
-    assert odds(np.sort(order[:-12])) < odds(np.sort(order[12:]))
+    assert answer(np.sort(order[:-12])) < answer(np.sort(order[12:]))
 
 
 # ------------------------------------------------------------------------------------------------------- what cannot be
@@ -318,13 +446,13 @@ def test_one_answer_of_a_network_changes_as_it_says():
         ({"model": LogisticRegression(class_weight="balanced")}, "no class weights"),
         ({"epochs": 3}, "epochs is for networks, and this fits a linear model"),
         ({"runs": 2}, "runs is for networks"),
-        ({"model": small, "influence": "self"}, "influence='self' is for linear models"),
+        ({"hessian": "ek-fac"}, "hessian is for networks, and this fits a linear model"),
+        ({"model": small, "hessian": "fisher"}, "hessian must be None or 'ek-fac' or 'gauss-newton', got 'fisher'"),
         ({"model": small, "first_order": True}, "first_order is for linear models"),
         ({"damping": 0, "model": small}, "damping must be None or a number above 0, got 0"),
         ({"model": "resnet"}, "model must be a"),
         ({"matrix": "nowhere/m.npy"}, "influence: the folder of 'nowhere/m.npy' does not exist"),
         ({"matrix": "m.npy", "influence": "self"}, "matrix is about validation rows"),
-        ({"matrix": "m.npy", "model": small}, "matrix is for linear models"),
     ],
 )
 def test_what_cannot_be(options, says):

@@ -74,7 +74,7 @@ def main(source, target, name):
     train = DataLoader(TensorDataset(X, y), batch_size=500)
     val = DataLoader(TensorDataset(X_val, y_val), batch_size=500)
     penalty = float(arrays["penalty"]) / len(X)
-    before, start = held("VmRSS"), time.perf_counter()
+    before, start, cpu = held("VmRSS"), time.perf_counter(), time.process_time()
     if name.startswith("TRAK"):
         of = AttributionTask(loss_func=log_odds, model=net, checkpoints=used)
         found = TRAKAttributor(of, probability, projector_kwargs={"proj_dim": 4096}, regularization=0.01)
@@ -95,9 +95,9 @@ def main(source, target, name):
             by = kind(of, regularization=penalty or DAMPING)
         by.cache(train)
         matrix = by.attribute(train, val)
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     np.save(target, matrix.detach().numpy())
-    print(json.dumps({"seconds": seconds, "GB": held("VmHWM") - before}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "GB": held("VmHWM") - before}))
 
 
 main(*sys.argv[1:])

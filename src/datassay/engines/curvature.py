@@ -56,17 +56,17 @@ def solve(product: Callable[[Vector], Vector], g: Vector, damping: float, *, tol
     x = {name: torch.zeros_like(a) for name, a in g.items()}
     r = {name: a.clone() for name, a in g.items()}
     d = {name: a.clone() for name, a in g.items()}
-    square = first = _dot(r, r)
+    square = first = dot(r, r)
     done = 0
     while done < steps and square > tol**2 * first:
         Hd = product(d)
         for name, a in d.items():
             Hd[name] = Hd[name] + damping * a
-        length = square / _dot(d, Hd)
+        length = square / dot(d, Hd)
         for name in x:
             x[name] += length * d[name]
             r[name] -= length * Hd[name]
-        square, before = _dot(r, r), square
+        square, before = dot(r, r), square
         d = {name: r[name] + (square / before) * a for name, a in d.items()}
         done += 1
     return Solved(x, done, (square / first) ** 0.5 if first > 0 else 0.0)
@@ -82,9 +82,9 @@ def mean_eigenvalue(product: Callable[[Vector], Vector], like: Vector, signs: Se
     for seed in signs:
         random = torch.Generator().manual_seed(seed)
         v = {name: (2 * torch.randint(2, a.shape, generator=random) - 1).to(a.device, a.dtype) for name, a in like.items()}
-        total += _dot(v, product(v))
+        total += dot(v, product(v))
     return total / len(signs) / parameters
 
 
-def _dot(a: Vector, b: Vector) -> float:
+def dot(a: Vector, b: Vector) -> float:
     return float(sum(float((a[name].double() * b[name].double()).sum()) for name in a))

@@ -66,10 +66,12 @@ class RowGradients:
 
     outputs: Tensor  #: (n, ...) what the model says
     losses: Tensor  #: (n,)
+    factors: dict[str, _Factor]  #: of parameters whose gradients come from what enters their layer and what comes back to it
+    bias_of: dict[str, str]  #: the biases of weights, where both have factors
     through_func: list[str]  #: parameters whose gradients were formed by torch.func
 
     def __init__(self, model: nn.Module, loss: Loss, x: Tensor, y: Tensor, names: Sequence[str] | None = None) -> None:
-        self._model, self._loss, self._x, self._y = model, loss, x, y
+        self.model, self._loss, self._x, self._y = model, loss, x, y
         everything = dict(model.named_parameters())
         if names is not None and (unknown := [n for n in names if n not in everything]):
             raise ValueError(f"the model has no parameter {unknown[0]!r}; it has: {', '.join(everything)}.")
@@ -77,7 +79,7 @@ class RowGradients:
         for name, module in model.named_modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
                 raise ValueError(f"{name or 'the model'} mixes rows in training mode: call model.eval() before.")
-        self._factors: dict[str, _Factor] = {}
+        self.factors, self.bias_of = {}, {}
         with torch.enable_grad(), _only(everything, self.names), _differentiable(model):
             self._trace({n: everything[n] for n in self.names}, len(x))
 
@@ -92,10 +94,10 @@ class RowGradients:
             if inputs:  # given by name its parameters are those of any other module
                 calls.append((module, inputs[0].detach(), inputs[0]._version, get_gradient_edge(output)))
 
-        layers = [m for m in _known(self._model) if any(id(p) in name_of for p in m.parameters(recurse=False))]
+        layers = [m for m in _known(self.model) if any(id(p) in name_of for p in m.parameters(recurse=False))]
         hooks = [m.register_forward_hook(seen) for m in layers]
         try:
-            self.outputs = self._model(self._x)
+            self.outputs = self.model(self._x)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -113,38 +115,39 @@ class RowGradients:
             deltas = torch.autograd.grad(losses.sum(), [edge for *_, edge in calls], allow_unused=True)
             for (module, a, _, _), delta in zip(calls, deltas, strict=True):
                 found = {} if delta is None else _factors(module, a, delta)
-                for part, p in module.named_parameters(recurse=False):
-                    if id(p) in once and part in found:
-                        self._factors[name_of[id(p)]] = found[part]
+                parts = {part: name_of[id(p)] for part, p in module.named_parameters(recurse=False) if id(p) in once}
+                self.factors |= {name: found[part] for part, name in parts.items() if part in found}
+                if {"weight", "bias"} <= parts.keys() and found:
+                    self.bias_of[parts["weight"]] = parts["bias"]
         # what has neither factors nor a use here has no influence on the loss
-        self.through_func = [name for name, p in chosen.items() if name not in self._factors and uses.get(id(p))]
+        self.through_func = [name for name, p in chosen.items() if name not in self.factors and uses.get(id(p))]
 
     def dots(self, direction: dict[str, Tensor]) -> Float[Tensor, " n"]:
         """g_n . direction, which maps every name to a tensor of the parameter's shape."""
         result = self.losses.new_zeros(len(self))
-        for name, factor in self._factors.items():
+        for name, factor in self.factors.items():
             result += factor.dots(direction[name])
-        for rows, g in self._by_func():
+        for rows, g in self.formed():
             result[rows] += g @ torch.cat([direction[name].flatten() for name in self.through_func])
         return result
 
     def squared_norms(self) -> Float[Tensor, " n"]:
         """|g_n|^2"""
         result = self.losses.new_zeros(len(self))
-        for factor in self._factors.values():
+        for factor in self.factors.values():
             result += factor.squares()
-        for rows, g in self._by_func():
+        for rows, g in self.formed():
             result[rows] += (g * g).sum(1)
         return result
 
     def dots_and_squared_norms(self, direction: dict[str, Tensor]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """Both, for less than twice the price."""
         dots, squares = self.losses.new_zeros(len(self)), self.losses.new_zeros(len(self))
-        for name, factor in self._factors.items():
+        for name, factor in self.factors.items():
             d, s = factor.both(direction[name])
             dots += d
             squares += s
-        for rows, g in self._by_func():
+        for rows, g in self.formed():
             dots[rows] += g @ torch.cat([direction[name].flatten() for name in self.through_func])
             squares[rows] += (g * g).sum(1)
         return dots, squares
@@ -154,12 +157,12 @@ class RowGradients:
         result = self.losses.new_zeros(len(self), len(others))
         if result.numel() == 0:
             return result
-        if set(self._factors) != set(others._factors) or self.through_func != others.through_func:
+        if set(self.factors) != set(others.factors) or self.through_func != others.through_func:
             raise ValueError("products need gradients of the same parameters of one model.")
-        for name, factor in self._factors.items():
-            result += factor.products(others._factors[name])
-        for rows, g in self._by_func():
-            for columns, h in others._by_func():
+        for name, factor in self.factors.items():
+            result += factor.products(others.factors[name])
+        for rows, g in self.formed():
+            for columns, h in others.formed():
                 result[rows, columns] += g @ h.T
         return result
 
@@ -169,7 +172,7 @@ class RowGradients:
         A layer's gradient sum_s delta_ns a_ns' becomes sum_s (P delta_ns) (R a_ns)' with random signs P and R, which is never formed in
         full; all layers have the same share of the ``size`` numbers, and what is smaller than that stays as it is.
         """
-        parts = list(self._factors.items()) + [("", None)] * bool(self.through_func)
+        parts = list(self.factors.items()) + [("", None)] * bool(self.through_func)
         share, found = max(1, size // max(1, len(parts))), []
         for k, (_, factor) in enumerate(parts):
             draw = torch.Generator().manual_seed((seed * 1_000_003 + k) % 2**63)
@@ -178,32 +181,32 @@ class RowGradients:
                 continue
             R = None
             rest = []
-            for _, g in self._by_func():
+            for _, g in self.formed():
                 R = _signs(g.shape[1], share, draw, g) if R is None and g.shape[1] > share else R
                 rest.append(g if R is None else g @ R)
             found.append(torch.cat(rest) if rest else self.losses.new_zeros(0, 0))
         return torch.cat(found, 1) if found else self.losses.new_zeros(len(self), 0)
 
-    def _by_func(self) -> Iterator[tuple[slice, Tensor]]:
+    def formed(self) -> Iterator[tuple[slice, Tensor]]:
         """Gradients (rows, parameters) of what no layer's factors give."""
         if not self.through_func:
             return
         # every place once where a parameter lies: functional_call doesn't restore a module that is registered twice
         places = {
             f"{path}.{part}" if path else part: p
-            for path, module in self._model.named_modules()
+            for path, module in self.model.named_modules()
             for part, p in module.named_parameters(recurse=False, remove_duplicate=False)
         }
-        everything = dict(self._model.named_parameters())
+        everything = dict(self.model.named_parameters())
         chosen = {name: everything[name].detach() for name in self.through_func}
         name_of = {id(everything[name]): name for name in chosen}
 
         def one(theta: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
             there = {at: theta[name_of[id(p)]] if id(p) in name_of else p.detach() for at, p in places.items()}
-            return self._loss(functional_call(self._model, there, (x[None],), tie_weights=False), y[None])[0]
+            return self._loss(functional_call(self.model, there, (x[None],), tie_weights=False), y[None])[0]
 
         step = max(1, CHUNK // sum(p.numel() for p in chosen.values()))
-        together = not any(isinstance(module, nn.RNNBase) for module in self._model.modules())
+        together = not any(isinstance(module, nn.RNNBase) for module in self.model.modules())
         for start in range(0, len(self), step):
             rows = slice(start, min(start + step, len(self)))
             if together:
@@ -220,8 +223,8 @@ class RowGradients:
 
     def _of_row(self, row: int, everything: dict[str, Any]) -> Tensor:
         """(parameters,) one row's gradient of what no layer's factors give, by a pass of its own."""
-        with torch.enable_grad(), _only(everything, self.through_func), _differentiable(self._model):
-            (loss,) = self._loss(self._model(self._x[row : row + 1]), self._y[row : row + 1])
+        with torch.enable_grad(), _only(everything, self.through_func), _differentiable(self.model):
+            (loss,) = self._loss(self.model(self._x[row : row + 1]), self._y[row : row + 1])
             found = torch.autograd.grad(loss, [everything[name] for name in self.through_func], materialize_grads=True)
         return torch.cat([g.flatten() for g in found])
 
@@ -325,24 +328,35 @@ class _Formed:
 class _Flat:
     """Weight of a linear layer on one position: g_n = delta_n a_n'."""
 
+    k = s = 1
+
     def __init__(self, a: Tensor, delta: Tensor) -> None:
-        self.a, self.delta = a, delta  # (n, i), (n, o)
+        self.x, self.delta = a, delta  # (n, i), (n, o)
+        (self.n, self.i), self.o = a.shape, delta.shape[1]
+
+    def a(self, rows: slice) -> Tensor:
+        """(rows, 1, i, 1)"""
+        return self.x[rows, None, :, None]
+
+    def d(self, rows: slice) -> Tensor:
+        """(rows, 1, o, 1)"""
+        return self.delta[rows, None, :, None]
 
     def dots(self, G: Tensor) -> Tensor:
-        return torch.linalg.vecdot(self.a @ G.T, self.delta)
+        return torch.linalg.vecdot(self.x @ G.T, self.delta)
 
     def squares(self) -> Tensor:
-        return _squares(self.a) * _squares(self.delta)
+        return _squares(self.x) * _squares(self.delta)
 
     def both(self, G: Tensor) -> tuple[Tensor, Tensor]:
         return self.dots(G), self.squares()
 
     def products(self, other: _Flat) -> Tensor:
-        return (self.a @ other.a.T) * (self.delta @ other.delta.T)
+        return (self.x @ other.x.T) * (self.delta @ other.delta.T)
 
     def projected(self, size: int, draw: torch.Generator) -> Tensor:
-        R, P = _pair(self.a.shape[1], self.delta.shape[1], size, draw, self.delta)
-        return ((self.delta @ P)[:, :, None] * (self.a @ R)[:, None, :]).flatten(1)
+        R, P = _pair(self.i, self.o, size, draw, self.delta)
+        return ((self.delta @ P)[:, :, None] * (self.x @ R)[:, None, :]).flatten(1)
 
 
 class _Outer:

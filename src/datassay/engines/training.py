@@ -28,7 +28,7 @@ SAVE_EVERY = 5.0  # seconds between checkpoints: an epoch of a small network tak
 WORTH_PROCESSES = 15.0  # seconds of work left from which on other processes are started
 
 T = TypeVar("T")
-Tick = Callable[[int], Any]  #: so many more units are done
+Tick = Callable[[float], Any]  #: so many more units are done
 
 
 @runtime_checkable

@@ -4,12 +4,13 @@
 
 theta_-i is approximated by one step from theta: for linear, ridge and logistic models by Newton's step on the loss without the row
 (rescaled influence: Rubinstein & Hopkins, NeurIPS 2025, arXiv 2506.06656; exact for ridge regression), see engines.removal; for
-networks by the influence function (Koh & Liang, ICML 2017) with the damped Gauss-Newton matrix, see networks.influence.
+networks by the influence function (Koh & Liang, ICML 2017) with the damped Gauss-Newton matrix, by EK-FAC (Grosse et al., arXiv
+2308.03296) or as it is, see networks.influence.
 
     self_influence_i = log p(y_i | x_i, theta) - log p(y_i | x_i, theta_-i)  >= 0        regression: its squared error, halved
 
-is large for rows that the model knows by heart, and no other row supports. Linear models only: the outputs without each row cost one
-K x K system there.
+is large for rows that the model knows by heart, and no other row supports. Of linear models the outputs without each row cost one
+K x K system; of networks it is the influence function of the row's own loss.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ NAME = "influence"
 PRECISE = 1e-9  # length of the gradient at the fit: the step from it must not be mistaken for a row's
 MOST = 20_000  # parameters of a linear model, whose Hessian is formed
 ODDS = 1e-6  # 1 - p is at least so much in the derivative of the log-odds
-OF_NETWORKS = ("epochs", "batch_size", "lr", "training", "checkpoint", "damping")
+OF_NETWORKS = ("epochs", "batch_size", "lr", "training", "checkpoint", "hessian", "damping")
 OTHERS = "ame or datamodels, which ask any model, by trainings on subsets"
 BY_VALIDATION = "the model says less for the validation rows' labels with the row: influence below 0"
 
@@ -53,6 +54,7 @@ def influence(
     label: Any = None,
     first_order: bool = False,
     matrix: str | Path | None = None,
+    hessian: Literal["ek-fac", "gauss-newton"] | None = None,
     damping: Positive | None = None,
     runs: Count = 1,
     epochs: Annotated[int, Whole(0)] | None = None,
@@ -76,7 +78,7 @@ def influence(
         an intercept, a squared penalty, no class weights), fitted here to its minimum. A torch `nn.Module`, drawn anew for each run, or
         a function from a seed to one, trained here.
     influence
-        "validation": on the validation rows' labels. "self": on the row's own label; linear models only, no validation rows needed.
+        "validation": on the validation rows' labels. "self": on the row's own label; no validation rows needed.
     utility
         What is asked of the validation rows together: "margin" (None), the mean log-odds of their labels, or their mean "log-likelihood";
         regression: "squared-error", minus its mean in variances of the training labels.
@@ -86,7 +88,10 @@ def influence(
     first_order
         Linear models: the influence function, in place of Newton's step without the row.
     matrix
-        Linear models: a .npy file to write the influence on each validation row's answer to: (n, m), or (n, 1) with ``query``.
+        A .npy file to write the influence on each validation row's answer to: (n, m), or (n, 1) with ``query``.
+    hessian
+        Networks: "ek-fac" (None), layer by layer, one approximate inverse for all answers; "gauss-newton", the whole matrix, by conjugate
+        gradients for every answer anew.
     damping
         Networks: what is added to the curvature. None: a tenth of its mean.
     epochs, lr, batch_size, training
@@ -126,13 +131,9 @@ def influence(
         if named:
             raise DataError(f"{NAME}: {named[0]} is for networks, and this fits a linear model: leave it out.")
         return _linear(data, model, influence == "self", question, own, first_order, matrix)
-    if influence == "self":
-        raise DataError(f"{NAME}: influence='self' is for linear models; of a network take tracin with influence='self'.")
-    if matrix is not None:
-        raise DataError(f"{NAME}: matrix is for linear models: of a network take trak.")
     if first_order:
         raise DataError(f"{NAME}: first_order is for linear models: of a network it is always the first order.")
-    return _network(call, data, model, question, own)
+    return _network(call, data, model, question, influence == "self")
 
 
 def _linear(
@@ -195,7 +196,7 @@ def _linear(
     return Finding(scores, flagged, columns, suggested, stats)
 
 
-def _network(call: Call, data: Dataset, model: Any, question: Question, own: bool) -> Finding:
+def _network(call: Call, data: Dataset, model: Any, question: Question, itself: bool) -> Finding:
     from datassay.engines.training import Recipe
     from datassay.networks.influence import influence_of_run
     from datassay.networks.problem import problem
@@ -207,21 +208,37 @@ def _network(call: Call, data: Dataset, model: Any, question: Question, own: boo
     used = recipe(
         given["training"], Recipe(), len(data), epochs=given["epochs"], batch_size=given["batch_size"], lr=given["lr"]
     )
-    options = options_of(call, used)
-    work = partial(influence_of_run, question.utility, question.query, question.code, given["damping"])
+    matrix = given["matrix"]
+    hessian = given["hessian"] or ("gauss-newton" if matrix is None and not itself else "ek-fac")
+    options = options_of(call, used) | {"hessian": hessian}
+    work = partial(
+        influence_of_run,
+        question.utility,
+        question.query,
+        question.code,
+        itself,
+        matrix is not None,
+        hessian,
+        given["damping"],
+    )
     results = run_all(work, call, p, used, options, runs=given["runs"], units=used.epochs + 1)
+    if matrix is not None:
+        save_npy(np.mean([cast(ndarray, r.each) for r in results], axis=0), Path(matrix))
     value, stderr = averaged([r.value for r in results])
-    flagged, rule = _below(value, own, question.query)
+    predictions = np.mean([r.predictions for r in results], axis=0)
+    if itself:
+        flagged, rule = p.disagreeing(predictions, "the networks, which have seen the row, say another class")
+    else:
+        flagged, rule = _below(value, question.own, question.query)
     stats = {
         "flag_rule": rule,
-        "way": "influence function, Gauss-Newton",
+        "way": "influence function, " + {"ek-fac": "EK-FAC", "gauss-newton": "Gauss-Newton"}[hessian],
         "damping": [r.damping for r in results],
-        "steps": [r.steps for r in results],
-        "residual": [r.residual for r in results],
+        **{name: [r.solved[name] for r in results] for name in results[0].solved},
         "device": p.device,
     } | stderr
-    suggested = p.suggested(np.mean([r.predictions for r in results], axis=0))
-    return Finding(value.copy() if own else -value, flagged, {NAME: value}, suggested, stats, options)
+    scores = value.copy() if question.own and not itself else -value
+    return Finding(scores, flagged, {NAME: value}, p.suggested(predictions), stats, options)
 
 
 def _lost(

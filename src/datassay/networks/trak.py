@@ -16,7 +16,7 @@ from torch import Tensor
 
 from datassay.engines.gradients import RowGradients
 from datassay.engines.training import in_batches, spawned
-from datassay.networks.influence import log_odds
+from datassay.networks.influence import asked_of, log_odds
 from datassay.networks.runs import One
 
 AT_ONCE = 1000  # rows in one pass
@@ -40,22 +40,14 @@ def trak_of_run(
     p, x, y, n = one.p, one.p.x, one.p.y, len(one.p.data)
     net = one.start(x, y).through(one.tick).eval()
     classes = p.data.task == "classification"
-    rows_asked = slice(0, len(p.x_val)) if query is None else slice(query, query + 1)
-    x_asked, y_asked = p.x_val[rows_asked], p.y_val[rows_asked]
-    if classes and query is not None:
-        y_asked = torch.full_like(y_asked, code)
+    asked = asked_of(p, utility, query, code)
 
     def said(outputs: Tensor, y: Tensor) -> Tensor:
         return log_odds(outputs, y) if classes else outputs[:, 0]
 
-    def asked(outputs: Tensor, y: Tensor) -> Tensor:
-        if utility == "log-likelihood" and query is None:
-            return -p.loss(outputs, y)
-        return said(outputs, y) if classes or query is not None else -((outputs[:, 0] - y) ** 2)
-
     batches = list(in_batches(n, AT_ONCE))
     ours = [RowGradients(net, said, x[rows], y[rows]) for rows in batches]
-    theirs = [RowGradients(net, asked, x_asked[rows], y_asked[rows]) for rows in in_batches(len(y_asked), AT_ONCE)]
+    theirs = [RowGradients(net, asked.answer, asked.x[rows], asked.y[rows]) for rows in in_batches(len(asked.y), AT_ONCE)]
     outputs = torch.cat([g.outputs for g in ours])
     error = 1 - outputs.softmax(1).gather(1, y[:, None])[:, 0] if classes else y - outputs[:, 0]
     if projection is None and n <= MOST:
@@ -66,9 +58,8 @@ def trak_of_run(
         step, damping = _by_projection(Phi, phi if each else phi.mean(0, keepdim=True), damping)
         projection = Phi.shape[1]
     one.tick(1)
-    unit = float(p.data.codes.std()) if query is not None and not classes else 1.0  # targets are in standard deviations
     return Steps(
-        step.double().cpu().numpy() * unit,
+        step.double().cpu().numpy() * asked.unit,
         error.double().cpu().numpy(),
         p.probabilities(outputs.double()).cpu().numpy(),
         damping,
