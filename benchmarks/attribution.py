@@ -2,11 +2,12 @@
 
     python benchmarks/attribution.py --path folder                                       datassay's
     python benchmarks/attribution.py --path folder --dattri .venv-dattri/bin/python      and dattri's, on the same models and truth
+    python benchmarks/attribution.py --path folder --kronfluence .venv-kronfluence/bin/python
 
 Two models: logistic regression, and a perceptron 784-128-64-10 (20 epochs by SGD, momentum .9). The truth: 100 trainings on random halves
-of the rows; kept in the output folder. Each method runs in a process of its own, on one thread: seconds, and those of the CPU, which begin
-with the trained model where dattri's do and with the training where ours do. The folder has mnist_train.parquet; dattri's environment is made from
-benchmarks/peers/dattri/requirements.txt. Writes ``benchmarks/out/attribution.md``.
+of the rows; kept in the output folder. Each method runs in a process of its own, on one thread; seconds, and those of the CPU, begin with
+the trained networks where dattri's and Kronfluence's do, and with the training where ours do. The folder has mnist_train.parquet; the
+others' environments are made from benchmarks/peers/<name>/requirements.txt. Writes ``benchmarks/out/attribution.md``.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from datassay.evaluation import lds
 from datassay.networks.problem import problem
 
 OUT = Path(__file__).parent / "out"
-HERE = Path(__file__).parent / "peers" / "dattri" / "attribution.py"
+PEERS = Path(__file__).parent / "peers"
 RECIPE = Recipe(epochs=20, batch_size=64, lr=0.01, momentum=0.9, weight_decay=0.0)
 OURS = {
     "logistic regression": {
@@ -47,6 +48,7 @@ DATTRI = {
     "logistic regression": ["IF explicit", "IF CG", "TRAK", "TracIn"],
     "perceptron": ["IF CG", "IF EK-FAC", "TRAK", "TRAK, 10 trainings", "TracIn"],
 }
+KRONFLUENCE = {"perceptron": ["EK-FAC"]}
 MODELS = list(OURS)
 
 
@@ -126,6 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", type=Path, required=True)
     parser.add_argument("--dattri", type=Path, help="the interpreter of an environment with dattri")
+    parser.add_argument("--kronfluence", type=Path, help="the interpreter of one with Kronfluence")
     parser.add_argument("--train", type=int, default=5000)
     parser.add_argument("--val", type=int, default=500)
     parser.add_argument("--masks", type=int, default=100)
@@ -146,12 +149,13 @@ def main() -> None:
         counts, answers = truth(data, model, call.masks, OUT)
         sizes = ["--path", str(call.path), "--train", str(call.train), "--val", str(call.val), "--target", str(call.target)]
         todo = [("datassay", name, [sys.executable, __file__, "--one", model, name, *sizes]) for name in OURS[model]]
-        if call.dattri:
-            models = exported(data, model, OUT)
-            todo += [
-                ("dattri", name, [str(call.dattri), str(HERE), str(models), str(call.target), name])
-                for name in DATTRI[model]
-            ]
+        for who, python, names in (("dattri", call.dattri, DATTRI), ("kronfluence", call.kronfluence, KRONFLUENCE)):
+            if python:
+                script, models = PEERS / who / "attribution.py", exported(data, model, OUT)
+                todo += [
+                    (who, name, [str(python), str(script), str(models), str(call.target), name])
+                    for name in names.get(model, [])
+                ]
         for who, name, words in todo:
             if call.only and call.only not in f"{who} {name}":
                 continue

@@ -3,12 +3,9 @@
 python attribution.py models.npz matrix.npy "TRAK"
 """
 
-import json
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from dattri.algorithm import (
     IFAttributorCG,
@@ -21,37 +18,15 @@ from dattri.task import AttributionTask
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from given import network, read, told
+
 torch.set_num_threads(1)
 DAMPING = 0.01  # of networks: without it the inverse is noise
 
 
-def held(what):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith(what))
-
-
-def network(weights):
-    """Linear layers of these sizes, with ReLU between them."""
-    places = sorted({int(name.split(".")[0]) for name in weights})
-    layers = []
-    for place in places:
-        o, i = weights[f"{place}.weight"].shape
-        layers += [nn.Linear(i, o), nn.ReLU()]
-    net = nn.Sequential(*layers[:-1])
-    net.load_state_dict(weights)
-    return net
-
-
 def main(source, target, name):
-    with np.load(source) as kept:
-        arrays = {k: kept[k] for k in kept.files}
-    X, X_val = (torch.tensor(arrays[k], dtype=torch.float) for k in ("X", "X_val"))
-    y, y_val = (torch.tensor(arrays[k], dtype=torch.long) for k in ("y", "y_val"))
-    runs = sorted({int(k.split()[0]) for k in arrays if k[0].isdigit()})
-    every = [
-        {k.split(" ", 1)[1]: torch.tensor(v, dtype=torch.float) for k, v in arrays.items() if k.startswith(f"{r} ")}
-        for r in runs
-    ]
+    X, y, X_val, y_val, every, penalty = read(source)
     net = network(every[0])
 
     def loss(parameters, row):
@@ -73,20 +48,20 @@ def main(source, target, name):
     used = every if "10" in name else every[:1]
     train = DataLoader(TensorDataset(X, y), batch_size=500)
     val = DataLoader(TensorDataset(X_val, y_val), batch_size=500)
-    penalty = float(arrays["penalty"]) / len(X)
-    before, start, cpu = held("VmRSS"), time.perf_counter(), time.process_time()
-    if name.startswith("TRAK"):
-        of = AttributionTask(loss_func=log_odds, model=net, checkpoints=used)
-        found = TRAKAttributor(of, probability, projector_kwargs={"proj_dim": 4096}, regularization=0.01)
-        found.cache(train)
-        matrix = found.attribute(val)
-    elif name == "TracIn":
-        of = AttributionTask(loss_func=loss, model=net, checkpoints=used)
-        found = TracInAttributor(
-            of, torch.ones(len(used)), normalized_grad=False, projector_kwargs={"proj_type": "identity"}
-        )
-        matrix = found.attribute(train, val)
-    else:
+    penalty /= len(X)
+
+    def work():
+        if name.startswith("TRAK"):
+            of = AttributionTask(loss_func=log_odds, model=net, checkpoints=used)
+            found = TRAKAttributor(of, probability, projector_kwargs={"proj_dim": 4096}, regularization=0.01)
+            found.cache(train)
+            return found.attribute(val)
+        if name == "TracIn":
+            of = AttributionTask(loss_func=loss, model=net, checkpoints=used)
+            found = TracInAttributor(
+                of, torch.ones(len(used)), normalized_grad=False, projector_kwargs={"proj_type": "identity"}
+            )
+            return found.attribute(train, val)
         of = AttributionTask(loss_func=loss, model=net, checkpoints=used[0])
         if name == "IF EK-FAC":
             by = IFAttributorEKFAC(of, damping=DAMPING)
@@ -94,10 +69,9 @@ def main(source, target, name):
             kind = {"IF explicit": IFAttributorExplicit, "IF CG": IFAttributorCG}[name]
             by = kind(of, regularization=penalty or DAMPING)
         by.cache(train)
-        matrix = by.attribute(train, val)
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    np.save(target, matrix.detach().numpy())
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "GB": held("VmHWM") - before}))
+        return by.attribute(train, val)
+
+    told(target, work)
 
 
 main(*sys.argv[1:])

@@ -19,7 +19,7 @@ and of several the largest. G itself: `SHARE` of its mean eigenvalue. Both by wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from datassay.networks.runs import One
 
 AT_ONCE = 512  # rows in one pass
 SAMPLE = 4096  # rows by which the curvature is measured, at most
-SHARE = 10.0  # of the mean eigenvalue is the damping of G itself
+SHARE = 30.0  # of the mean eigenvalue is the damping of G itself
 TRACES = 4  # random vectors for it
 BALANCED = 512  # rows whose influence on themselves is looked at, at most
 UNBALANCED = 0.1  # of the mean eigenvalue is the damping, where none balances (Grosse et al., arXiv 2308.03296)
@@ -56,7 +56,7 @@ class Influence(NamedTuple):
     each: np.ndarray | None  #: (n, m) what every answer loses
     predictions: np.ndarray  #: (n, outputs) of the network, which has seen the rows
     damping: float
-    solved: dict[str, int | float | list[str]]  #: how well
+    solved: dict[str, Any]  #: with what curvature, and how well
 
 
 def asked_of(p: Problem, utility: str, query: int | None, code: int) -> Asked:
@@ -141,7 +141,10 @@ class _EkFac:
         self.damping = self._balanced(one.recipe.weight_decay) if damping is None else damping
         self.added = self.damping + one.recipe.weight_decay
         self._done = one.tick
-        self.solved: dict[str, int | float | list[str]] = {"own_axes": self._matrix.own_axes}
+        self.solved: dict[str, Any] = {
+            "mean_eigenvalue": self._matrix.mean_eigenvalue,
+            "own_axes": self._matrix.own_axes,
+        }
 
     def _balanced(self, weight_decay: float) -> float:
         """What is to be added to the weight decay."""
@@ -209,10 +212,11 @@ class _Exact:
         self._of, self._some = of, some
         like = {name: w.detach() for name, w in of.net.named_parameters() if name in of.names}
         seeds = [spawned(one.own, 4, k) for k in range(TRACES)]
-        self.damping = SHARE * mean_eigenvalue(self._product, like, seeds) if damping is None else damping
+        mean = mean_eigenvalue(self._product, like, seeds)
+        self.damping = SHARE * mean if damping is None else damping
         self.added = self.damping + one.recipe.weight_decay
         self._done = one.tick
-        self.solved: dict[str, int | float | list[str]] = {"steps": 0, "residual": 0.0}
+        self.solved: dict[str, Any] = {"mean_eigenvalue": mean, "steps": 0, "residual": 0.0}
 
     def _product(self, v: Vector) -> Vector:
         of = self._of
