@@ -359,7 +359,7 @@ OWN = {
         requires=frozenset({"validation"}),
         unless={"influence": "self"},
         note="linear models and networks",
-        cost="one fit, and a factorisation of its Hessian; of a network one training, and 100 passes",
+        cost="one fit, and a factorisation of its Hessian; of a network one training, and passes over at most 4,096 rows",
         costs=subset_costs.influence,
         sign="high = worth keeping",
         paper="Koh & Liang, ICML 2017; Rubinstein & Hopkins, NeurIPS 2025",

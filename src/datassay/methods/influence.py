@@ -90,10 +90,11 @@ def influence(
     matrix
         A .npy file to write the influence on each validation row's answer to: (n, m), or (n, 1) with ``query``.
     hessian
-        Networks: "ek-fac" (None), layer by layer, one approximate inverse for all answers; "gauss-newton", the whole matrix, by conjugate
-        gradients for every answer anew.
+        Networks: "gauss-newton", the curvature as it is, by conjugate gradients for every answer anew; "ek-fac", layer by layer, one
+        approximate inverse for all answers. None: the former for a single answer, the latter for ``matrix`` and "self".
     damping
-        Networks: what is added to the curvature. None: a tenth of its mean.
+        Networks: what is added to the curvature. None: 30 times its mean eigenvalue; by "ek-fac" what makes half of the rows' influence on
+        themselves.
     epochs, lr, batch_size, training
         Of a network. None: 20 epochs by SGD with momentum.
 
