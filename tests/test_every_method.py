@@ -20,7 +20,7 @@ RATES = Rates(2, 150e9, 80e9, 1e8, 8e7, 0.3, 1e9)
 every_method = pytest.mark.parametrize("method", METHODS, scope="module")
 every_judge = pytest.mark.parametrize("method", [m for m in METHODS if m != "random"], scope="module")
 
-LEAST = {"lava": 0.7, "dvrl": 0.8, "trak": 0.7, "boostin": 0.6}  # AUC of methods that are weak at this: the pages say so
+LEAST = {"lava": 0.7, "dvrl": 0.8, "trak": 0.7, "boostin": 0.8}  # AUC of methods that are weak at this: the pages say so
 BY_UTILITY = ("ame", "shapley", "beta-shapley", "banzhaf", "leave-one-out", "influence", "datamodels")
 ALIKE = {"trak": 0.7}  # of the order, where networks saw the rows in another one: what they know by heart moves them little
 FEWER = {  # trainings, where as it comes a method would take minutes; its own tests have the default
@@ -30,18 +30,21 @@ FEWER = {  # trainings, where as it comes a method would take minutes; its own t
 }
 
 
-def planted_digits(*, validation):
+ROWS = {"craig": 400, "dvrl": 400, "boostin": 400}  # which see too little in 200
+
+
+def planted_digits(*, validation, n=200):
     digits = load_digits()
     names = np.array([f"digit {i}" for i in range(10)])[digits.target]
-    val = (digits.data[400:500], names[400:500]) if validation else (None, None)
-    data = da.Dataset(digits.data[:200], names[:200], *val, ids=[f"row {i}" for i in range(200)])
+    val = (digits.data[400 : 400 + n // 2], names[400 : 400 + n // 2]) if validation else (None, None)
+    data = da.Dataset(digits.data[:n], names[:n], *val, ids=[f"row {i}" for i in range(n)])
     return plant_wrong_labels(data, 0.1, seed=1)
 
 
 @pytest.fixture(scope="module")
 def planted(method):
-    """200 digits, 20 with a wrong label, and 100 right ones to judge them by for the methods that need these."""
-    return planted_digits(validation=METHODS[method].validation)
+    """200 digits, 20 with a wrong label, and 100 right ones to judge them by for the methods that need these; or as `ROWS` has it."""
+    return planted_digits(validation=METHODS[method].validation, n=ROWS.get(method, 200))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,7 @@ def test_the_sign_is_right(method, planted, valued):
 @every_method
 def test_values_follow_their_rows(method, planted, valued):
     data, _ = planted
-    order = np.random.default_rng(0).permutation(200)
+    order = np.random.default_rng(0).permutation(len(data))
     there = da.value(data.take(order), method=method, seed=0, **FEWER.get(method, {}))
     np.testing.assert_array_equal(there.ids, valued.ids[order])
     assert np.ptp(valued.scores) > 0
@@ -95,7 +98,7 @@ def test_the_same_seed_gives_the_same_bits(method, planted, valued):
 def test_the_contract(method, planted, valued):
     data, _ = planted
     values = valued
-    assert values.scores.shape == (200,)
+    assert values.scores.shape == (len(data),)
     assert values.scores.dtype == np.float64
     assert values.flagged.dtype == bool
     assert values.method == method
@@ -106,7 +109,7 @@ def test_the_contract(method, planted, valued):
     assert not any(getattr(values, name).flags.writeable for name in ("ids", "scores", "flagged", "suggested_label"))
     assert not any(column.flags.writeable for column in values.columns.values())
     assert set(values.suggested_label) <= set(data.classes)
-    assert all(column.shape == (200,) for column in values.columns.values())
+    assert all(column.shape == (len(data),) for column in values.columns.values())
     np.testing.assert_array_equal(values.given_label, data.y)
     first = values.suspects(1)["id"].item()
     assert values.scores[list(data.ids).index(first)] == values.scores.min()
@@ -120,7 +123,7 @@ def test_missing_validation_rows(method, planted, valued):
             da.value(data.without_validation(), method=method)
     else:
         assert data.X_val is None  # and it was valued
-        assert valued.scores.shape == (200,)
+        assert valued.scores.shape == (len(data),)
 
 
 def test_wrong_names_are_met_with_the_right_ones():

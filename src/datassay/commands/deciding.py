@@ -128,8 +128,8 @@ def gain(
 ) -> None:
     """Measure whether a model is better for what was done to the rows, with an interval.
 
-    The same model is trained on both files and asked about the same rows that it has not seen: validation rows, or all rows in
-    folds, with the labels they had before.
+    The same model is trained on both files and asked about the same rows that it has not seen: validation rows, or rows that
+    nothing was done to.
     """
     from datassay.decisions.gain import gain as measure
 
