@@ -57,6 +57,18 @@ def test_sure_labels_get_the_suggestion_and_no_other_row_is_touched():
     ]
 
 
+def test_without_a_lower_promise_only_very_probable_ones_are_sure():
+    values = da.Values(
+        ids=np.arange(4), scores=np.array([-2.0, -1, 1, 2]), flagged=np.array([True, True, False, False]),
+        columns={"probability_wrong": np.array([0.95, 0.8, 0.0, 0.0])}, method="lava",
+        given_label=np.array(list("aabb")), suggested_label=np.array(list("bbbb")),
+    )  # fmt: skip
+    assert decide(values, "sure")["id"].tolist() == ["0"]
+    without = da.Values(values.ids, values.scores, values.flagged, {}, "lava", given_label=values.given_label)
+    assert len(decide(without, "sure")) == 0
+    assert decide(without, "relabel")["action"].tolist() == ["drop"]  # no more than half of a class
+
+
 def test_where_right_labels_overlap_hardly_any_is_sure():
     rng = np.random.default_rng(0)
     y = np.arange(400) % 2

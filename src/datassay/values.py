@@ -25,8 +25,6 @@ from datassay.files import PARQUET_KEY, check_target, replacing
 _KEY = PARQUET_KEY
 _DIGEST = PARQUET_KEY + b".digest"
 FORMAT = 2  # with a digest of all that is in the file; 1: without
-
-
 OVERLAP = 3  #: flagged rows for each that is surely wrong, above which they can't be said to be most likely wrong
 
 

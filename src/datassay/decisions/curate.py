@@ -14,7 +14,7 @@ rule decides about all training rows without them, and they are asked, once.
     sure       rows whose label is more likely wrong than right though all overlap of classes be ambiguity (the lower promise) get the
                suggestion, and no others are touched: of clean rows hardly any
 
-"best" asks relabel and sure in the same folds and takes the one whose interval begins higher; for there are two, each has 97.5 %.
+"best" asks relabel and sure in the same folds and takes the one whose interval begins higher; since there are two, each is one of 97.5 %.
 
 At least half of the rows of each class stay as they are, the least suspicious.
 """
@@ -40,7 +40,9 @@ from datassay.values import Values
 RULES = ("relabel", "drop", "sure")
 BEST = ("relabel", "sure")  #: which "best" asks
 SURE = 0.9  #: probability from which on a suggestion is taken
-EVEN = 0.5  #: the same of the lower promise, which takes overlap for ambiguity
+EVEN = (
+    0.5  #: the same of the lower promise, which takes overlap for ambiguity; where a method makes none, `SURE` of the other
+)
 WORDS = {
     "relabel": "flagged rows are relabelled, or dropped where no label is probable",
     "drop": "flagged rows are dropped",
@@ -155,21 +157,18 @@ def _among(found: Gain, rules: int) -> Gain:
 def decide(values: Values, rule: str, task: str = "classification") -> pd.DataFrame:
     """What the rule decides, in the form of a file of decisions: of flagged rows alone, or of those that are surely wrong."""
     p, given, suggested = values.columns.get("probability_wrong"), values.given_label, values.suggested_label
-    if rule == "sure":
-        least = values.columns.get("probability_wrong_least", p)
-        others = np.zeros(len(values), bool)
-        if least is not None and suggested is not None and given is not None:
-            bound = SURE if task == "regression" else EVEN
-            others = (least >= bound) & np.array([s != g for s, g in zip(suggested.tolist(), given.tolist(), strict=True)])
-        rows = _most_suspicious(values, task, others)
-    else:
-        rows = _most_suspicious(values, task, values.flagged)
+    other = np.zeros(len(values), bool)
+    if given is not None and suggested is not None:
+        other = np.array([s != g for s, g in zip(suggested.tolist(), given.tolist(), strict=True)], bool)
+    likely = other & (p >= SURE) if p is not None else np.zeros(len(values), bool)
+    least = values.columns.get("probability_wrong_least")
+    takes = likely if rule == "relabel" else other & (least >= EVEN) if least is not None else likely
+    rows = _most_suspicious(values, task, takes if rule == "sure" else values.flagged)
     action, new = [], []
     for row in rows.tolist():
-        other = suggested is not None and given is not None and suggested[row] != given[row]
-        takes = rule == "sure" or (rule == "relabel" and other and p is not None and p[row] >= SURE)
-        action.append("relabel" if takes else "drop")
-        new.append(text(suggested[row]) if takes and suggested is not None else "")
+        relabels = rule != "drop" and takes[row]
+        action.append("relabel" if relabels else "drop")
+        new.append(text(suggested[row]) if relabels and suggested is not None else "")
     labels = [""] * len(rows) if given is None else [text(label) for label in given[rows].tolist()]
     ids = [text(one) for one in values.ids[rows].tolist()]
     return pd.DataFrame({"id": ids, "given_label": labels, "new_label": new, "action": action, "who": "rule"})

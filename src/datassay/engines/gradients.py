@@ -303,7 +303,7 @@ def _uses(losses: Tensor) -> dict[int, int]:
 # ------------------------------------------------------------------------------------------------ one parameter of one layer
 
 
-class _Formed:
+class Formed:
     """A parameter whose gradients (n, parameters) are small: they are at hand."""
 
     def __init__(self, g: Tensor) -> None:
@@ -318,7 +318,7 @@ class _Formed:
     def both(self, G: Tensor) -> tuple[Tensor, Tensor]:
         return self.dots(G), self.squares()
 
-    def products(self, other: _Formed) -> Tensor:
+    def products(self, other: Formed) -> Tensor:
         return self.g @ other.g.T
 
     def projected(self, size: int, draw: torch.Generator) -> Tensor:
@@ -481,7 +481,7 @@ class _Conv(_Outer):
         return convolve(self.x, G, None, self.stride, 0, self.dilation, self.k)
 
 
-class _Lookup:
+class Lookup:
     """Weight of an embedding: g_n has delta_ns added to the line of its token a_ns."""
 
     def __init__(self, layer: nn.Embedding, a: Tensor, delta: Tensor) -> None:
@@ -505,7 +505,7 @@ class _Lookup:
     def both(self, G: Tensor) -> tuple[Tensor, Tensor]:
         return self.dots(G), self.squares()
 
-    def products(self, other: _Lookup) -> Tensor:
+    def products(self, other: Lookup) -> Tensor:
         m = max(1, math.isqrt(CHUNK // (self.delta.shape[1] * other.delta.shape[1])))
         result = self.delta.new_zeros(len(self.delta), len(other.delta))
         for first in range(0, len(self.delta), m):
@@ -553,16 +553,16 @@ def _factors(layer: nn.Module, a: Tensor, delta: Tensor) -> dict[str, _Factor]:
 
 def _linear(layer: nn.Linear, a: Tensor, delta: Tensor) -> dict[str, _Factor]:
     if a.ndim == 2:
-        return {"weight": _Flat(a, delta), "bias": _Formed(delta)}
-    return {"weight": _Linear(a, delta), "bias": _Formed(delta.flatten(1, -2).sum(1))}
+        return {"weight": _Flat(a, delta), "bias": Formed(delta)}
+    return {"weight": _Linear(a, delta), "bias": Formed(delta.flatten(1, -2).sum(1))}
 
 
 def _convolution(layer: nn.Conv1d | nn.Conv2d, a: Tensor, delta: Tensor) -> dict[str, _Factor]:
-    return {"weight": _Conv(layer, a, delta), "bias": _Formed(delta.flatten(2).sum(2))}
+    return {"weight": _Conv(layer, a, delta), "bias": Formed(delta.flatten(2).sum(2))}
 
 
 def _embedding(layer: nn.Embedding, a: Tensor, delta: Tensor) -> dict[str, _Factor]:
-    return {"weight": _Lookup(layer, a, delta)}
+    return {"weight": Lookup(layer, a, delta)}
 
 
 def _layer_norm(layer: nn.LayerNorm, a: Tensor, delta: Tensor) -> dict[str, _Factor]:
@@ -583,8 +583,8 @@ def _scaled(normal: Tensor, delta: Tensor, axes: int) -> dict[str, _Factor]:
     """Scale and shift on the last axes: sums over all axes between them and the rows."""
     shape = (len(delta), -1, math.prod(delta.shape[-axes:]))
     return {
-        "weight": _Formed((normal * delta).reshape(shape).sum(1)),
-        "bias": _Formed(delta.reshape(shape).sum(1)),
+        "weight": Formed((normal * delta).reshape(shape).sum(1)),
+        "bias": Formed(delta.reshape(shape).sum(1)),
     }
 
 

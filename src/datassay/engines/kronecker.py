@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from datassay.engines.curvature import Vector
-from datassay.engines.gradients import CHUNK, RowGradients, _Formed, _Lookup
+from datassay.engines.gradients import CHUNK, Formed, Lookup, RowGradients
 
 WIDEST = 4096  # numbers of a side that has eigenvectors
 SHARES = [10.0**k for k in range(6, -4, -1)]  # of the mean eigenvalue, between which a damping is looked for
@@ -145,9 +145,9 @@ def _blocks(of: RowGradients) -> list[_Layer | _Table | _Whole]:
     biases = set(of.bias_of.values())
     for name, factor in of.factors.items():
         names = [name, of.bias_of[name]] if name in of.bias_of else [name]
-        if isinstance(factor, _Lookup):
+        if isinstance(factor, Lookup):
             found.append(_Table(name, factor))
-        elif not isinstance(factor, _Formed):
+        elif not isinstance(factor, Formed):
             found.append(_Layer(names, factor))
         elif name not in biases:
             found.append(_Whole(names, sum(of.factors[part].g.shape[1] for part in names), factor.g))
@@ -265,14 +265,14 @@ class _Layer:
 class _Table:
     """An embedding: a row's gradient is 0 but at the lines of its tokens."""
 
-    def __init__(self, weight: str, factor: _Lookup) -> None:
+    def __init__(self, weight: str, factor: Lookup) -> None:
         self.names, width, like = [weight], factor.delta.shape[2], factor.delta
         self.stays = width > WIDEST
         self._S = _square(width, like)
         self.values = torch.zeros(factor.lines, width, dtype=like.dtype, device=like.device)
 
-    def _lookup(self, of: RowGradients) -> _Lookup:
-        factor: _Lookup = of.factors[self.names[0]]
+    def _lookup(self, of: RowGradients) -> Lookup:
+        factor: Lookup = of.factors[self.names[0]]
         return factor
 
     def _turn(self, of: RowGradients) -> Tensor:

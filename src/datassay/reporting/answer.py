@@ -14,7 +14,7 @@ from datassay.reporting.rows import Cells, Entries, Pictures, rows_of
 from datassay.reporting.summary import check_same
 from datassay.values import Values
 
-_ASKED = 12  # rows of the question that are shown
+SAID = ("answer", "asked", "why", "forecast", "verified", "wrong_labels", "method")  # which stand elsewhere on the page
 _COMPARED = 6  # columns of rows in one table
 
 
@@ -66,6 +66,7 @@ def summarize_answer(values: Values, data: Dataset, *, top: int = 24) -> dict[st
         "forecast": values.stats.get("forecast"),
         "verified": values.stats.get("verified"),
         "options": named(values.options, len(data)),
+        "stats": named({k: v for k, v in values.stats.items() if k not in SAID}, len(data)),
         "hash": data.hash,
         "versions": dict(values.versions),
     }

@@ -29,7 +29,7 @@ def to_html(summary: dict[str, Any]) -> str:
     style, script = _own("style.css"), _own("page.js")
     return (
         _environment()
-        .from_string(_own("template.html"))
+        .get_template("template.html")
         .render(
             s=summary,
             style=Markup(style),  # ours, not the data's
@@ -51,13 +51,14 @@ def answer_to_html(summary: dict[str, Any]) -> str:
     style = _own("style.css")
     return (
         _environment()
-        .from_string(_own("answer.html"))
+        .get_template("answer.html")
         .render(s=summary, style=Markup(style), policy=f"{_POLICY} style-src '{digest(style)}'")
     )
 
 
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_own),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
