@@ -2,6 +2,7 @@
 
     python benchmarks/won_back.py --path folder --seeds 5 --output won_back.parquet     all sets; cells that are there are not made again
     python benchmarks/won_back.py --seeds 2 --data docstrings digits                    these need no file
+    python benchmarks/won_back.py --path folder --curate --output curate.parquet        what the command `curate` makes of them
 
 The folder has mnist_train.parquet, adult.parquet, cifar10_train.parquet and cifar10n_labels.parquet. CIFAR-10N: labels that people gave, on
 patches; the others: errors planted by kind and rate. The CG-score of the noisy rows decides; a model of default settings (``--model``) is
@@ -12,6 +13,7 @@ trained on what is left, and asked about test rows with right labels, which took
     sure        its other rule: surely wrong labels get the suggestion, others stay
     blind       each flagged row gets its suggestion        blind 5 %   so do the first 5 % of the suspects
     review 5 %  the first 5 % of the suspects get the right labels
+    curate      the command: `relabel` or `sure`, whichever wins more in five folds, and nothing where no gain can be shown there
 
 In points of accuracy, over the draws: the loss by the errors (right less noisy), and what each way wins over noisy, with standard errors.
 """
@@ -38,7 +40,7 @@ from datassay.evaluation.datasets import drawn
 PLANTED = ["digits", "docstrings", "mnist", "adult"]
 PEOPLE = ["cifar10n-aggregate", "cifar10n-random1"]
 ERRORS = [("uniform", 0.0), ("uniform", 0.1), ("uniform", 0.2), ("near", 0.1), ("near", 0.2)]
-WAYS = ["drop", "relabel", "sure", "blind", "blind 5 %", "review 5 %", "right"]
+WAYS = ["drop", "relabel", "sure", "blind", "blind 5 %", "review 5 %", "curate"]
 REVIEWED = 0.05
 
 
@@ -104,6 +106,22 @@ def cell(noisy: da.Dataset, right: np.ndarray, seed: int, model: Any) -> dict[st
     }  # fmt: skip
 
 
+def curated(noisy: da.Dataset, right: np.ndarray, seed: int, model: Any) -> dict[str, float]:
+    alone, begin = noisy.without_validation(), time.process_time()
+    found = da.curate(alone, model=model, seed=seed, progress=False)
+    code_of = {label: code for code, label in enumerate(noisy.classes)}
+    everything = np.ones(len(noisy), bool)
+    ways = {"noisy": (everything, noisy.codes), "right": (everything, right)}
+    ways["curate"] = _decided(found.decisions, alone, code_of) if found.shown else ways["noisy"]
+    trained = Trained(noisy, noisy.X_val, noisy.codes_val, model, seed, None, False)
+    said = {way: float(trained.right(rows, labels, None, None).mean()) for way, (rows, labels) in ways.items()}
+    gain = found.gain
+    return said | {
+        "wrong": float((noisy.codes != right).mean()), "shown": float(found.shown),
+        "promised": np.nan if gain is None else gain.difference, "cpu_s": time.process_time() - begin,
+    }  # fmt: skip
+
+
 def _decided(lines: pd.DataFrame, data: da.Dataset, code_of: dict[Any, int]) -> tuple[np.ndarray, np.ndarray]:
     rows = pd.Index([str(one) for one in data.ids.tolist()]).get_indexer(lines["id"])
     stays, codes = np.ones(len(data), bool), data.codes.copy()
@@ -118,13 +136,14 @@ def _decided(lines: pd.DataFrame, data: da.Dataset, code_of: dict[Any, int]) -> 
 
 def table(found: pd.DataFrame) -> pd.DataFrame:
     points = pd.DataFrame({"loss": 100 * (found["right"] - found["noisy"])})
-    for way in WAYS[:-1]:
+    for way in [way for way in WAYS if way in found]:
         points[way] = 100 * (found[way] - found["noisy"])
     keys = [found[key] for key in ("data", "kind", "rate")]
     grouped = points.groupby(keys)
     mean, error = grouped.mean(), grouped.std() / np.sqrt(grouped.count())
     said = mean.map("{:+.2f}".format) + " (" + error.map("{:.2f}".format) + ")"
-    others = found.groupby(["data", "kind", "rate"])[["wrong", "flagged", "precision", "suggestion right"]].mean().round(2)
+    told = [name for name in ("wrong", "flagged", "precision", "suggestion right", "shown", "promised") if name in found]
+    others = found.groupby(["data", "kind", "rate"])[told].mean().round(3)
     return said.join(others)
 
 
@@ -138,17 +157,21 @@ def main() -> None:
     parser.add_argument(
         "--model", default="logistic", choices=["logistic", "ridge"], help="the second is scikit-learn's RidgeClassifier"
     )
+    parser.add_argument(
+        "--curate", action="store_true", help="the command alone, beside noisy and right; into an output of its own"
+    )
     parser.add_argument("--output", type=Path, default=Path("won_back.parquet"))
     args = parser.parse_args()
     keys = ["data", "kind", "rate", "seed"]
     rows = pd.read_parquet(args.output).to_dict("records") if args.output.exists() else []
     there = {tuple(row[key] for key in keys) for row in rows}
+    one = curated if args.curate else cell
     model = RidgeClassifier(alpha=10.0) if args.model == "ridge" else None
     for key in cells(args):
         if key in there:
             continue
         noisy, right = data_of(*key, args)
-        rows.append(dict(zip(keys, key, strict=True)) | cell(noisy, right, key[-1], model))
+        rows.append(dict(zip(keys, key, strict=True)) | one(noisy, right, key[-1], model))
         pd.DataFrame(rows).to_parquet(args.output)
         print({name: round(value, 4) if isinstance(value, float) else value for name, value in rows[-1].items()}, flush=True)
     print(table(pd.DataFrame(rows)).to_string())
