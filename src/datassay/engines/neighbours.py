@@ -177,17 +177,23 @@ def ranked(D: Float[ndarray, "b n"], *, itself: bool = False) -> tuple[Int[ndarr
     np.less_equal(key[:, 1:] ^ key[:, :-1], mask, out=near[:, 1:])
     key &= mask
     order = key.view(np.int64)
-    later = np.flatnonzero(near)
-    if len(later) == 0:
+    if not near.any():
         return order, None
-    e = np.unique(np.concatenate([later - 1, later]))
-    run = np.cumsum(~near.reshape(-1)[e])
+    tied = near.copy()
+    tied[:, :-1] |= near[:, 1:]
+    e = np.flatnonzero(tied)
     row, at = np.divmod(e, order.shape[1])
-    position = order[row, at]
+    position, same = order[row, at], near.reshape(-1)[e]
     d = D[row, position]
-    right = np.lexsort((position, d, run))
-    order[row, at], d = position[right], d[right]
-    near.reshape(-1)[e[1:]] &= d[1:] == d[:-1]
+    hidden = np.flatnonzero(same[1:] & (d[1:] != d[:-1])) + 1
+    if len(hidden):  # the others are equal to the last bit, and lie by position already
+        run = np.cumsum(~same) - 1
+        mixed = np.zeros(run[-1] + 1, bool)
+        mixed[run[hidden]] = True
+        these = np.flatnonzero(mixed[run])
+        right = these[np.lexsort((position[these], d[these], run[these]))]
+        order[row[these], at[these]], d[these] = position[right], d[right]
+        near.reshape(-1)[e[1:]] &= d[1:] == d[:-1]
     return order, near if near.any() else None
 
 
