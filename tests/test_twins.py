@@ -70,7 +70,7 @@ def test_of_many_rows_the_first_of_the_order_are_looked_at(monkeypatch):
     X = np.random.default_rng(0).normal(size=(100, 5))
     X[1], X[61] = X[0] + 1e-4, X[60] + 1e-4
     codes = np.arange(100) % 2
-    monkeypatch.setattr(twins, "EFFORT", 10 * X.size)
+    monkeypatch.setattr(twins, "EFFORT", 10 * (X.size + 100 * twins.EACH))
     found = twins.twins(X, codes, np.roll(np.arange(100), 40))  # 60, 61, ...
     assert ([group.tolist() for group in found.groups], found.looked) == ([[60, 61]], 10)
 

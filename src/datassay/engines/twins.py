@@ -26,7 +26,10 @@ K = 5  # rows among which twins are sought
 CHANCE = 0.1  # gaps that may be chance, in all rows
 HALF = 0.5  # a gap is never nearer to 1
 USUAL = 0.2  # share of rows that equal an earlier one, from which on it says nothing
-EFFORT = 4e10  # multiplications that a search may take
+EFFORT = 1e11  # multiplications that a search may take, about five seconds of a core
+EACH = (
+    400  # multiplications that a distance costs beside those of its columns: it is written, and compared to find the nearest
+)
 NUMBERS = 2**28  # of X up to which nearly equal rows are sought
 
 
@@ -39,7 +42,7 @@ class Twins(NamedTuple):
 
 
 def twins(X: Any, codes: Int[ndarray, " n"], order: Int[ndarray, " n"] | None = None) -> Twins:
-    """Groups of twins with different labels; where n d multiplications a row are too many, of the first rows of ``order`` alone.
+    """Groups of twins with different labels; where n (d + `EACH`) multiplications a row are too many, of the first rows of ``order`` alone.
 
     Examples
     --------
@@ -60,7 +63,7 @@ def twins(X: Any, codes: Int[ndarray, " n"], order: Int[ndarray, " n"] | None = 
     if numbers <= NUMBERS:
         rows = X if len(distinct) == n else X[distinct]
         first = place[order]
-        first = first[np.sort(np.unique(first, return_index=True)[1])][: max(K, int(EFFORT / max(1, numbers)))]
+        first = first[np.sort(np.unique(first, return_index=True)[1])][: max(K, int(EFFORT / (numbers + EACH * n)))]
         looked = len(first)
         edges, gaps = _near(rows, first)
     number, group = connected_components(
