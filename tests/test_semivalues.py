@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.stats import beta as beta_distribution
+from scipy.stats import spearmanr
 
 import datassay as da
 import oracles
 from datassay.engines import designs, semivalues
 from datassay.engines.designs import Inclusion
 from datassay.engines.semivalues import banzhaf_law, beta_law, estimate, exact, inclusion_law, shapley_law
+from datassay.subsets.semivalues import order_kept
 
 GRID = np.array([0.2, 0.4, 0.6, 0.8])
 
@@ -276,3 +278,42 @@ def test_of_many_rows_sizes_that_are_never_drawn_make_no_noise():
         h = semivalues.weights(n, np.array([1, 500]), drawn, shapley_law(n))
     assert np.isfinite(h).all()
     assert (h > 0).all()
+
+
+def wine_with_errors():
+    return da.plant(da.datasets.drawn("wine", train=60, val=60, test=20).data, "uniform", 0.1, seed=1)[0]
+
+
+@pytest.mark.parametrize("method", ["shapley", "banzhaf", "beta-shapley", "ame"])
+def test_how_much_of_the_order_is_kept(method):
+    """By another utility: what a run with that one gives; by another seed: near to what runs with others give, or less."""
+    data = wine_with_errors()
+    values = da.value(data, method, n_models=400, progress=False)
+    kept = values.stats["order_kept"]
+    other = da.value(data, method, n_models=400, utility="accuracy", progress=False)
+    assert kept["accuracy"] == pytest.approx(spearmanr(values.scores, other.scores).statistic, abs=1e-9)
+    assert "accuracy" not in other.stats["order_kept"]
+    assert set(other.stats["order_kept"]) - {"halves", "seed"} <= {"margin", "probability"}
+    again = [da.value(data, method, n_models=400, seed=seed, progress=False).scores for seed in (1, 2)]
+    really = np.mean([spearmanr(values.scores, scores).statistic for scores in again])
+    assert -0.25 < kept["seed"] - really < 0.15  # regressions with a penalty gain more from more trainings than the formula says
+    assert kept["halves"] < kept["seed"]
+    few = da.value(data, method, n_models=30, progress=False)
+    assert "order_kept" not in few.stats
+
+
+def test_halves_are_of_pairs_that_stay_together():
+    """The scores of either half, by the definition: an estimate from these trainings alone."""
+    n, rng = 8, np.random.default_rng(0)
+    subsets = Inclusion("grid", (0.5,)).draw(n, 0, 0, 120, antithetic=True)
+    v = subsets.counts @ rng.normal(size=n) + rng.normal(size=120)
+
+    def difference(some, u):
+        return np.array([u[some.counts[:, i] == 1].mean() - u[some.counts[:, i] == 0].mean() for i in range(n)])
+
+    kept = order_kept(None, subsets, v, difference(subsets, v), difference, {})["order_kept"]
+    first = np.repeat(np.arange(60) % 2 == 0, 2)
+    halves = [difference(designs.Subsets(subsets.counts[some], subsets.p[some]), v[some]) for some in (first, ~first)]
+    r = spearmanr(*halves).statistic
+    assert (kept["halves"], kept["seed"]) == pytest.approx((r, 2 * r / (1 + r)))
+    assert (subsets.counts[first][::2] + subsets.counts[first][1::2] == 1).all()

@@ -17,13 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from joblib import Parallel
 from numpy import ndarray
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import rankdata
 from tqdm import tqdm
 
 from datassay.checks import DataError, one_of, shown, whole
 from datassay.checks import jobs as check_jobs
 from datassay.data.dataset import Dataset
 from datassay.engines import machine
+from datassay.engines.ranks import spearman
 from datassay.evaluation.cells import Cell, CellResult, Sizes, clear_cases, key, load_cell, run_and_save, sources
 from datassay.evaluation.tasks import LOWER, TASKS, Learner
 from datassay.files import PARQUET_KEY, check_target, replacing
@@ -357,17 +358,6 @@ def _stability(results: list[CellResult]) -> list[dict[str, Any]]:
             ):
                 lines.append(_line(a.cell) | {"metric": name, "value": value, "error": ""})
     return lines
-
-
-def spearman(a: ndarray, b: ndarray) -> float:
-    """Rank correlation; 1 of equal constants, 0 where one alone is constant.
-
-    >>> spearman(np.arange(4.0), np.array([0.0, 1.0, 9.0, 3.0])), spearman(np.ones(3), np.ones(3))
-    (0.8, 1.0)
-    """
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float(np.ptp(a) == np.ptp(b))
-    return float(round(spearmanr(a, b).statistic, 12))
 
 
 def _curves(results: list[CellResult]) -> pd.DataFrame:

@@ -26,9 +26,9 @@ from datassay.engines.designs import Inclusion
 from datassay.engines.marginal_effects import MarginalEffects, Selection
 from datassay.methods.ame_groups import grouped
 from datassay.methods.definition import SUBSETS, Finding, method
-from datassay.subsets.semivalues import NO_STORE, exactly
+from datassay.subsets.semivalues import NO_STORE, exactly, order_kept
 from datassay.subsets.study import Drawn, grid, stop_when, study_of, symmetric
-from datassay.subsets.utilities import query_utility, utility_of
+from datassay.subsets.utilities import other_utility, query_utility, utility_of
 
 GRID = (0.2, 0.4, 0.6, 0.8)
 
@@ -173,6 +173,9 @@ def ame(
         "utility_of_none": ends[0],
         "utility_of_all": ends[1],
     }
+    if estimator == "ridge":  # a LASSO would take as long again for each half
+        others = other_utility(data, utility, "ame") if query is None and not reuse else {}
+        stats |= order_kept(s, collected.subsets, U, value, lambda *some: effects_model.estimate(*some)[0], others)
     if epsilon is not None:
         bounded = query is None and utility in ("accuracy", "probability")
         R = 1.0 if bounded else float(np.ptp(np.r_[U, ends]))

@@ -22,7 +22,7 @@ from datassay.engines.semivalues import banzhaf_law
 from datassay.methods.definition import SEMIVALUES, Finding, method
 from datassay.subsets.semivalues import semivalue
 from datassay.subsets.study import Drawn
-from datassay.subsets.utilities import utility_of
+from datassay.subsets.utilities import other_utility, utility_of
 
 
 @method("banzhaf", SEMIVALUES, renamed={"p": "inclusion", "by": "estimator"})
@@ -74,4 +74,5 @@ def banzhaf(
         shared,
         estimator=estimator,
         standardise=standardise,
+        others=other_utility(data, utility, "banzhaf"),
     )

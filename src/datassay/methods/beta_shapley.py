@@ -19,7 +19,7 @@ from datassay.engines.semivalues import beta_law
 from datassay.methods.definition import SEMIVALUES, Finding, method
 from datassay.subsets.semivalues import semivalue
 from datassay.subsets.study import Drawn
-from datassay.subsets.utilities import utility_of
+from datassay.subsets.utilities import other_utility, utility_of
 
 
 @method("beta-shapley", SEMIVALUES, renamed={"by": "estimator"})
@@ -69,4 +69,5 @@ def beta_shapley(
         shared,
         estimator=estimator,
         standardise=standardise,
+        others=other_utility(data, utility, "beta-shapley", default="probability"),
     )

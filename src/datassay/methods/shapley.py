@@ -34,7 +34,7 @@ from datassay.methods.definition import SEMIVALUES, Finding, method
 from datassay.signals import INTERRUPTED, taken
 from datassay.subsets.semivalues import harm, semivalue
 from datassay.subsets.study import Drawn, Stop, Study, Utility, stop_when, study_of
-from datassay.subsets.utilities import utility_of
+from datassay.subsets.utilities import other_utility, utility_of
 
 INNER = (0.1, 0.9)  # p of subsets from which proportional effects are estimated
 ARCSINE = Inclusion("beta", (0.5, 0.5))  # of equal noise in all sizes the one of least variance
@@ -104,6 +104,7 @@ def shapley(
         shared,
         estimator=estimator,
         standardise=standardise,
+        others=other_utility(data, utility, "shapley", default="probability"),
     )
 
 

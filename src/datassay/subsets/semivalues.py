@@ -12,7 +12,8 @@ from datassay.checks import refuse
 from datassay.data.dataset import Dataset
 from datassay.engines import designs, semivalues
 from datassay.engines.designs import Inclusion, Subsets
-from datassay.subsets.study import Drawn, Stop, Study, Utility, stop_when, study_of, symmetric
+from datassay.engines.ranks import of_twice, spearman
+from datassay.subsets.study import FEWEST, Drawn, Stop, Study, Utility, stop_when, study_of, symmetric
 from datassay.values import Finding
 
 FEW = 20  # rows up to which there may be no more subsets than trainings are asked for
@@ -33,6 +34,7 @@ def semivalue(
     *,
     estimator: str,
     standardise: bool,
+    others: dict[str, Utility],
 ) -> Finding:
     """A semivalue from subsets that were drawn row by row; the values are exact where all subsets were trained.
 
@@ -73,7 +75,33 @@ def semivalue(
         "utility_of_none": ends[0],
         "utility_of_all": ends[1],
     }
+    stats |= order_kept(s, collected.subsets, v, found.value, lambda *some: estimated(*some).value, {} if reuse else others)
     return harm(s, found.value, stats)
+
+
+def order_kept(
+    s: Study,
+    subsets: Subsets,
+    v: ndarray,
+    scores: ndarray,
+    estimated: Callable[[Subsets, ndarray], ndarray],
+    others: dict[str, Utility],
+) -> dict[str, dict[str, float]]:
+    """For ``stats``, from the trainings that are there: rank correlations of the scores with those of other trainings and utilities.
+
+    ``halves``: of the scores by every other pair of trainings and by the rest; ``seed``: what that says of as many trainings with
+    another seed; and by other utilities, of the same trainings, under their names.
+    """
+    first = np.arange(len(v)) // 2 % 2 == 0  # antithetic neighbours stay together
+    if (~first).sum() < FEWEST:
+        return {}
+    one, other = (estimated(Subsets(subsets.counts[some], subsets.p[some]), v[some]) for some in (first, ~first))
+    halves = spearman(one, other)
+    kept = {"halves": halves, "seed": of_twice(halves)}
+    return {
+        "order_kept": kept
+        | {name: spearman(scores, estimated(subsets, s.utilities_of(subsets, utility))) for name, utility in others.items()}
+    }
 
 
 def exactly(s: Study, stop: Stop, utility: Utility, law: Law) -> ndarray | None:

@@ -92,6 +92,16 @@ def utility_of(
     return scored
 
 
+def other_utility(
+    data: Dataset, utility: Any, method: str, *, default: str = "margin"
+) -> dict[str, Callable[[ndarray], ndarray]]:
+    """A utility beside the one that is asked for, by its name: the accuracy, or if that is asked for ``default``; regression has one."""
+    if data.task != "classification":
+        return {}
+    name = default if utility == "accuracy" else "accuracy"
+    return {name: utility_of(data, name, method)}
+
+
 def query_utility(
     data: Dataset, query: int, label: Any, method: str, *, probability: bool = False
 ) -> tuple[Callable[[ndarray], ndarray], bool]:
