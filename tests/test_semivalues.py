@@ -296,7 +296,9 @@ def test_how_much_of_the_order_is_kept(method):
     assert set(other.stats["order_kept"]) - {"halves", "seed"} <= {"margin", "probability"}
     again = [da.value(data, method, n_models=400, seed=seed, progress=False).scores for seed in (1, 2)]
     really = np.mean([spearmanr(values.scores, scores).statistic for scores in again])
-    assert -0.25 < kept["seed"] - really < 0.15  # regressions with a penalty gain more from more trainings than the formula says
+    assert (
+        -0.25 < kept["seed"] - really < 0.15
+    )  # regressions with a penalty gain more from more trainings than the formula says
     assert kept["halves"] < kept["seed"]
     few = da.value(data, method, n_models=30, progress=False)
     assert "order_kept" not in few.stats
