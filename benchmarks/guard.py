@@ -120,12 +120,14 @@ def pairs() -> dict[str, tuple[str, Callable[[], object], Callable[[], object]]]
     """By row: what it is compared to, the row, the operation."""
     digits, held = rows_of_digits(1000), rows_of_digits(1000, 300)
     whole = rows_of_digits(1797)
-    wide = da.Dataset(np.random.default_rng(0).standard_normal((20000, 64)), np.arange(20000) % 10)
+    wide = da.Dataset(np.random.default_rng(0).standard_normal((10000, 64)), np.arange(10000) % 10)
     return {
         "import": ("import of numpy and scipy.linalg", started("import datassay"), started("import numpy, scipy.linalg")),
         "cg-score": ("product 1,797 x 1,797 x 1,797", valued(whole, "cg-score"), product(1797, 1797, 1797, 2)),
         "landmarks": (
-            "product 20,000 x 1,000 x 1,000", valued(wide, "cg-score", approx="landmarks", landmarks=1000), product(20000, 1000, 1000),
+            "product 10,000 x 500 x 500, ten times",
+            valued(wide, "cg-score", approx="landmarks", landmarks=500),
+            product(10000, 500, 500, 10),
         ),
         "knn-shapley": (
             "product 1,797 x 64 x 1,797, ten times", valued(whole, "knn-shapley", judge="rows"), product(1797, 64, 1797, 10),
