@@ -465,7 +465,7 @@ def test_a_memory_map_costs_no_memory(tmp_path):
 
 def test_a_frame_of_text_is_encoded_into_one_matrix():
     """Beside X there is no other array of its size at any time."""
-    n, rng = 60_000, np.random.default_rng(0)
+    n, rng = 20_000, np.random.default_rng(0)
     words = np.array([f"kind {k}" for k in range(40)])
     frame = pd.DataFrame({"n": rng.normal(size=n)} | {f"t{j}": words[rng.integers(0, 40, n)] for j in range(3)})
     y = rng.integers(0, 2, n)
