@@ -54,11 +54,11 @@ def semivalue(
         return harm(s, value, {"trainings": 2**n, "stopped": "all subsets: exact", "stderr": np.zeros(n)})
     ends = s.ends(utility)
 
-    def estimated(subsets: Subsets, v: ndarray) -> semivalues.Estimate:
+    def estimated(subsets: Subsets, v: ndarray, *, errors: bool = True) -> semivalues.Estimate:
         keep, drawn = subsets.counts.astype(bool), semivalues.mixture(n, subsets.p)
         by = estimator if estimator in ("ridge", "msr-adjusted") else "differences"
         return semivalues.estimate(
-            keep, v, drawn, law(n), ends=ends, by=by, standardise=standardise and by == "ridge", pairs=pairs
+            keep, v, drawn, law(n), ends=ends, by=by, standardise=standardise and by == "ridge", errors=errors, pairs=pairs
         )
 
     if reuse:
@@ -75,7 +75,9 @@ def semivalue(
         "utility_of_none": ends[0],
         "utility_of_all": ends[1],
     }
-    stats |= order_kept(s, collected.subsets, v, found.value, lambda *some: estimated(*some).value, {} if reuse else others)
+    stats |= order_kept(
+        s, collected.subsets, v, found.value, lambda *some: estimated(*some, errors=False).value, {} if reuse else others
+    )
     return harm(s, found.value, stats)
 
 
