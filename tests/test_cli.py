@@ -106,7 +106,7 @@ def test_a_wrong_call_is_one_sentence_and_status_2(iris, arguments, says):
 
 def test_a_report_on_other_data_is_refused(iris):
     out = iris.parent / "v.parquet"
-    assert run("value", iris, "--label", "species", "--id", "plant", "-o", out).returncode == 0
+    assert run("value", iris, "--label", "species", "--id", "plant", "-m", "cg-score", "-o", out).returncode == 0
     frame = pd.read_csv(iris)
     frame.iloc[0, 1] += 1
     frame.to_csv(iris, index=False)

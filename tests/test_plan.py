@@ -142,6 +142,7 @@ def test_on_the_command_line(tmp_path):
     assert "budget must be an amount" in wrong.stderr
     lost = run("value", tmp_path / "t.csv", "--label", "label", "--backend", "pigeons", "-o", tmp_path / "w.parquet")
     assert lost.returncode == 2
+    assert "backend must be" in run("value", tmp_path / "no such file.csv", "--backend", "pigeons").stderr  # before any work
     assert "backend must be 'loky', 'threading', 'dask' or 'ray', got 'pigeons'" in lost.stderr
     assert "Traceback" not in lost.stderr
 

@@ -115,6 +115,7 @@ def value(
     `datassay plan`.
     """
     from datassay.engines.machine import backend as workers
+    from datassay.engines.machine import check_backend
     from datassay.methods import value as value_rows
     from datassay.methods.spec import options_of
     from datassay.reporting import report as write_report
@@ -123,6 +124,10 @@ def value(
     if scheduler is not None and backend not in ("dask", "ray"):
         raise DataError("--scheduler is the address of a cluster: it goes with --backend dask or --backend ray.")
     check_jobs("value", jobs)
+    try:
+        check_backend(backend, scheduler)
+    except ValueError as error:
+        raise DataError(f"--backend, --scheduler: {error}") from None
     if backend == "ray" and scheduler is None:
         out.print(
             "Ray's services listen on all addresses of this machine while this runs: on a network of others take dask."

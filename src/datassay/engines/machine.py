@@ -234,6 +234,27 @@ def workers(n_jobs: int | None) -> int:
     return blas_threads() if n_jobs is None and given == 1 else given
 
 
+def check_backend(name: str | None, scheduler: str | None = None) -> None:
+    """What `backend` would refuse, told before any work.
+
+    Raises
+    ------
+    ImportError
+        If the extra is not installed.
+    ValueError
+        If there is no such backend, or nothing listens at that address.
+    """
+    if name not in (None, "loky", "threading", "dask", "ray"):
+        raise ValueError(f"backend must be 'loky', 'threading', 'dask' or 'ray', got {name!r}.")
+    for one, package in (("dask", "distributed"), ("ray", "ray")):
+        if name == one and importlib.util.find_spec(package) is None:
+            raise ImportError(f"backend {one!r} needs {one}: pip install 'datassay[{one}]'")
+    if scheduler is not None:
+        if name not in ("dask", "ray"):
+            raise ValueError("a scheduler goes with backend 'dask' or 'ray'.")
+        _answers(scheduler)
+
+
 @contextmanager
 def backend(name: str | None, n_jobs: int | None = None, scheduler: str | None = None) -> Iterator[None]:
     """`joblib.parallel_config` with what the names need: a dask client or a ray that is connected, and closed at the end.
@@ -245,10 +266,7 @@ def backend(name: str | None, n_jobs: int | None = None, scheduler: str | None =
     ValueError
         If there is no such backend, or no cluster at that address.
     """
-    if scheduler is not None:
-        if name not in ("dask", "ray"):
-            raise ValueError("a scheduler goes with backend 'dask' or 'ray'.")
-        _answers(scheduler)
+    check_backend(name, scheduler)
     if name is None:
         if n_jobs is None:
             yield
@@ -262,10 +280,8 @@ def backend(name: str | None, n_jobs: int | None = None, scheduler: str | None =
         with parallel_config(backend=name, n_jobs=-1 if n_jobs is None else at_most(n_jobs)):
             yield
     elif name == "dask":
-        try:
-            from distributed import Client, LocalCluster
-        except ImportError as error:
-            raise ImportError("backend 'dask' needs dask: pip install 'datassay[dask]'") from error
+        from distributed import Client, LocalCluster
+
         with ExitStack() as stack:
             try:
                 local = {
@@ -280,12 +296,10 @@ def backend(name: str | None, n_jobs: int | None = None, scheduler: str | None =
                 raise ValueError(f"no dask scheduler answers at {scheduler}: {error}") from None
             stack.enter_context(parallel_config(backend="dask", wait_for_workers_timeout=60))
             yield
-    elif name == "ray":
-        try:
-            import ray
-            from ray.util.joblib import register_ray
-        except ImportError as error:
-            raise ImportError("backend 'ray' needs ray: pip install 'datassay[ray]'") from error
+    else:
+        import ray
+        from ray.util.joblib import register_ray
+
         here: dict[str, Any] = {} if scheduler else {"num_cpus": at_most(n_jobs), "_node_ip_address": "127.0.0.1"}
         try:
             ray.init(address=scheduler, include_dashboard=False, log_to_driver=False, **here)
@@ -297,8 +311,6 @@ def backend(name: str | None, n_jobs: int | None = None, scheduler: str | None =
                 yield
         finally:
             ray.shutdown()
-    else:
-        raise ValueError(f"backend must be 'loky', 'threading', 'dask' or 'ray', got {name!r}.")
 
 
 def _answers(scheduler: str) -> None:
