@@ -3,8 +3,7 @@
     python benchmarks/million_values.py                      1,000,000 rows of 20 columns; a minute
     python benchmarks/million_values.py --rows 100000 --columns 4
 
-Random rows and scores, a twentieth flagged, with a suggestion and a probability each. In the asked for bounds: save and load below 2 s,
-the page below 20 s and 5 MB.
+Random rows and scores, a twentieth flagged, with a suggestion and a probability each.
 """
 
 from __future__ import annotations
