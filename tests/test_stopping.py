@@ -121,7 +121,7 @@ def test_half_a_run_does_not_replace_a_whole_one(rows, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--scheduler", "tcp://127.0.0.1:9"], "goes with --backend dask"),
+        (["--scheduler", "tcp://127.0.0.1:9"], "goes with backend 'dask'"),
         (["--backend", "dask", "--scheduler", "tcp://127.0.0.1:9"], "no scheduler answers at"),
         (["--backend", "dask", "--scheduler", "nowhere"], "a scheduler's address is"),
         (["--jobs", "0"], "n_jobs must be"),

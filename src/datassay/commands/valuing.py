@@ -121,8 +121,6 @@ def value(
     from datassay.reporting import report as write_report
     from datassay.signals import INTERRUPTED
 
-    if scheduler is not None and backend not in ("dask", "ray"):
-        raise DataError("--scheduler is the address of a cluster: it goes with --backend dask or --backend ray.")
     check_jobs("value", jobs)
     try:
         check_backend(backend, scheduler)

@@ -251,7 +251,7 @@ def check_backend(name: str | None, scheduler: str | None = None) -> None:
             raise ImportError(f"backend {one!r} needs {one}: pip install 'datassay[{one}]'")
     if scheduler is not None:
         if name not in ("dask", "ray"):
-            raise ValueError("a scheduler goes with backend 'dask' or 'ray'.")
+            raise ValueError(f"a scheduler is the address of a cluster: it goes with backend 'dask' or 'ray', got {name!r}.")
         _answers(scheduler)
 
 
