@@ -1,5 +1,7 @@
 """`audit`: against the definition of its estimate, errors that are planted behind its back, and calls that are wrong."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -280,6 +282,28 @@ def table(tmp_path):
     frame = pd.DataFrame(np.asarray(data.X)).add_prefix("x").assign(label=data.y)
     frame.to_csv(tmp_path / "t.csv", index=False)
     return tmp_path / "t.csv", wrong
+
+
+def test_where_the_share_is_not_told_a_row_is_no_surer_than_its_suspects():
+    """Classes that overlap: the number of a row is the middle of what the bounds say, as that of the first k suspects is."""
+    rng = np.random.default_rng(0)
+    data = da.Dataset(rng.normal(size=(600, 3)) + np.repeat([[0.0], [0.7]], 300, axis=0), np.repeat([0, 1], 300))
+    found = da.audit(data, ["data-oob", "forgetting"], repeats=2, kind="uniform", rate=0.05)
+    assert not found.told
+    values = da.value(data, found.method)
+    told = found.calibrate(
+        dataclasses.replace(values, columns={}, stats={})
+    )  # as of a method without a probability of its own
+    p, least, most = (told.columns[f"probability_wrong{which}"] for which in ("", "_least", "_most"))
+    np.testing.assert_allclose(p, (least + most) / 2)
+    assert (most >= least).all()
+    assert p.max() < 0.9
+    first = np.argsort(values.ranks(), kind="stable")
+    low, high = found.error_bounds
+    assert (least.sum(), most.sum()) == pytest.approx((low * 600, high * 600), rel=0.1, abs=1)
+    for k in (20, 100):
+        said = found.expected(k, 600)
+        assert said.hits - said.half <= p[first[:k]].sum() <= said.hits + said.half
 
 
 def test_the_command_recommends_and_value_follows(table):

@@ -173,18 +173,49 @@ def test_files_that_are_not_there_or_not_readable(tmp_path):
         da.read(tmp_path / "named.npz")
 
 
-def test_images_that_are_broken_or_of_two_sizes(tmp_path):
-    for label, array in [("a", np.zeros((4, 4), np.uint8)), ("b", np.ones((4, 4), np.uint8))]:
-        (tmp_path / label).mkdir()
-        for i in range(2):
-            (tmp_path / label / f"{i}.png").write_bytes(png(array))
+def folder_of(path, shapes):
+    """Two images in each of two classes, the first two of the first class."""
+    rng = np.random.default_rng(0)
+    for i, shape in enumerate(shapes):
+        (path / "ab"[i // 2]).mkdir(parents=True, exist_ok=True)
+        (path / "ab"[i // 2] / f"{i % 2}.png").write_bytes(png(rng.integers(0, 256, shape).astype(np.uint8)))
+    return path
+
+
+def test_images_that_are_broken(tmp_path):
+    folder_of(tmp_path, [(4, 4)] * 4)
     assert len(da.read(tmp_path)) == 4
-    (tmp_path / "b" / "1.png").write_bytes(png(np.zeros((5, 4), np.uint8)))
-    with pytest.raises(DataError, match=r"b/1.png is 4x5 pixels, .*a/0.png is 4x4: pass image_size"):
-        da.read(tmp_path)
     (tmp_path / "b" / "1.png").write_bytes(b"\x89PNG\r\n but cut")
     with pytest.raises(DataError, match=r"b/1.png is not a readable image"):
         da.read(tmp_path)
+
+
+def test_images_of_several_sizes_are_brought_to_the_middle_of_their_shorter_sides(tmp_path):
+    mixed = folder_of(tmp_path / "mixed", [(20, 30), (9, 40, 3), (31, 31), (18, 12)])
+    data = da.read(mixed)
+    assert data.shown.shape == (4, 16, 16, 3)  # of 20, 9, 31, 12
+    assert (
+        data.notes[-1]
+        == "images of 12x18 to 31x31 pixels were brought to 16x16: image_size (--image-size) gives another size"
+    )
+    assert data.source["image_size"] == 16  # a report reads the same
+    assert da.read(mixed, image_size=16).hash == data.hash
+    assert not any("brought to" in note for note in da.read(mixed, image_size=16).notes)
+    np.testing.assert_array_equal(da.read(mixed, val=mixed).X_val, data.X)
+    (mixed / "a" / "2.png").write_bytes(b"no image")
+    left = da.read(mixed, missing="drop")
+    np.testing.assert_array_equal(left.shown, data.shown)
+    with pytest.raises(DataError, match=r"a/2.png is not a readable image"):
+        da.read(mixed)
+    large = folder_of(tmp_path / "large", [(300, 300), (200, 300), (300, 301), (301, 300)])
+    assert da.read(large).shown.shape == (4, 64, 64)
+    assert da.read(large, features=lambda rows: np.asarray(rows).reshape(4, -1)[:, :3]).shown.shape == (4, 224, 224)
+
+
+def test_validation_images_are_of_the_size_of_training_images_of_one_size(tmp_path):
+    one, mixed = folder_of(tmp_path / "one", [(4, 4)] * 4), folder_of(tmp_path / "mixed", [(4, 4)] * 3 + [(5, 4)])
+    with pytest.raises(DataError, match=r"b/1.png is 4x5 pixels, .*a/0.png is 4x4: pass image_size"):
+        da.read(one, val=mixed)
 
 
 def test_labels_and_ids_come_back_as_written(tmp_path):

@@ -268,6 +268,44 @@ def test_a_column_in_which_every_text_is_rare_marks_none() -> None:
     assert max(typical.severity(row)[0] for row in range(80)) == 0
 
 
+def test_what_each_row_has_of_its_own_is_never_marked_and_dates_are_marked_as_numbers_are() -> None:
+    days = pd.Timestamp("2024-03-01") + pd.to_timedelta([*range(39), 4000], unit="D")
+    frame = pd.DataFrame({
+        "who": [f"T-{i}" for i in range(40)],
+        "said": [f"one says {i} and thinks {i + 1}" for i in range(40)],
+        "day": days,
+        "abroad": days.tz_localize("Asia/Tokyo"),
+        "plan": ["free", "paid"] * 20,
+    })  # fmt: skip
+    data = da.Dataset(frame, np.arange(40) // 2 % 2)
+    typical = Typical(data)
+    assert typical.differs(10, [2, 11, 25, 39]).tolist() == [
+        [False, False, False, False, False],  # eight days: under half of the middle half
+        [False, False, False, False, True],
+        [False, False, True, True, True],
+        [False, False, True, True, True],
+    ]
+    assert (typical.severity(39) > 1).tolist() == [False, False, True, True, False]
+    assert typical.reason(39, 2) == "typical for 1: 2024-03-11 to 2024-03-31"
+
+
+def test_the_numbers_of_an_embedding_are_not_cells_where_there_are_others() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"seats": rng.integers(1, 50, 40), "place": list(rng.normal(size=(40, 2)))})
+    wide = frame.assign(embedding=list(rng.normal(size=(40, 30))))
+    y = np.arange(40) % 2
+    for given, columns, hidden in (
+        (frame, ["seats", "place[0]", "place[1]"], 0),
+        (wide, ["seats", "place[0]", "place[1]"], 30),
+    ):
+        data = da.Dataset(given, y)
+        suspect = summarize(values_of(data, np.arange(40.0)), data, top=1)["suspects"][0]
+        assert [c["column"] for c in suspect["cells"]] == columns
+        assert suspect["hidden"] == hidden
+    alone = da.Dataset(wide[["embedding"]], y)
+    assert len(summarize(values_of(alone, np.arange(40.0)), alone, top=1)["suspects"][0]["cells"]) == 12
+
+
 def test_a_small_class_says_nothing_about_what_is_usual() -> None:
     X = np.c_[[*range(6), 1e6, *range(10)]]
     few, many = (Typical(da.Dataset(X, np.arange(17) >= size)) for size in (7, 12))

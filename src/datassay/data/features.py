@@ -25,7 +25,8 @@ from datassay.engines.machine import pick_device
 from datassay.engines.progress import progress_bar
 from datassay.files import replacing
 
-NAMES = ("pixels", "patches", "tfidf", "table", "auto", *encoders.NAMES)
+WITHOUT_MODEL = ("pixels", "patches", "tfidf", "table", "auto")
+NAMES = (*WITHOUT_MODEL, *encoders.NAMES)
 SAMPLE = 1000  # rows by which features are chosen and weighed, as the CG-score chooses its ridge
 FEWEST = 100  # rows, and ...
 SMALLEST = 12  # ... pixels of a side, from which on patches are tried

@@ -5,6 +5,7 @@ Neither torch nor datasets is imported: whoever hands over one of their objects 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import sys
@@ -19,6 +20,7 @@ from pyarrow import compute as pc
 from tqdm import tqdm
 
 from datassay.checks import DataError
+from datassay.data.image_size import SeveralSizesError, Side, size_of
 from datassay.data.out_of_core import blocks, room
 
 _TWICE = 32  # rows that are read twice: a change made with probability 0.1 stays unseen in one case of 500
@@ -62,13 +64,13 @@ def named(source: Any) -> str:
     return "datasets.Dataset" if is_table(source) else type(source).__name__
 
 
-def read_pairs(source: Any, name: str, size: int | None = None) -> tuple[np.ndarray, list[Any]]:
+def read_pairs(source: Any, name: str, side: Side) -> tuple[np.ndarray, list[Any]]:
     """X (n, ...) and the n labels of a data set whose items are pairs (x, label)."""
     labels: list[Any] = []
     deep: list[int] = []
-    check_size(size)
 
     def rows() -> Iterator[np.ndarray]:
+        size = side.pixels
         for row in _bar(range(len(source)), len(source)):
             x, label, picture = _pair(source, row, f"row {row} of {name}", size)
             if row < _TWICE:
@@ -91,20 +93,28 @@ def read_pairs(source: Any, name: str, size: int | None = None) -> tuple[np.ndar
             "them in the data set (image_size does it for PIL images)."
         )
 
-    X = stacked(rows(), len(source), ragged)
+    try:
+        X = stacked(rows(), len(source), ragged)
+    except SeveralSizesError as error:
+        items = (source[row][0] for row in range(len(source)))
+        side.choose((size_of(x) for x in items if _is(x, "PIL.Image", "Image")), error)
+        labels.clear()
+        deep.clear()
+        X = stacked(rows(), len(source), ragged)
     return (_in_eight_bits(X, deep) if deep else X), labels
 
 
 def read_array(
-    source: Any, columns: Sequence[str], name: str, size: int | None = None, broken: list[int] | None = None
+    source: Any, columns: Sequence[str], name: str, side: Side, broken: list[int] | None = None
 ) -> np.ndarray | None:
     """The columns of a Hugging Face data set that are best read as an array, images or one column of lists; else None."""
     kind = sys.modules["datasets"].Image
     pictures = [c for c in columns if isinstance(source.features[c], kind)]
     if pictures:
         where = f"{name}, column {pictures[0]!r}"
-        images = _encoded(source, pictures[0])
-        return decoded(images, len(source), lambda row: f"row {row} of {where},", size, broken, where)
+        return decoded(
+            lambda: _encoded(source, pictures[0]), len(source), lambda row: f"row {row} of {where},", side, broken, where
+        )
     if len(columns) == 1 and _is_vector(source.features.arrow_schema.field(columns[0]).type):
         of = f"of column {columns[0]!r} of {name}"
         lists = (_unpacked(lists, start, of) for start, lists in _batches(source, columns[0]))
@@ -147,7 +157,7 @@ def stacked(
         elif out.ndim == 3 and part.shape[3:] == (3,) and part.shape[1:3] == out.shape[1:]:
             out = _widened(out, (*out.shape, 3), out.dtype)
         if part.shape[1:] != out.shape[1:]:
-            raise DataError(ragged(done, row_shape, first))
+            raise SeveralSizesError(ragged(done, row_shape, first))
         if (dtype := np.result_type(out.dtype, part.dtype)) != out.dtype:
             out = _widened(out, out.shape, dtype)
         out[done : done + len(part)] = part
@@ -156,14 +166,14 @@ def stacked(
 
 
 def decoded(
-    images: Iterable[bytes],
+    images: Callable[[], Iterable[bytes]],
     n: int,
     where: Callable[[int], str],
-    size: int | None,
+    side: Side,
     broken: list[int] | None = None,
     of: str = "the data",
 ) -> np.ndarray:
-    """(n, height, width) grey or (n, height, width, 3) colour, uint8.
+    """(n, height, width) grey or (n, height, width, 3) colour, uint8. Images of several sizes are read again, to be resized.
 
     ``broken`` takes the numbers of the images that can't be read, which the array is then without; None: they are an error.
     """
@@ -171,15 +181,14 @@ def decoded(
         from PIL import Image
     except ImportError as error:
         raise ImportError("images need pillow: pip install 'datassay[images]'") from error
-    check_size(size)
     bad: list[int] = []
     good: list[int] = []
     deep: list[int] = []  # of the good ones, those of more than eight bits
 
     def pictures() -> Iterator[np.ndarray]:
-        for row, encoded in enumerate(images):
+        for row, encoded in enumerate(images()):
             try:
-                picture = _levelled(Image.open(io.BytesIO(encoded)), size)
+                picture = _levelled(Image.open(io.BytesIO(encoded)), side.pixels)
             except Exception:  # pillow raises many kinds for a broken file
                 bad.append(row)
                 continue
@@ -193,7 +202,18 @@ def decoded(
         at, start = where(good[row]), where(good[0])
         return f"{at} is {b} pixels, {start} is {a}: pass image_size (--image-size) to bring all to one size."
 
-    out = stacked(pictures(), n, ragged)
+    def sizes() -> Iterator[tuple[int, int]]:
+        for encoded in images():
+            with contextlib.suppress(Exception):  # a broken file
+                yield size_of(Image.open(io.BytesIO(encoded)))
+
+    try:
+        out = stacked(pictures(), n, ragged)
+    except SeveralSizesError as error:
+        side.choose(sizes(), error)
+        for rows in (bad, good, deep):
+            rows.clear()
+        out = stacked(pictures(), n, ragged)
     if bad and (broken is None or not good):
         if not good:
             raise DataError(
@@ -206,29 +226,6 @@ def decoded(
     if broken is not None:
         broken += bad
     return _in_eight_bits(out[: len(good)], deep)
-
-
-def check_size(size: int | None) -> None:
-    """Before an image is resized: is there memory for one of this many pixels a side?
-
-    Raises
-    ------
-    DataError
-        There is not.
-    """
-    if size is None:
-        return
-    from datassay.engines import machine
-
-    need, have = (
-        9.0 * size * size,
-        machine.available_memory(),
-    )  # three colours; pillow holds two images, the array is a third
-    if have and need > have:
-        raise DataError(
-            f"image_size (--image-size) {size}: one image of {size} x {size} pixels needs {machine.size(need)} of memory, and "
-            f"{machine.size(have)} are free: give a smaller size, such as 224."
-        )
 
 
 def is_image(encoded: Any) -> bool:

@@ -22,7 +22,8 @@ from datassay.data.csv_files import COMPRESSED, NOTHING, content_of, read_csv
 from datassay.data.dataset import Dataset, Task
 from datassay.data.encoders import is_path
 from datassay.data.encoding import Missing, plain, refused
-from datassay.data.features import is_asked
+from datassay.data.features import WITHOUT_MODEL, is_asked
+from datassay.data.image_size import FOR_MODELS, WORKING, Side
 from datassay.data.kinds import numbers_of
 from datassay.data.names import listed, near
 from datassay.data.out_of_core import Table
@@ -94,7 +95,8 @@ def read(
     task
         "classification" or "regression"; default: as `Dataset` finds.
     image_size
-        Bring all images to this many pixels a side; default: they must be of one size.
+        Bring all images to this many pixels a side; default: as they are, and where they are of several sizes, to the middle of
+        their shorter sides, at most 64 (224 where a model makes the features), which `Dataset.notes` says.
     encoding
         Of CSV files.
     text
@@ -149,11 +151,15 @@ def read(
         raise DataError(f"{val} has no labels, which validation rows need: use npz (X, y), or da.Dataset.")
     broken: list[int] | None = [] if missing == "drop" else None
     broken_val: list[int] | None = [] if missing == "drop" else None
-    X, y, ids, inner = _parts(path, label, id, tuple(drop), image_size, encoding, broken=broken)
+    by_model = asked and not (isinstance(features, str) and features in WITHOUT_MODEL)
+    side = Side(image_size, FOR_MODELS if by_model else WORKING)
+    X, y, ids, inner = _parts(path, label, id, tuple(drop), side, encoding, broken=broken)
     X_val, y_val = inner
     name, name_val = (in_memory.named(path), f"{in_memory.named(val)} (val)") if held else (path, val)
     if val is not None:
-        X_val, y_val, _, _ = _parts(val, label, id, tuple(drop), image_size, encoding, like=X, broken=broken_val)
+        X_val, y_val, _, _ = _parts(
+            val, label, id, tuple(drop), Side(side.pixels, None), encoding, like=X, broken=broken_val
+        )
         if sp.issparse(X) != sp.issparse(X_val) and not held:
             raise DataError(
                 f"{path if sp.issparse(X) else val} is a file of SVMlight, and the other is none: give two of a kind."
@@ -194,6 +200,7 @@ def read(
             each = [f"row {r}" + ("" if known is None else f" (id {plain(known[r])!r})") for r in rows[:5]]
             some = ", ".join(each) + (", ..." if len(rows) > 5 else "")
             data.notes += (f"{len(rows)} {of}rows have no readable image ({some}): left out",)
+    data.notes += () if side.note is None else (side.note,)
     if unused:
         data = data.showing(shown[data.kept], None if data.kept_val is None else shown_val[data.kept_val])
     if asked:
@@ -214,7 +221,7 @@ def read(
         "drop": list(drop),
         "missing": missing,
         "task": task,
-        "image_size": image_size,
+        "image_size": side.pixels,
         "encoding": encoding,
         "text": [text] if isinstance(text, str) else list(text),
     }
@@ -233,7 +240,7 @@ def _parts(
     label: str | None,
     id: str | None,
     drop: tuple[str, ...],
-    size: int | None,
+    side: Side,
     encoding: str,
     like: Any = None,
     broken: list[int] | None = None,
@@ -243,13 +250,13 @@ def _parts(
     ``broken`` takes the numbers of rows whose image can't be read, and X is without these; None: they are an error.
     """
     if not _is_path(path):
-        return *_held(path, label, id, drop, size, like, broken), (None, None)
+        return *_held(path, label, id, drop, side, like, broken), (None, None)
     path = Path(path)
     parted = path.is_dir() and bool(parts := parquet.parts_in(path))
     if path.is_dir():
         pictures = _images_in(path)
         if not parted:
-            return *_folder(path, pictures, size, broken), (None, None)
+            return *_folder(path, pictures, side, broken), (None, None)
         if pictures:
             first = pictures[0].relative_to(path).as_posix()
             raise DataError(
@@ -295,7 +302,7 @@ def _parts(
     names = [str(c) for c in frame.columns]
     frame.columns = names
     _check_columns(path, [*names, *(d for d in drop if parted or kind in ("parquet", "pq"))], label, id, drop, like)
-    return *_of_frame(frame, path, label, id, drop, size, broken), (None, None)
+    return *_of_frame(frame, path, label, id, drop, side, broken), (None, None)
 
 
 def _table(path: Path, kind: str, label: str | None, id: str | None, encoding: str) -> pd.DataFrame:
@@ -354,7 +361,7 @@ def _held(
     label: str | None,
     id: str | None,
     drop: tuple[str, ...],
-    size: int | None,
+    side: Side,
     like: Any,
     broken: list[int] | None,
 ) -> tuple[Any, Any, Any]:
@@ -364,15 +371,15 @@ def _held(
         for what, column in [("label", label), ("id", id)] + [("drop", d) for d in drop]:
             if column is not None:
                 raise DataError(f"{name} gives pairs (x, label), which have no column {column!r}: leave {what} out.")
-        return *in_memory.read_pairs(source, name, size), None
+        return *in_memory.read_pairs(source, name, side), None
     names = source.column_names
     _check_columns(name, names, label, id, drop, like)
     beside = [c for c in names if c in (label, id)]
     others = [c for c in names if c not in (label, id, *drop)]
-    if (X := in_memory.read_array(source, others, name, size, broken)) is not None:
+    if (X := in_memory.read_array(source, others, name, side, broken)) is not None:
         table = in_memory.frame(source, beside)
         return X, table[label], table[id].to_numpy() if id in beside else None
-    return _of_frame(in_memory.frame(source, beside + others), name, label, id, drop, size, broken)
+    return _of_frame(in_memory.frame(source, beside + others), name, label, id, drop, side, broken)
 
 
 def _of_frame(
@@ -381,7 +388,7 @@ def _of_frame(
     label: str | None,
     id: str | None,
     drop: tuple[str, ...],
-    size: int | None,
+    side: Side,
     broken: list[int] | None,
 ) -> tuple[Any, Any, Any]:
     """X, y and ids of a table, whose first column of encoded images makes the rows if it has one."""
@@ -406,9 +413,15 @@ def _of_frame(
             firsts[c] = ""
     pictures = [c for c, cell in firsts.items() if isinstance(cell, (bytes, dict))]
     if pictures:
-        images = (cell["bytes"] if isinstance(cell, dict) else cell for cell in frame[pictures[0]])
-        where = f"column {pictures[0]!r}"
-        X = in_memory.decoded(images, len(frame), lambda i: f"{path}, row {i}, {where},", size, broken, f"{where} of {path}")
+        cells, where = frame[pictures[0]], f"column {pictures[0]!r}"
+        X = in_memory.decoded(
+            lambda: (cell["bytes"] if isinstance(cell, dict) else cell for cell in cells),
+            len(frame),
+            lambda i: f"{path}, row {i}, {where},",
+            side,
+            broken,
+            f"{where} of {path}",
+        )
         return X, y, ids
     return frame, y, ids
 
@@ -479,7 +492,7 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _folder(
-    path: Path, files: list[Path], size: int | None, broken: list[int] | None
+    path: Path, files: list[Path], side: Side, broken: list[int] | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not files:
         raise DataError(
@@ -496,7 +509,7 @@ def _folder(
             "with a sub-folder inside for each class."
         )
     where = f"the folder {str(path)!r}"
-    X = in_memory.decoded((f.read_bytes() for f in files), len(files), lambda i: str(files[i]), size, broken, where)
+    X = in_memory.decoded(lambda: (f.read_bytes() for f in files), len(files), lambda i: str(files[i]), side, broken, where)
     return X, np.array([n.parts[0] for n in names]), np.array([n.as_posix() for n in names])
 
 

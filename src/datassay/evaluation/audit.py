@@ -104,9 +104,24 @@ class Audit:
         return find(self.method)[0]
 
     def chance(self, n: int) -> ndarray:
-        """(n,) the probability to be wrong of the first suspect, the second, ...; falling."""
-        cumulative = self._hits(np.arange(n + 1), n, self._e)
-        return np.clip(np.diff(cumulative), 0, 1)
+        """(n,) the probability to be wrong of the first suspect, the second, ...; falling.
+
+        Where the data can't tell the share of wrong labels, the middle between what its two bounds say.
+        """
+        return self._chances(n)[0]
+
+    def _chances(self, n: int) -> tuple[ndarray, ndarray, ndarray]:
+        """(n,) each: the probability to be wrong, the least and the most."""
+        p = self._each(n, self._e)
+        if self.told or self.error_bounds is None:
+            return p, p, p
+        few, many = (self._each(n, max(share, 1e-9)) for share in self.error_bounds)
+        least, most = np.minimum(few, many), np.maximum(few, many)
+        return (least + most) / 2, least, most
+
+    def _each(self, n: int, e: float) -> ndarray:
+        """(n,) the probability to be wrong of the first suspect, the second, ..., if a share e is."""
+        return np.clip(np.diff(self._hits(np.arange(n + 1), n, e)), 0, 1)
 
     def expected(self, k: int, n: int) -> Expected:
         """How many of the first k of n suspects are wrong; the interval has the doubt about e, H and the draw of the errors.
@@ -121,7 +136,7 @@ class Audit:
         at, m = float(self._found(np.array(k / n), e)), len(self.places)
         free = e * n * at  # before k holds it
         doubt = math.hypot(sd * n * at, e * n * math.sqrt(max(at * (1 - at), 0.25 / m) / m))
-        p = np.minimum(self.chance(n)[:k], 1 - 0.5 / (1 + m * at))  # so many planted rows can't say that all are wrong
+        p = np.minimum(self._each(n, e)[:k], 1 - 0.5 / (1 + m * at))  # so many planted rows can't say that all are wrong
         by_draw = float((p * (1 - p)).sum())
         low, high = (min(max(free + side * 1.96 * doubt, 0.0), float(k)) for side in (-1, 1))
         half = max(math.hypot(side, 1.96 * math.sqrt(by_draw)) for side in (hits - low, high - hits))
@@ -150,7 +165,8 @@ class Audit:
 
     def calibrate(self, values: Values) -> Values:
         """The values of these data by the method of the audit, with a column ``probability_wrong``, by each row's rank; as they are
-        where the share of wrong labels can't be told.
+        where nothing is known of the share of wrong labels (regression, say). Where the data tell its bounds alone, it is the middle
+        between ``probability_wrong_least`` and ``probability_wrong_most``.
 
         Raises
         ------
@@ -163,8 +179,10 @@ class Audit:
             return values
         if "probability_wrong" in values.columns:  # its own, by each row's prediction and not by its rank alone
             return replace(values, stats=values.stats | {"audit": self._about()})
-        p = self.chance(len(values))[values.ranks() - 1]
+        p, least, most = (each[values.ranks() - 1] for each in self._chances(len(values)))
         columns = values.columns | {"probability_wrong": p}
+        if not self.told:
+            columns |= {"probability_wrong_least": least, "probability_wrong_most": most}
         wrong_labels = {} if "wrong_labels" in values.stats else {"wrong_labels": self._wrong_labels(values)}
         return replace(values, columns=columns, stats=values.stats | {"audit": self._about()} | wrong_labels)
 

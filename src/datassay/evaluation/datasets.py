@@ -25,6 +25,7 @@ from datassay.checks import DataError
 from datassay.data import in_memory, parquet
 from datassay.data.dataset import Dataset, Task, is_images
 from datassay.data.encoding import Missing
+from datassay.data.image_size import Side
 from datassay.evaluation import openml
 
 Paths = Mapping[str, str | Path]
@@ -363,8 +364,12 @@ def _filed(name: str, paths: Paths | None) -> _Source:
 
     def take(rows: ndarray) -> ndarray:  # only these are decoded
         cells = parquet.read_columns(path, ["image"])["image"].iloc[rows]
-        images = (cell["bytes"] if isinstance(cell, dict) else cell for cell in cells)
-        return in_memory.decoded(images, len(rows), lambda i: f"{path}, row {rows[i]}, column 'image'", None)
+        return in_memory.decoded(
+            lambda: (cell["bytes"] if isinstance(cell, dict) else cell for cell in cells),
+            len(rows),
+            lambda i: f"{path}, row {rows[i]}, column 'image'",
+            Side(None, most=None),
+        )
 
     return _Source(y, "classification", take, human=human)
 

@@ -5,6 +5,8 @@ Every kind of data has one class here with one method, ``show(row, near)``: the 
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +24,7 @@ Shown = tuple[dict[str, Any], list[dict[str, Any]]]
 _SIDE = 96  # pixels of a thumbnail
 _BYTES = 32_000_000  # of all pictures together, before packing: a page of 1,000 suspects must still open
 _ALL_CELLS, _SOME_CELLS = 16, 12  # rows up to the first are shown whole, wider ones by so many cells
+_ENTRY = re.compile(r"(.+)\[\d+(?:, \d+)*\]")  # the name of a column that came of a column of lists
 
 
 class Pictures:
@@ -76,6 +79,7 @@ class Cells:
             self.names = _names(data, shown.shape[1])
         self.shown = shown
         self.typical = Typical(data)
+        self.told = _telling(self.names)
 
     def value(self, row: int, column: int) -> Any:
         cell = self.shown[row, column]
@@ -84,10 +88,10 @@ class Cells:
     def show(self, row: int, near: list[int]) -> Shown:
         severity = self.typical.severity(row)
         differs = self.typical.differs(row, near)
-        columns = list(range(len(self.names)))
+        columns = self.told
         if len(columns) > _ALL_CELLS:  # the most unusual, then those in which most of the rows held against it differ
-            order = np.lexsort((-differs.sum(axis=0), -np.where(severity > 1, severity, 0)))
-            columns = np.sort(order[:_SOME_CELLS]).tolist()
+            order = np.lexsort((-differs.sum(axis=0)[columns], -np.where(severity > 1, severity, 0)[columns]))
+            columns = np.sort(np.asarray(columns)[order[:_SOME_CELLS]]).tolist()
         own = []
         for j in columns:
             unusual = bool(severity[j] > 1)
@@ -132,6 +136,14 @@ class Entries:
         ]
         left = np.count_nonzero(here) - np.count_nonzero(here[chosen])
         return {"cells": own, "hidden": int(left)}, others
+
+
+def _telling(names: list[str]) -> list[int]:
+    """All columns but those of long lists (embeddings), of which one number says nothing; all where there are no others."""
+    lists = [found[1] if (found := _ENTRY.fullmatch(name)) else None for name in names]
+    lengths = Counter(lists)
+    few = [j for j, of in enumerate(lists) if of is None or lengths[of] <= _ALL_CELLS]
+    return few or list(range(len(names)))
 
 
 def _names(data: Dataset, d: int) -> list[str]:

@@ -4,7 +4,8 @@ A number is unusual if it lies more than 3 robust standard deviations from the m
 label. The deviation is the median absolute deviation times 1.4826, taken above and below the median separately:
 amounts are skewed, and one deviation for both sides would call every large one unusual. Where half of the rows hold
 the same value it is 0; then the mean absolute deviation times 1.2533 stands in. A text is unusual if under 5 % of the
-rows of the class have it while another one is ten times as common. Regression: all rows are one class.
+rows of the class have it while another one is ten times as common. Regression: all rows are one class. Dates count as numbers.
+Texts of which nearly every row has another (names, prose) are neither unusual nor different.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _FAR = 3.0  # robust standard deviations
 _RARE = 0.05
 _FEWEST = 8  # rows of a class from which "usual" means something
 _SAMPLE = 5_000  # rows of a class from which quartiles are taken
+_OWN = 0.9  # texts to a row, from which on each row is taken to have a text of its own
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Typical:
         frame = data.shown if isinstance(data.shown, pd.DataFrame) else None
         self.classes = [str(plain(c)) for c in data.classes]
         self.codes = data.codes if data.task == "classification" else np.zeros(len(data), np.int64)
-        self.prose: list[int] = []  # columns of free text, where another text in each row is nothing unusual
+        self.own: list[int] = []  # columns where another text in each row is nothing unusual: free text, names
+        self.dates: list[int] = []
         self.texts: dict[int, tuple[np.ndarray, Any]] = {}  # column -> number of the text in every row, and the texts
         if frame is None:
             self.numbers = (
@@ -54,12 +57,17 @@ class Typical:
             self.numbers = np.full(frame.shape, np.nan)
             for j in range(frame.shape[1]):
                 column = frame.iloc[:, j]
-                if (numbers := _as_numbers(column)) is not None:
+                if column.dtype.kind == "M":
+                    self.dates.append(j)
+                    self.numbers[:, j] = _seconds(column)
+                elif (numbers := _as_numbers(column)) is not None:
                     self.numbers[:, j] = numbers
                 else:
-                    if str(frame.columns[j]) in data.prose:
-                        self.prose.append(j)
                     self.texts[j] = pd.factorize(column.astype(object).map(str).where(column.notna(), None))
+                    if str(frame.columns[j]) in data.prose or len(self.texts[j][1]) > _OWN * max(
+                        column.notna().sum(), _FEWEST
+                    ):
+                        self.own.append(j)
         self._usual: dict[int, _Usual] = {}
         sample = self._at(_thin(np.arange(len(data))))
         everywhere = _quartiles(sample)
@@ -104,7 +112,7 @@ class Typical:
             count = counts[self.texts[j][0][row] + 1]
             rare = count < _RARE * usual.rows and counts.max() >= 10 * count
             severity[j] = 1.01 + np.log10(_RARE * usual.rows / count) if rare else 0.0
-        severity[self.prose] = 0.0
+        severity[self.own] = 0.0
         return severity
 
     def reason(self, row: int, column: int) -> str:
@@ -121,17 +129,28 @@ class Typical:
         if np.isnan(self._at(row)[column]):
             return f"missing in {usual.missing[column]:.1%} of {whose}"
         low, _, high = usual.quartiles[:, column]
+        if column in self.dates:
+            first, last = (pd.Timestamp(seconds, unit="s").date() for seconds in (low, high))
+            return f"typical for {whose}: {first}" + (f" to {last}" if last > first else "")
         return f"typical for {whose}: {low:.5g}" + (f" to {high:.5g}" if high > low else "")
 
     def differs(self, row: int, others: list[int]) -> np.ndarray:
-        """(len(others), d) which cells of other rows differ: texts at all, numbers by half the interquartile range."""
+        """(len(others), d) which cells of other rows differ: texts at all, numbers and dates by half the interquartile range."""
         here, there = self._at(row), self._at(others)
         with np.errstate(invalid="ignore"):
             out = np.abs(there - here) > self.step
         out |= np.isnan(there) != np.isnan(here)
         for j, (number, _) in self.texts.items():
             out[:, j] = number[others] != number[row]
+        out[:, self.own] = False
         return out
+
+
+def _seconds(dates: pd.Series) -> np.ndarray:
+    """Since 1970, NaN where there is no date."""
+    if getattr(dates.dtype, "tz", None) is not None:
+        dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
+    return np.where(dates.isna(), np.nan, dates.to_numpy().astype("datetime64[ms]").astype(np.int64) / 1000.0)
 
 
 def _as_numbers(column: pd.Series) -> np.ndarray | None:

@@ -55,14 +55,18 @@ class Output:
         return status
 
 
+_NAME = 40  # characters of a name that is never folded
+
 stdout = Output()
 out = Console(file=cast(IO[str], stdout), soft_wrap=True, highlight=False, emoji=False)
 
 
 def print_table(frame: Any, title: str) -> None:
+    """In a narrow terminal cells are folded, not cut; names, in the first column, only if they are long."""
     table = Table(title=escape(title))
     for column in frame.columns:
-        table.add_column(escape(printable(column)))
+        whole = column == frame.columns[0] and max(map(len, map(printable, frame[column])), default=0) <= _NAME
+        table.add_column(escape(printable(column)), overflow="fold", no_wrap=whole)
     for row in frame.itertuples(index=False):
         table.add_row(*[escape(printable(cell)) for cell in row])
     out.print(table)

@@ -79,7 +79,8 @@ class Reading:
             source = data.source
             data = data.with_features("auto")
             data.source = source | {"features": next(iter(data.features["features"]))}
-        for note in data.notes if notes else ():
+        texts = (f"column {column!r} is {data.encoding[column]}" for column in data.prose if column in data.encoding)
+        for note in (*data.notes, *texts) if notes else ():
             out.print(safe(f"Note: {note}."))
         return data
 

@@ -1,0 +1,69 @@
+"""To how many pixels a side images are brought: as asked, or where they are of several sizes, to a size that is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from datassay.checks import DataError
+from datassay.engines import machine
+
+WORKING = 64  # pixels a side; what is made of images without a network looks at 32
+FOR_MODELS = 224  # what networks that were trained on photographs expect
+
+
+class SeveralSizesError(DataError):
+    """Rows, or images, are of several shapes."""
+
+
+class Side:
+    """What was asked for (None: images stay as they are), and what was chosen where images of several sizes came.
+
+    ``most`` is the largest that is chosen; None: none is.
+    """
+
+    def __init__(self, asked: int | None, most: int | None = WORKING) -> None:
+        self.asked, self.most = asked, most
+        self.chosen: int | None = None
+        self.note: str | None = None
+        if asked is None:
+            return
+        need, have = 9.0 * asked * asked, machine.available_memory()  # three colours; pillow holds two, the array is a third
+        if have and need > have:
+            raise DataError(
+                f"image_size (--image-size) {asked}: one image of {asked} x {asked} pixels needs {machine.size(need)} of memory, "
+                f"and {machine.size(have)} are free: give a smaller size, such as 224."
+            )
+
+    @property
+    def pixels(self) -> int | None:
+        return self.chosen if self.asked is None else self.asked
+
+    def choose(self, sizes: Iterable[tuple[int, int]], error: SeveralSizesError) -> None:
+        """The middle of the shorter sides, at most ``most``: few images are blown up.
+
+        Raises
+        ------
+        SeveralSizesError
+            ``error``, where none is to be chosen.
+        """
+        if self.pixels is not None or self.most is None:
+            raise error
+        each = np.array(list(sizes), dtype=np.int64).reshape(-1, 2)
+        if not len(each):
+            raise error
+        self.chosen = min(self.most, max(1, int(np.median(each.min(axis=1)))))
+        area = each.prod(axis=1)
+        first, last = ("x".join(map(str, each[i].tolist())) for i in (int(area.argmin()), int(area.argmax())))
+        self.note = (
+            f"images of {first} to {last} pixels were brought to {self.chosen}x{self.chosen}: image_size (--image-size) gives "
+            "another size"
+        )
+
+
+def size_of(picture: Any) -> tuple[int, int]:
+    """Width and height of a PIL image."""
+    width, height = picture.size
+    return int(width), int(height)
