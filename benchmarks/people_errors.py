@@ -4,7 +4,7 @@
     python benchmarks/people_errors.py --path folder --rows 2000 --draws 1 --methods cg-score
     python benchmarks/people_errors.py --path folder --draws 1 --features patches --methods data-oob influence
     python benchmarks/people_errors.py --path folder --draws 1 --features "pixels + patches" "patches + encoder" --methods cg-score
-    python benchmarks/people_errors.py --path folder --rows 50000 --draws 1 --features patches --methods cg-score cg-score-exact
+    python benchmarks/people_errors.py --path folder --rows 50000 --draws 1 --features mirrored --methods cg-score cg-score-exact
 
 The folder has cifar10_train.parquet and cifar10n_labels.parquet. ROC AUC and average precision of each method by its defaults, without
 validation rows (knn-shapley: rows judged by one another; influence: what the row itself loses by its own absence, leave-one-out by
@@ -27,8 +27,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import datassay as da
 
-BLOCKS = {"pixels": "pixels", "patches": "patches", "encoder": "efficientnet-lite0"}
-SUMS = ["pixels + patches", "patches + encoder", "pixels + patches + encoder"]
+BLOCKS = {"pixels": "pixels", "patches": "patches", "mirrored": "mirrored-patches", "encoder": "efficientnet-lite0"}
+SUMS = ["pixels + patches", "patches + encoder", "mirrored + encoder", "pixels + patches + encoder"]
 OPTIONS = {"knn-shapley": {"judge": "rows"}, "influence": {"influence": "self"}, "cg-score-exact": {"approx": "exact"}}
 PRINCIPAL = {"influence": 128}  # columns, where a method needs a Hessian of all
 FIELDS = ["set", "rows", "draw", "features", "method", "wrong", "auc", "ap", "seconds", "likelihood", "weights"]

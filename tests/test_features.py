@@ -57,12 +57,34 @@ def test_the_likelihood_chooses_patches_and_says_so():
     images, y, _ = shapes()
     data = da.Dataset(images, y).with_features("auto", progress=False)
     found = data.features["feature_likelihoods"]
-    assert data.features["features"] == {"patches": 1.0}
-    assert found["patches"] > found["pixels"]
-    assert f"{found['patches']:.3f}" in data.notes[-1]
-    assert f"{found['pixels']:.3f}" in data.notes[-1]
+    assert data.features["features"] == {"mirrored-patches": 1.0}  # squares and crosses
+    assert found["mirrored-patches"] >= found["patches"] > found["pixels"]
+    assert f"{found['patches']:.3f} on patches" in data.notes[-1]
+    assert f"{found['pixels']:.3f} on pixels" in data.notes[-1]
+    assert f"{found['mirrored-patches']:.3f} on mirrored-patches" in data.notes[-1]
     stats = da.value(data, progress=False).stats
     assert stats["feature_likelihoods"] == found
+
+
+def test_mirrored_patches_where_pictures_may_be_turned_and_not_where_they_may_not():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+    slope = np.tril(np.ones((5, 5), np.uint8)) * 150
+    shape = [slope, slope[::-1]]
+    for turned in (True, False):
+        images = rng.integers(0, 110, (300, 16, 16)).astype(np.uint8)
+        for i in range(300):
+            r, c = rng.integers(0, 12, 2)
+            # which way up is the label; left to right means nothing, or the same in another way
+            what = shape[y[i]] if turned else slope[:, :: 1 - 2 * y[i]]
+            what = what[:, :: -1 if turned and rng.random() < 0.5 else 1]
+            images[i, r : r + 5, c : c + 5] = np.maximum(images[i, r : r + 5, c : c + 5], what)
+        data = da.Dataset(images, y).with_features("auto", k=64, progress=False)
+        assert data.features["features"] == {"mirrored-patches" if turned else "patches": 1.0}
+        if turned:
+            named = da.Dataset(images, y).with_features("mirrored-patches", k=64, progress=False)
+            np.testing.assert_array_equal(named.X, data.X)
+            assert named.encoding["mirrored-patches"].startswith("64 random mirrored patches of 4 pixels")
 
 
 def test_the_likelihood_keeps_pixels_where_places_tell():
@@ -257,7 +279,7 @@ def test_read_and_the_command_line(tmp_path, monkeypatch):
     assert da.read("set").X.shape == (130, 14 * 14)
     from datassay.cli import app
 
-    for asked, used in (([], "patches"), (["--features", "pixels"], "pixels")):
+    for asked, used in (([], "mirrored-patches"), (["--features", "pixels"], "pixels")):
         ran = CliRunner().invoke(app, ["value", "set", "-m", "cg-score", "-o", "v.parquet", "--force", *asked])
         assert ran.exit_code == 0, ran.output
         assert da.Values.load("v.parquet").stats["features"] == {used: 1.0}

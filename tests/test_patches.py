@@ -1,5 +1,7 @@
 """Whitened patches of images, engines/patches.py: against a loop over patches, with torch, and what they are worth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,10 +57,22 @@ def test_features_are_the_definition(shape, grid, dtype, tile, monkeypatch):
     assert found.std(axis=0).max() > 0.01
 
 
-def test_torch_gives_the_same_numbers():
+@pytest.mark.parametrize("shape", [(6, 14, 11), (4, 16, 17, 3), (4, 50, 40, 3)])
+def test_mirrored_features_are_the_mean_with_those_of_the_mirror_image(shape):
+    images = pictures(shape, "uint8")
+    it = patches.learn(images, k=20)
+    both = patches.features(images, replace(it, mirrored=True))
+    mirror = np.ascontiguousarray(images[:, :, ::-1])
+    np.testing.assert_allclose(both, (slowly(images, it) + slowly(mirror, it)) / 2, atol=2e-6)
+    np.testing.assert_allclose(patches.features(mirror, replace(it, mirrored=True)), both, atol=2e-6)
+    assert abs(both - patches.features(images, it)).max() > 0.01
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_torch_gives_the_same_numbers(mirrored):
     pytest.importorskip("torch")
     images = pictures((20, 18, 21, 3), "uint8")
-    it = patches.learn(images, k=50)
+    it = patches.learn(images, k=50, mirrored=mirrored)
     counted = []
     again = patches._on_card(images, it, "cpu", counted.append)
     np.testing.assert_allclose(again, patches.features(images, it), atol=1e-5)

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from datassay.engines.machine import pick_device
 from datassay.engines.progress import progress_bar
 from datassay.files import replacing
 
-WITHOUT_MODEL = ("pixels", "patches", "tfidf", "table", "auto")
+WITHOUT_MODEL = ("pixels", "patches", "mirrored-patches", "tfidf", "table", "auto")
 NAMES = (*WITHOUT_MODEL, *encoders.NAMES)
 SAMPLE = 1000  # rows by which features are chosen and weighed, as the CG-score chooses its ridge
 FEWEST = 100  # rows, and ...
@@ -87,8 +88,8 @@ class _Maker:
     def block(self, name: str, F: Any, F_val: Any, without_texts: bool = False) -> Block:
         """What is asked for by a name, a model or an array; ``without_texts``: these are a block of their own."""
         if isinstance(F, str):
-            if F == "patches":
-                return self._patches()
+            if F in ("patches", "mirrored-patches"):
+                return self._patches(mirrored=F != "patches")
             if F == "pixels" and not is_images(self.base.shown):
                 raise DataError(
                     "features 'pixels' need images, and these rows are none: 'table' is what they are valued on."
@@ -139,7 +140,7 @@ class _Maker:
         return new
 
     def chosen(self) -> Dataset:
-        """Patches, where the rows are images and the labels ask for them; else the rows as they came."""
+        """Patches, or mirrored ones, where the rows are images and the labels ask for them; else the rows as they came."""
         images = is_images(self.base.shown)
         plain = self.block("pixels", "pixels", None) if images else self.block("table", "table", None)
         if not images:
@@ -147,27 +148,29 @@ class _Maker:
         if len(self.base) < FEWEST or min(self.base.shown.shape[1:3]) < SMALLEST:
             return self.one("pixels", plain)
         pick = self._sample()
-        it = self._dictionary()
-        with self._bar(f"patches of {len(pick)} images", len(pick)) as bar:
-            few = patches.features(self.base.shown[pick], it, report=bar.update)
-        few = (few - few.mean(axis=0)) / _spread(few.std(axis=0))
-        ways = {"pixels": np.asarray(self.base.X[pick], np.float64), "patches": few.astype(np.float64)}
+        plainly = self._dictionary()
+        dictionaries = {"patches": plainly, "mirrored-patches": replace(plainly, mirrored=True)}
+        ways = {"pixels": np.asarray(self.base.X[pick], np.float64)}
+        with self._bar(f"patches of {len(pick)} images", len(pick) * len(dictionaries)) as bar:
+            for name, it in dictionaries.items():
+                few = patches.features(self.base.shown[pick], it, report=bar.update)
+                ways[name] = ((few - few.mean(axis=0)) / _spread(few.std(axis=0))).astype(np.float64)
         there = np.ones(len(pick), bool)
         for X in ways.values():
             there[zero_rows(X)] = False
         Y = self._targets()[pick][there]
-        found = (
-            {name: choose(X[there], Y, None, None, None, False, ()).log_likelihood for name, X in ways.items()}
-            if there.sum() > 1
-            else {"pixels": 0.0, "patches": 0.0}
-        )
-        better = "patches" if found["patches"] > found["pixels"] else "pixels"
+        found = dict.fromkeys(ways, 0.0)
+        if there.sum() > 1:
+            found = {name: choose(X[there], Y, None, None, None, False, ()).log_likelihood for name, X in ways.items()}
+        better = max(found, key=found.__getitem__)
+        others = ", ".join(f"{found[name]:.3f} on {name}" for name in found if name != better)
         note = (
-            f"valued on {better}: of {there.sum()} rows the leave-one-out log likelihood of the labels is {found['patches']:.3f} on "
-            f"patches and {found['pixels']:.3f} on pixels (--features says which to take)"
+            f"valued on {better}: of {there.sum()} rows the leave-one-out log likelihood of the labels is {found[better]:.3f} on "
+            f"{better}, {others} (--features says which to take)"
         )
         stats = {"feature_likelihoods": found, "feature_choice": note}
-        return self.one(better, self._patches(it) if better == "patches" else plain, stats, (note,))
+        block = plain if better == "pixels" else self._patches(dictionaries[better], mirrored=better != "patches")
+        return self.one(better, block, stats, (note,))
 
     def several(self, F: Mapping[Any, Any], F_val: Any) -> Dataset:
         """Blocks side by side, weighed by the leave-one-out likelihood."""
@@ -247,21 +250,23 @@ class _Maker:
         key = f"{'table' if others else 'tfidf'} {_EDITION}"
         return Block(np.ascontiguousarray(base.X[:, chosen]), X_val, key, "; ".join(dict.fromkeys(how)))
 
-    def _patches(self, it: patches.Dictionary | None = None) -> Block:
+    def _patches(self, it: patches.Dictionary | None = None, *, mirrored: bool = False) -> Block:
+        name = "mirrored-patches" if mirrored else "patches"
         if not is_images(self.base.shown):
             raise DataError(
-                "features 'patches' need images, (n, height, width) or (n, height, width, channels), and these rows are none."
+                f"features {name!r} need images, (n, height, width) or (n, height, width, channels), and these rows are none."
             )
         shown, shown_val = self.base.shown, self.base.shown_val
-        key = f"patches {_EDITION}, k={self.k}, seed={self.seed}, {_digest([shown])}"
+        key = f"{name} {_EDITION}, k={self.k}, seed={self.seed}, {_digest([shown])}"
         size = patches.working_size(shown.shape[1], shown.shape[2])
-        how = f"{self.k} random patches of {patches.patch_side(*size)} pixels, whitened, in 2 x 2 cells" + (
-            f", of images brought to {size[0]} x {size[1]}" if size != shown.shape[1:3] else ""
-        )
+        kind = "mirrored patches" if mirrored else "patches"
+        how = f"{self.k} random {kind} of {patches.patch_side(*size)} pixels, whitened, in 2 x 2 cells"
+        if size != shown.shape[1:3]:
+            how += f", of images brought to {size[0]} x {size[1]}"
         kept = self._kept(f"{key}, {_digest([shown_val])}")
         if kept and all(path.is_file() for path in kept) and (found := _loaded(kept, shown, shown_val)):
             return Block(found[0], found[1] if len(found) > 1 else None, key, how)
-        it = it or self._dictionary()
+        it = it or replace(self._dictionary(), mirrored=mirrored)
         try:
             device = pick_device(self.device, worthwhile=len(shown) >= 500)
         except ValueError as error:

@@ -6,7 +6,8 @@ After Coates & Ng (2011) and Thiry et al. (ICLR 2021): patches x of q x q pixels
     column (cell, k, side) = mean over the patches of a cell of the picture of  max(+-c_k - t, 0)
 
 with t such that a fifth of the cosines lie beyond it on either side; the cells are a grid of 2 x 2. Columns are brought to mean 0
-and standard deviation 1 over the training images. Nothing is trained: two products and a mean.
+and standard deviation 1 over the training images. Nothing is trained: two products and a mean. Mirrored: the mean of the columns of
+a picture and of its mirror image, so that both are the same row.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Dictionary:
     whiten: Float[ndarray, "p p"]  #: removes the mean and whitens
     filters: Float[ndarray, "p k"]  #: whitened patches of unit length, in columns
     threshold: float
+    mirrored: bool = False  #: the mean over the picture and its mirror image
 
     @property
     def width(self) -> int:
@@ -70,7 +72,14 @@ def patch_side(height: int, width: int) -> int:
 
 
 def learn(
-    images: ndarray, *, k: int = 1024, grid: int = 2, side: int = SIDE, patch: int | None = None, seed: int = 0
+    images: ndarray,
+    *,
+    k: int = 1024,
+    grid: int = 2,
+    side: int = SIDE,
+    patch: int | None = None,
+    seed: int = 0,
+    mirrored: bool = False,
 ) -> Dictionary:
     """Whitening, dictionary and threshold from random patches of (n, h, w) or (n, h, w, c) images."""
     rng = np.random.default_rng(seed)
@@ -97,7 +106,7 @@ def learn(
     seen = abs(V[rng.choice(known, min(len(known), 4096), replace=False)] @ D.T)
     t = float(np.quantile(seen, 1 - 2 * KEPT))
     whiten, filters = (np.ascontiguousarray(A, np.float32) for A in (W.T, D.T))
-    return Dictionary(low, span, size, q, grid, whiten, filters, t)
+    return Dictionary(low, span, size, q, grid, whiten, filters, t, mirrored)
 
 
 def features(
@@ -106,10 +115,14 @@ def features(
     """(n, 2 k grid^2) in float32, before they are brought to one scale; on as many threads as BLAS may use, or with torch on a card."""
     if device != "cpu":
         return _on_card(images, dictionary, device, report)
+    both = dictionary.mirrored
     out = np.empty((len(images), dictionary.width), np.float32)
 
     def work(i: int) -> None:
-        out[i] = _one(prepared(images[i : i + 1], dictionary.low, dictionary.span, dictionary.size)[0], dictionary)
+        picture = prepared(images[i : i + 1], dictionary.low, dictionary.span, dictionary.size)[0]
+        out[i] = _one(picture, dictionary)
+        if both:
+            out[i] = (out[i] + _one(picture[:, ::-1], dictionary)) / 2
 
     threads = blas_threads()
     with blas_on(1):
@@ -197,19 +210,24 @@ def _on_card(images: ndarray, it: Dictionary, device: str, report: Report | None
     k, t, out = filters.shape[1], it.threshold, np.empty((len(images), it.width), np.float32)
     rows, columns = it.size[0] - it.patch + 1, it.size[1] - it.patch + 1
     step = max(1, 2**28 // (rows * columns * k))
-    for start in range(0, len(images), step):
-        batch = prepared(images[start : start + step], it.low, it.span, it.size)
-        x = torch.as_tensor(batch, device=device).permute(0, 3, 1, 2)
+
+    def found(x: Any) -> Any:
         P = functional.unfold(x, it.patch)  # (n, c q q, positions), channels first
-        P = P.reshape(len(batch), x.shape[1], it.patch**2, -1).permute(0, 3, 2, 1).flatten(2)
+        P = P.reshape(len(x), x.shape[1], it.patch**2, -1).permute(0, 3, 2, 1).flatten(2)
         V = P @ whiten
         V = V / V.norm(dim=2, keepdim=True).clamp_min(1e-12)
-        C = (V @ filters).reshape(len(batch), rows, columns, k)
+        C = (V @ filters).reshape(len(x), rows, columns, k)
         parts = []
         for a, b in cells(rows, columns, it.grid):
             here = C[:, a, b]
             parts += [(here - t).clamp_min(0).mean(dim=(1, 2)), (-here - t).clamp_min(0).mean(dim=(1, 2))]
-        out[start : start + step] = torch.cat(parts, dim=1).cpu().numpy()
+        return torch.cat(parts, dim=1)
+
+    for start in range(0, len(images), step):
+        batch = prepared(images[start : start + step], it.low, it.span, it.size)
+        x = torch.as_tensor(batch, device=device).permute(0, 3, 1, 2)
+        F = (found(x) + found(x.flip(3))) / 2 if it.mirrored else found(x)
+        out[start : start + step] = F.cpu().numpy()
         if report:
             report(len(batch))
     return out

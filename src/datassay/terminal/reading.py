@@ -34,8 +34,8 @@ class Reading:
         str | None,
         typer.Option(
             "--features",
-            help="What to value the rows on: pixels, patches (of images), tfidf, auto, efficientnet-lite0 (images), use-multilingual "
-            "(texts), a model (.onnx, or a folder of sentence-transformers), or .npy or .parquet with numbers.",
+            help="What to value the rows on: pixels, patches, mirrored-patches (of images), tfidf, auto, efficientnet-lite0 (images), "
+            "use-multilingual (texts), a model (.onnx, or a folder of sentence-transformers), or .npy or .parquet with numbers.",
         ),
     ] = None
     val_features: Annotated[Path | None, typer.Option("--val-features", help="The same for the validation rows.")] = None
