@@ -38,6 +38,7 @@ OURS = {
     "perceptron": {
         "trak, 1 training": {"runs": 1}, "trak, 3": {"runs": 3}, "trak, 10": {"runs": 10},
         "trak, 1 training, 4,096 numbers": {"runs": 1, "projection": 4096},
+        "trak, 1 training, 2,048 numbers": {"runs": 1, "projection": 2048},
         "trak, 1 training, 512 numbers": {"runs": 1, "projection": 512},
         "influence, EK-FAC": {"hessian": "ek-fac"}, "influence, EK-FAC, 3 trainings": {"hessian": "ek-fac", "runs": 3},
         "influence, EK-FAC, 10 trainings": {"hessian": "ek-fac", "runs": 10},

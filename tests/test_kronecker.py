@@ -8,7 +8,7 @@ from torch import nn
 from datassay.engines import gradients, kronecker
 from datassay.engines.curvature import gauss_newton_product
 from datassay.engines.gradients import RowGradients
-from datassay.engines.kronecker import EkFac
+from datassay.engines.kronecker import EkFac, Leading
 
 N, CLASSES = 8, 3
 
@@ -339,3 +339,74 @@ def test_gradients_that_the_matrix_does_not_know_are_never_balanced():
     one, other = (RowGradients(net, lambda out, y: out[:, 0], x[None], torch.zeros(1)) for x in torch.eye(2))
     assert EkFac(lambda: [one], 1).balanced(other) is None
     assert EkFac(lambda: [one], 1).balanced(one) == pytest.approx(1.0, rel=0.05)  # of 1 half is resolved by a damping of 1
+
+
+# ------------------------------------------------------------------------------------------------ leading coordinates
+
+
+def rows_of(net, x):
+    y = torch.arange(len(x)) % CLASSES
+    return RowGradients(net.eval(), lambda out, y: out.gather(1, y[:, None])[:, 0], x, y)
+
+
+@pytest.mark.parametrize("made", [images, words])
+def test_all_coordinates_have_the_products_of_the_gradients(made):
+    of = rows_of(*made())
+    basis = Leading(EkFac(lambda: [of], len(of)), 10**6)
+    F = basis.of(of)
+    assert F.shape == (len(of), basis.width)
+    torch.testing.assert_close(F @ F.T, of.products(of))
+    torch.testing.assert_close((F * F).mean(0).sqrt(), basis.scale)
+
+
+@pytest.mark.parametrize("made", [images, words])
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_few_coordinates_are_those_with_the_largest_squares(made, size):
+    of = rows_of(*made())
+    matrix = EkFac(lambda: [of], len(of))
+    whole, few = Leading(matrix, 10**6), Leading(matrix, size)
+    F, f = whole.of(of), few.of(of)
+    best = torch.topk(whole.scale, size).indices.sort().values
+    torch.testing.assert_close(f, F[:, best])
+    again = Leading.restored(rows_of(of.model, of._x[:3]), few.kept())
+    assert torch.equal(again.of(of), f)
+    assert torch.equal(again.scale, few.scale)
+
+
+def test_coordinates_of_a_linear_layer_by_hand():
+    net, x = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, CLASSES)), torch.randn(30, 4)
+    of = rows_of(net, x)
+    basis = Leading(EkFac(lambda: [of], len(of)), 6)
+    found = basis.of(of)
+    parts = []
+    for weight, layer in (("0.weight", net[0]), ("2.weight", net[2])):
+        factor = of.factors[weight]
+        a, d = torch.cat([factor.x, torch.ones(30, 1)], 1), factor.delta
+        A, S = torch.linalg.eigh(a.T @ a).eigenvectors, torch.linalg.eigh(d.T @ d).eigenvectors
+        D = torch.stack([S.T @ torch.outer(d[n], a[n]) @ A for n in range(30)])
+        assert D.shape[1:] == (layer.out_features, layer.in_features + 1)
+        parts.append(D.flatten(1))
+    F = torch.cat(parts, 1)
+    best = torch.topk((F * F).mean(0), 6).indices.sort().values
+    torch.testing.assert_close(found.abs(), F[:, best].abs())
+
+
+def test_rows_that_look_up_a_line_twice_and_lines_that_are_not_chosen():
+    table = nn.Embedding(9, 3)
+
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.last = table, nn.Linear(3, CLASSES, bias=False)
+
+        def forward(self, x):
+            return self.last(self.table(x).tanh().sum(1))
+
+    of = rows_of(Mean(), torch.tensor([[0, 0, 1], [8, 2, 8], [3, 3, 3], [4, 0, 8]]))
+    matrix = EkFac(lambda: [of], 4)
+    whole = Leading(matrix, 10**6).of(of)
+    torch.testing.assert_close(whole @ whole.T, of.products(of))
+    for size in (1, 4, 9):
+        few = Leading(matrix, size)
+        kept = torch.topk(Leading(matrix, 10**6).scale, size).indices.sort().values
+        torch.testing.assert_close(few.of(of), whole[:, kept])

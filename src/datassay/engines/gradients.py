@@ -166,27 +166,6 @@ class RowGradients:
                 result[rows, columns] += g @ h.T
         return result
 
-    def projected(self, size: int, seed: int) -> Float[Tensor, "n k"]:
-        """Random projections of the gradients, whose products are those of the gradients in expectation; k is ``size`` or less.
-
-        A layer's gradient sum_s delta_ns a_ns' becomes sum_s (P delta_ns) (R a_ns)' with random signs P and R, which is never formed in
-        full; all layers have the same share of the ``size`` numbers, and what is smaller than that stays as it is.
-        """
-        parts = list(self.factors.items()) + [("", None)] * bool(self.through_func)
-        share, found = max(1, size // max(1, len(parts))), []
-        for k, (_, factor) in enumerate(parts):
-            draw = torch.Generator().manual_seed((seed * 1_000_003 + k) % 2**63)
-            if factor is not None:
-                found.append(factor.projected(share, draw))
-                continue
-            R = None
-            rest = []
-            for _, g in self.formed():
-                R = _signs(g.shape[1], share, draw, g) if R is None and g.shape[1] > share else R
-                rest.append(g if R is None else g @ R)
-            found.append(torch.cat(rest) if rest else self.losses.new_zeros(0, 0))
-        return torch.cat(found, 1) if found else self.losses.new_zeros(len(self), 0)
-
     def formed(self) -> Iterator[tuple[slice, Tensor]]:
         """Gradients (rows, parameters) of what no layer's factors give."""
         if not self.through_func:
@@ -321,9 +300,6 @@ class Formed:
     def products(self, other: Formed) -> Tensor:
         return self.g @ other.g.T
 
-    def projected(self, size: int, draw: torch.Generator) -> Tensor:
-        return self.g if self.g.shape[1] <= size else self.g @ _signs(self.g.shape[1], size, draw, self.g)
-
 
 class _Flat:
     """Weight of a linear layer on one position: g_n = delta_n a_n'."""
@@ -353,10 +329,6 @@ class _Flat:
 
     def products(self, other: _Flat) -> Tensor:
         return (self.x @ other.x.T) * (self.delta @ other.delta.T)
-
-    def projected(self, size: int, draw: torch.Generator) -> Tensor:
-        R, P = _pair(self.i, self.o, size, draw, self.delta)
-        return ((self.delta @ P)[:, :, None] * (self.x @ R)[:, None, :]).flatten(1)
 
 
 class _Outer:
@@ -427,14 +399,6 @@ class _Outer:
                 aa = torch.einsum("nkis,mkit->nmkst", a, b)
                 result[rows, columns] = (aa * torch.einsum("nkos,mkot->nmkst", d, e)).flatten(2).sum(2)
         return result
-
-    def projected(self, size: int, draw: torch.Generator) -> Tensor:
-        R, P = _pair(self.i, self.o, max(1, size // self.k), draw, self.delta)
-        step, parts = max(1, CHUNK // (self.k * (self.i + self.o) * self.s)), []
-        for start in range(0, self.n, step):
-            rows = slice(start, min(start + step, self.n))
-            parts.append(((P.T @ self.d(rows)) @ (R.T @ self.a(rows)).transpose(2, 3)).flatten(1))
-        return torch.cat(parts) if parts else self.delta.new_zeros(0, self.k * P.shape[1] * R.shape[1])
 
 
 class _Linear(_Outer):
@@ -517,28 +481,8 @@ class Lookup:
                 result[rows, columns] = (inner * same).flatten(2).sum(2)
         return result
 
-    def projected(self, size: int, draw: torch.Generator) -> Tensor:
-        R, P = _pair(self.lines, self.delta.shape[2], size, draw, self.delta)
-        return torch.einsum("nso,nsi->noi", self.delta @ P, R[self.tokens]).flatten(1)
 
-
-_Factor = Any  # one of the above: dots, squares, both, products, projected
-
-
-def _signs(rows: int, columns: int, draw: torch.Generator, like: Tensor) -> Tensor:
-    """(rows, columns) random signs, scaled so that products stay the same in expectation."""
-    signs = torch.randint(2, (rows, columns), generator=draw, dtype=torch.int8)
-    return ((2 * signs - 1).to(like.dtype) / math.sqrt(columns)).to(like.device)
-
-
-def _pair(i: int, o: int, size: int, draw: torch.Generator, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Projections (i, r) of a layer's inputs and (o, p) of what comes back to its outputs, r p <= size; what is small stays as it is."""
-    p = min(o, max(1, math.isqrt(size)))
-    r = min(i, max(1, size // p))
-    p = min(o, max(1, size // r))
-    R = torch.eye(i, dtype=like.dtype, device=like.device) if r == i else _signs(i, r, draw, like)
-    P = torch.eye(o, dtype=like.dtype, device=like.device) if p == o else _signs(o, p, draw, like)
-    return R, P
+_Factor = Any  # one of the above: dots, squares, both, products
 
 
 def _squares(g: Tensor) -> Tensor:

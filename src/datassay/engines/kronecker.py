@@ -12,13 +12,16 @@ leaves it; s: a position, n: a row, k: a group of a convolution.
 Layers are those of which engines.gradients knows the factors. Of an embedding a is one token, so that A is diagonal as it is. What is
 left, scales and shifts and what goes through torch.func, is a block without factors. A side of more than `WIDEST` numbers, of which no
 eigenvectors can be had in reasonable time, keeps its own axes.
+
+The coordinates of a gradient along the columns of Q with the largest Lambda, of all layers together, are what its products lose least by
+(`Leading`).
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -65,12 +68,10 @@ class EkFac:
     def __init__(self, batches: Callable[[], Iterable[RowGradients]], rows: int, repeats: int = 1) -> None:
         self._blocks: list[_Layer | _Table | _Whole] = []
         self._kinds: dict[str, type] = {}
-        parameters = 1
+        self._parameters = 1
         for of in batches():
             if not self._blocks:
-                self._blocks, self._kinds = _blocks(of), _kinds(of)
-                everything = dict(of.model.named_parameters())
-                parameters = sum(everything[name].numel() for name in of.names)
+                self._shaped(of)
             self._same(of)
             for block in self._blocks:
                 block.add_factors(of, repeats)
@@ -81,7 +82,34 @@ class EkFac:
                 block.add_values(of, repeats)
         for block in self._blocks:
             block.values /= rows
-        self.mean_eigenvalue = sum(float(block.values.sum()) for block in self._blocks) / parameters
+        self._measured()
+
+    @classmethod
+    def restored(cls, of: RowGradients, kept: Mapping[str, Tensor]) -> EkFac:
+        """What `kept` gave, from gradients of the same parameters: eigenvectors of equal values are only the same if they are kept."""
+        matrix = cls.__new__(cls)
+        matrix._shaped(of)
+        for number, block in enumerate(matrix._blocks):
+            for name in block.HELD:
+                setattr(block, name, kept.get(f"{number} {name}"))  # None: its own axes
+            if not isinstance(block, _Table):
+                block._turned = True
+        matrix._measured()
+        return matrix
+
+    def kept(self) -> dict[str, Tensor]:
+        """All of it, as tensors by name."""
+        held = {f"{i} {name}": getattr(block, name) for i, block in enumerate(self._blocks) for name in block.HELD}
+        return {name: tensor for name, tensor in held.items() if tensor is not None}
+
+    def _shaped(self, of: RowGradients) -> None:
+        """Blocks for these parameters."""
+        self._blocks, self._kinds = _blocks(of), _kinds(of)
+        everything = dict(of.model.named_parameters())
+        self._parameters = sum(everything[name].numel() for name in of.names)
+
+    def _measured(self) -> None:
+        self.mean_eigenvalue = sum(float(block.values.sum()) for block in self._blocks) / self._parameters
         self.own_axes = [name for block in self._blocks if block.stays for name in block.names]
 
     def solve(self, v: Vector, damping: float) -> Vector:
@@ -135,6 +163,59 @@ class EkFac:
             raise ValueError("the curvature needs gradients of the same parameters for all rows.")
 
 
+class Leading:
+    """Gradients by so many of their coordinates, those whose squares are largest on average; products stay nearly what they are.
+
+    Examples
+    --------
+    >>> model = torch.nn.Linear(2, 1, bias=False)
+    >>> x, y = torch.tensor([[3.0, 3.0], [1.0, -1.0]]), torch.zeros(2)
+    >>> of = RowGradients(model, lambda out, y: out[:, 0], x, y)      # the gradient of a row is the row
+    >>> Leading(EkFac(lambda: [of], 2), 1).of(of).abs().round(decimals=3)
+    tensor([[4.2430],
+            [0.0000]])
+    """
+
+    width: int  #: coordinates: as many as were asked for, or there are
+    scale: Float[Tensor, " width"]  #: root of the mean square of each, over the rows of the matrix
+
+    def __init__(self, matrix: EkFac, size: int) -> None:
+        values = torch.cat([block.values.flatten() for block in matrix._blocks])
+        # a stable order: the same coordinates wherever values are equal
+        first = torch.argsort(values, descending=True, stable=True)[:size]
+        self._set(matrix, values, first[values[first] > 0].sort().values)
+
+    @classmethod
+    def restored(cls, of: RowGradients, kept: Mapping[str, Tensor]) -> Leading:
+        """What `kept` gave, for gradients of the same parameters."""
+        leading, matrix = cls.__new__(cls), EkFac.restored(of, kept)
+        leading._set(matrix, torch.cat([block.values.flatten() for block in matrix._blocks]), kept["chosen"])
+        return leading
+
+    def kept(self) -> dict[str, Tensor]:
+        """All of it, as tensors by name."""
+        return self._matrix.kept() | {"chosen": self._places}
+
+    def _set(self, matrix: EkFac, values: Tensor, places: Tensor) -> None:
+        self._matrix, self._places, self.width = matrix, places, len(places)
+        self.scale = values[places].sqrt()
+        self._chosen, start = [], 0
+        for block in matrix._blocks:
+            stop = start + block.values.numel()
+            self._chosen.append(places[(places >= start) & (places < stop)] - start)
+            start = stop
+
+    def of(self, of: RowGradients) -> Float[Tensor, "n width"]:
+        """The coordinates of rows."""
+        self._matrix._same(of)
+        parts = [
+            block.coordinates(of, chosen)
+            for block, chosen in zip(self._matrix._blocks, self._chosen, strict=True)
+            if len(chosen)
+        ]
+        return torch.cat(parts, 1) if parts else of.losses.new_zeros(len(of), 0)
+
+
 def _kinds(of: RowGradients) -> dict[str, type]:
     """How the gradient of each parameter is at hand."""
     return {name: type(factor) for name, factor in of.factors.items()} | dict.fromkeys(of.through_func, type(None))
@@ -169,6 +250,8 @@ def _eigenvectors(factor: Tensor | None, like: Tensor) -> Tensor | None:
 
 class _Layer:
     """Linear layers and convolutions; the bias is the weight of an input that is always 1."""
+
+    HELD = ("_A", "_S", "values")
 
     def __init__(self, names: list[str], factor: Any) -> None:
         self.names = names
@@ -238,6 +321,14 @@ class _Layer:
                 result[rows] = (D * D * weights).flatten(1).sum(1)
         return result
 
+    def coordinates(self, of: RowGradients, chosen: Tensor) -> Tensor:
+        """(n, chosen) of the gradients, at these places of `values`."""
+        result = of.losses.new_empty(len(of), len(chosen))
+        k, o, i = torch.unravel_index(chosen, self.values.shape)
+        for rows, a, d in self._sides(of):
+            result[rows] = d[:, k, o, 0] * a[:, k, i, 0] if a.shape[3] == 1 else (d @ a.mT)[:, k, o, i]
+        return result
+
     def products(self, of: RowGradients, others: RowGradients, damping: float) -> Tensor:
         """Of rows at one position the layer once more, with what is solved of every other gradient for its weight; of several positions
         the gradients themselves."""
@@ -264,6 +355,8 @@ class _Layer:
 
 class _Table:
     """An embedding: a row's gradient is 0 but at the lines of its tokens."""
+
+    HELD = ("_S", "values")
 
     def __init__(self, weight: str, factor: Lookup) -> None:
         self.names, width, like = [weight], factor.delta.shape[2], factor.delta
@@ -308,6 +401,22 @@ class _Table:
         rows, lines, D = self._lines(of)
         return of.losses.new_zeros(len(of)).index_add_(0, rows, (D * D * weights[lines]).sum(1))
 
+    def coordinates(self, of: RowGradients, chosen: Tensor) -> Tensor:
+        rows, lines, D = self._lines(of)
+        line, width = torch.unravel_index(chosen, self.values.shape)  # lines rise
+        line = line.contiguous()
+        first, last = torch.searchsorted(line, lines), torch.searchsorted(line, lines, right=True)
+        count = last - first
+        pair = torch.repeat_interleave(torch.arange(len(lines), device=lines.device), count)
+        at = (
+            torch.arange(len(pair), device=lines.device)
+            - torch.repeat_interleave(count.cumsum(0) - count, count)
+            + first[pair]
+        )
+        result = of.losses.new_zeros(len(of), len(chosen))
+        result[rows[pair], at] = D[pair, width[at]]
+        return result
+
     def products(self, of: RowGradients, others: RowGradients, damping: float) -> Tensor:
         """What is solved is a gradient of the same tokens again."""
         ours, theirs = copy.copy(self._lookup(of)), copy.copy(self._lookup(others))
@@ -318,6 +427,8 @@ class _Table:
 
 class _Whole:
     """Parameters without factors, as one block: its own eigenvectors, or where it is too wide its diagonal."""
+
+    HELD = ("_Q", "values")
 
     def __init__(self, names: list[str], size: int, like: Tensor) -> None:
         self.names, self.stays, self._Q = names, size > WIDEST, _square(size, like)
@@ -357,6 +468,12 @@ class _Whole:
         result = of.losses.new_empty(len(of))
         for rows, g in self._gradients(of):
             result[rows] = (g * g) @ weights
+        return result
+
+    def coordinates(self, of: RowGradients, chosen: Tensor) -> Tensor:
+        result = of.losses.new_empty(len(of), len(chosen))
+        for rows, g in self._gradients(of):
+            result[rows] = g[:, chosen]
         return result
 
     def products(self, of: RowGradients, others: RowGradients, damping: float) -> Tensor:

@@ -7,8 +7,10 @@ Regression: f the prediction, and the residual in the place of 1 - p. By how muc
 were its own tangent.
 
 Differs from the paper: the gradients are not projected as long as the n x n kernel of their products fits, which is exact and costs
-less, since products of gradients need no gradients (engines.gradients); the matrix is damped, by the mean squared length of a gradient,
-where the paper relies on the projection to regularise it; trainings on all rows, where the paper's are on halves.
+less, since products of gradients need no gradients (engines.gradients); beyond, not at random, but to the leading eigenvectors of the
+layers' Kronecker factors (after LoGra, Choe et al., arXiv 2405.13954), which keeps more with fewer numbers; the matrix is damped, by
+the mean squared length of a gradient, where the paper relies on the projection to regularise it; trainings on all rows, where the
+paper's are on halves.
 """
 
 from __future__ import annotations
@@ -45,6 +47,8 @@ def trak(
     projection: Count | None = None,
     damping: Positive | None = None,
     matrix: str | Path | None = None,
+    gradients: str | Path | None = None,
+    precision: Literal["float32", "float16"] = "float32",
     **shared: Unpack[Trainings],
 ) -> Finding:
     """What a network's answers for the validation rows owe to each row, by the kernel of its gradients.
@@ -60,11 +64,17 @@ def trak(
         One validation row by its position, and a class (None: its own label), in place of all rows and their labels. If ``label`` is
         another than its own, rows that speak for it have low scores.
     projection
-        Numbers of a random projection of each gradient. None: none up to 8,000 rows, whose kernel is exact; 4,096 beyond.
+        Numbers that are kept of each gradient: coordinates along the leading eigenvectors of the layers' Kronecker factors. None: all
+        of it up to 8,000 rows, whose kernel is exact; 2,048 beyond, or with ``gradients``.
     damping
         Added to the kernel. None: the mean squared length of a gradient.
     matrix
         A .npy file to write tau to: (n, m), or (n, 1) with ``query``.
+    gradients
+        A folder for the trained networks and the rows' gradients, ``projection`` numbers of each. What is asked later, of other
+        validation rows too, is answered from there without a training; a call that was killed goes on where it was.
+    precision
+        Of the numbers that are kept: "float16" takes half of the disk.
     epochs, lr, batch_size, training
         None: 20 epochs by SGD with momentum.
 
@@ -73,8 +83,8 @@ def trak(
     Values
         Column ``trak`` (n,): by how much the mean log-odds of the validation rows' labels (or ``utility``) would fall without the row
         (regression: their mean squared error, in variances, would rise; of one row the prediction, in the labels' unit). scores (n,), high
-        = worth keeping: the column. Flagged: below 0. Suggested label: what the networks say. ``stats``: ``damping``, ``numbers`` of a
-        projection (0: none).
+        = worth keeping: the column. Flagged: below 0. Suggested label: what the networks say. ``stats``: ``damping``, ``numbers`` that
+        were kept of a gradient (0: all of it).
 
     Examples
     --------
@@ -88,7 +98,8 @@ def trak(
     p = problem(data, model, shared["device"], NAME)
     used = chosen(shared, Recipe(), len(data))
     options = options_of(call, used)
-    work = partial(trak_of_run, q.utility, q.query, q.code, projection, damping, matrix is not None)
+    folder = None if gradients is None else Path(gradients)
+    work = partial(trak_of_run, q.utility, q.query, q.code, projection, damping, matrix is not None, folder, precision)
     results = run_all(work, call, p, used, options, runs=runs, units=used.epochs + 1)
     error = np.mean([r.error for r in results], axis=0)
     if matrix is not None:
