@@ -4,23 +4,28 @@
     python benchmarks/attribution.py --path folder --dattri .venv-dattri/bin/python      and dattri's, on the same models and truth
     python benchmarks/attribution.py --path folder --kronfluence .venv-kronfluence/bin/python
 
-Two models: logistic regression, and a perceptron 784-128-64-10 (20 epochs by SGD, momentum .9). The truth: 100 trainings on random halves
-of the rows; kept in the output folder. Each method runs in a process of its own, on one thread; seconds, and those of the CPU, begin with
-the trained networks where dattri's and Kronfluence's do, and with the training where ours do. The folder has mnist_train.parquet; the
-others' environments are made from benchmarks/peers/<name>/requirements.txt. Writes ``benchmarks/out/attribution.md``.
+Two models: logistic regression, and a perceptron 784-128-64-10 (20 epochs by SGD, momentum .9). With ``--model transformer`` a third, of
+two layers, on text: 2,000 first paragraphs of docstrings of installed packages (as text_errors.py has them), of which it says the
+package, and 200 answers; datassay's methods alone. The truth: 100 trainings on random halves of the rows; kept in the output folder.
+Each method runs in a process of its own, on one thread; seconds, and those of the CPU, begin with the trained networks where dattri's
+and Kronfluence's do, and with the training where ours do. The folder has mnist_train.parquet; the others' environments are made from
+benchmarks/peers/<name>/requirements.txt. Writes ``benchmarks/out/attribution.md``.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
 from plan import held
+from text_errors import docstrings
 from torch import nn
 
 import datassay as da
@@ -44,6 +49,11 @@ OURS = {
         "influence, EK-FAC, 10 trainings": {"hessian": "ek-fac", "runs": 10},
         "influence, Gauss-Newton, 50 answers": {"hessian": "gauss-newton"},
     },
+    "transformer": {
+        "trak, 1 training": {"runs": 1}, "trak, 3": {"runs": 3}, "trak, 10": {"runs": 10},
+        "trak, 1 training, 2,048 numbers": {"runs": 1, "projection": 2048},
+        "influence, EK-FAC": {"hessian": "ek-fac"}, "influence, EK-FAC, 3 trainings": {"hessian": "ek-fac", "runs": 3},
+    },
 }  # fmt: skip
 DATTRI = {
     "logistic regression": ["IF explicit", "IF CG", "TRAK", "TracIn"],
@@ -51,12 +61,72 @@ DATTRI = {
 }
 KRONFLUENCE = {"perceptron": ["EK-FAC"]}
 MODELS = list(OURS)
+WORDS, LENGTH, WIDTH, HEADS = 2000, 32, 32, 4  # of the transformer: the commonest words, so many of a text
+WRITTEN = Recipe(epochs=6, batch_size=32, lr=2e-3, optimiser="adam", weight_decay=0.0)
 
 
 def perceptron(seed: int) -> nn.Module:
     """A fresh one."""
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+class Layer(nn.Module):
+    """Attention and two linear layers, normalised before each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.between = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.ask, self.answer, self.say, self.out = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        self.wide, self.narrow = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(2 * WIDTH, WIDTH)
+
+    def forward(self, h: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        x = self.before(h)
+        q, k, v = (part(x).unflatten(2, (HEADS, -1)).transpose(1, 2) for part in (self.ask, self.answer, self.say))
+        weight = (q @ k.transpose(2, 3) / (WIDTH / HEADS) ** 0.5).masked_fill(~there[:, None, None, :], -1e9).softmax(3)
+        h = h + self.out((weight @ v).transpose(1, 2).flatten(2))
+        return h + self.narrow(self.wide(self.between(h)).relu())
+
+
+class Transformer(nn.Module):
+    """Numbers of words, 0 where a text is over; the mean over what is left of it."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.words, self.place = nn.Embedding(WORDS, WIDTH), nn.Embedding(LENGTH, WIDTH)
+        self.first, self.second = Layer(), Layer()
+        self.last = nn.Linear(WIDTH, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.long()
+        there = x > 0
+        there[:, 0] = True
+        h = self.words(x) + self.place(torch.arange(LENGTH, device=x.device).expand_as(x))
+        h = self.second(self.first(h, there), there)
+        return self.last((h * there[..., None]).sum(1) / there.sum(1, keepdim=True))
+
+
+def transformer(seed: int) -> nn.Module:
+    """A fresh one, of five packages."""
+    torch.manual_seed(seed)
+    return Transformer(5)
+
+
+GIVEN = {"logistic regression": (None, None), "perceptron": (perceptron, RECIPE), "transformer": (transformer, WRITTEN)}
+
+
+def texts(train: int, val: int) -> da.Dataset:
+    """Words as numbers by how common they are, from 2 on; 1 is any other word, and behind the last stands 0."""
+    written, packages = docstrings()
+    drawn = np.random.default_rng(0).permutation(len(written))[: train + val]
+    split = [re.findall(r"[a-z]+", written[i].lower())[:LENGTH] for i in drawn]
+    common = [word for word, _ in Counter(word for words in split for word in words).most_common(WORDS - 2)]
+    number = {word: i + 2 for i, word in enumerate(common)}
+    X = np.zeros((len(split), LENGTH), np.float32)
+    for row, words in zip(X, split, strict=True):
+        row[: len(words)] = [number.get(word, 1) for word in words]
+    y = packages[drawn]
+    return da.Dataset(X[:train], y[:train], X[train:], y[train:], standardise=False)
 
 
 def rows(path: Path, train: int, val: int) -> da.Dataset:
@@ -70,8 +140,7 @@ def truth(data: da.Dataset, model: str, masks: int, folder: Path) -> tuple[np.nd
     file = folder / f"truth-{model.split()[0]}-{len(data)}-{masks}.npz"
     if not file.exists():
         start = time.perf_counter()
-        given = (None, None) if model == MODELS[0] else (perceptron, RECIPE)
-        counts, said = lds.retrained(data, *given, 0, masks)
+        counts, said = lds.retrained(data, *GIVEN[model], 0, masks)
         np.savez(file, counts=counts, said=said)
         print(f"{model}: {masks} trainings on halves, {time.perf_counter() - start:.0f} s", flush=True)
     with np.load(file) as kept:
@@ -104,12 +173,17 @@ def exported(data: da.Dataset, model: str, folder: Path, runs: int = 10) -> Path
     return file
 
 
+def of(model: str, call: argparse.Namespace) -> da.Dataset:
+    """Its rows."""
+    return texts(2 * call.train // 5, 2 * call.val // 5) if model == "transformer" else rows(call.path, call.train, call.val)
+
+
 def one(call: argparse.Namespace) -> None:
     """A method of ours: its matrix, seconds and memory."""
-    data = rows(call.path, call.train, call.val)
     model, name = call.one
+    data = of(model, call)
     options = dict(OURS[model][name])
-    options |= {"model": perceptron, "training": RECIPE} if model == "perceptron" else {}
+    options |= dict(zip(("model", "training"), GIVEN[model], strict=True)) if model != MODELS[0] else {}
     if name.endswith("50 answers"):  # each is a system of its own
         data = data.take_validation(list(range(0, len(data.y_val), len(data.y_val) // 50)))
     before, start, cpu = held("VmRSS"), time.perf_counter(), time.process_time()
@@ -127,13 +201,13 @@ def line(model: str, who: str, name: str, said: dict, matrix: np.ndarray, counts
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--path", type=Path, required=True)
+    parser.add_argument("--path", type=Path, help="folder with mnist_train.parquet")
     parser.add_argument("--dattri", type=Path, help="the interpreter of an environment with dattri")
     parser.add_argument("--kronfluence", type=Path, help="the interpreter of one with Kronfluence")
     parser.add_argument("--train", type=int, default=5000)
     parser.add_argument("--val", type=int, default=500)
     parser.add_argument("--masks", type=int, default=100)
-    parser.add_argument("--model", action="append", choices=MODELS, help="may be repeated; default: both")
+    parser.add_argument("--model", action="append", choices=MODELS, help="may be repeated; default: the first two")
     parser.add_argument("--only", help='lines that contain this: "dattri", "trak, 3"')
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--target", type=Path, default=OUT / "matrix.npy", help=argparse.SUPPRESS)
@@ -144,9 +218,9 @@ def main() -> None:
         one(call)
         return
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    data = rows(call.path, call.train, call.val)
     lines = ["| model | | method | LDS | s | CPU s | GB |", "| --- | --- | --- | --- | --- | --- | --- |"]
-    for model in call.model or MODELS:
+    for model in call.model or MODELS[:2]:
+        data = of(model, call)
         counts, answers = truth(data, model, call.masks, OUT)
         sizes = ["--path", str(call.path), "--train", str(call.train), "--val", str(call.val), "--target", str(call.target)]
         todo = [("datassay", name, [sys.executable, __file__, "--one", model, name, *sizes]) for name in OURS[model]]

@@ -66,7 +66,7 @@ def trak(data: Dataset, rates: Rates, *, runs: int = 3) -> list[Cost]:
     """Runs of twenty epochs; the products of all pairs of gradients, and the factors of that kernel, or of projected gradients'."""
     n, m = len(data), _val(data)
     cost = _cost(data, rates, runs=runs, epochs=20, rows=n, looks=2.0)
-    size = float(n if n <= 8_000 else 4_096)
+    size = float(n if n <= 8_000 else 2_048)
     pairs = n * n / 2 if n <= 8_000 else 0.0
     passes = (
         pairs * (data.X.shape[1] + 300.0) + size**3 / 3 + (n * size**2 if n > 8_000 else size**2) + 2 * size * n * m / 50
