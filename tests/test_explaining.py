@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from torch import nn
 
@@ -39,7 +39,10 @@ def test_one_answer_is_the_methods_own():
     ame = da.explain(data, query=4, method="ame", options={"n_models": 200, "progress": False})
     np.testing.assert_array_equal(ame.scores, da.value(data, "ame", query=4, n_models=200, progress=False).scores)
     assert "forecast" not in ame.stats
-    assert found.stats["forecast"] == {"rows": 25, "lost": pytest.approx(np.sort(found.scores)[-25:].sum())}
+    single = da.explain(data, query=4, remove=1)  # of one row both are one step
+    assert single.stats["forecast"] == {"rows": 1, "lost": pytest.approx(found.scores.max()), "together": True}
+    added = da.explain(data, query=4, method="trak", options={"progress": False, "runs": 1}, remove=7)
+    assert added.stats["forecast"] == {"rows": 7, "lost": pytest.approx(np.sort(added.scores)[-7:].sum()), "together": False}
 
 
 def test_all_validation_rows_and_some_of_them():
@@ -97,8 +100,40 @@ def test_the_cheapest_method_and_what_retraining_says(model, method):
     assert said["rows"] == 12
     assert said["after"] < said["after_random"]
     if model is None or isinstance(model, LogisticRegression):
-        lost = said["before"] - said["after"]
-        assert 0.4 * lost < found.stats["forecast"]["lost"] < 1.1 * lost  # what rows do together is more than the sum
+        lost, forecast = said["before"] - said["after"], found.stats["forecast"]["lost"]
+        added = np.sort(found.scores)[-12:].sum()
+        assert added < forecast  # what rows do together is more than the sum
+        assert abs(forecast - lost) < abs(added - lost)
+
+
+def test_a_forecast_for_least_squares_is_what_retraining_says():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(90, 4))
+    y = X @ [1.0, 2.0, 3.0, -1.0] + rng.normal(size=90)
+    data = da.Dataset(X[:60], y[:60], X[60:], y[60:], task="regression")
+    for model in (None, Ridge(alpha=20.0)):
+        for query in (3, "validation"):
+            found = da.explain(data, model, query=query, verify=True, remove=20)
+            said = found.stats["verified"]
+            assert found.stats["forecast"]["lost"] == pytest.approx(said["before"] - said["after"], rel=1e-5)
+
+
+def test_a_forecast_for_another_class_has_its_sign():
+    data = blobs(m=6)
+    other = next(c for c in data.classes if c != data.y_val[2])
+    found = da.explain(data, query=2, label=other, verify=True, remove=12)
+    lost = found.stats["verified"]["before"] - found.stats["verified"]["after"]
+    assert lost > 0
+    assert found.stats["forecast"]["lost"] == pytest.approx(lost, rel=0.5)
+
+
+def test_without_all_rows_of_a_class_the_forecast_adds_up():
+    """The loss has no minimum then."""
+    data = blobs(m=6)
+    found = da.explain(data, query=2, remove=len(data))
+    forecast = found.stats["forecast"]
+    assert forecast["rows"] == len(data) - 1
+    assert np.isfinite(forecast["lost"])
 
 
 def test_regression():

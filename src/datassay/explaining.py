@@ -66,7 +66,8 @@ def explain(
     Values
         scores (n,): how much the row speaks for the answer, in the method's own unit; flagged: rows that speak against it. ``stats``:
         ``method`` and ``why`` it was taken; ``answer``, what was asked in words; ``asked``, the first of these rows; where scores add up
-        ``forecast``, what the answer loses without the ``remove`` rows; with ``verify`` ``verified``: the answer ``before``, ``after``,
+        ``forecast``, what the answer loses without the ``remove`` rows (``together``: by one step without all of them, of linear models;
+        else their scores, added); with ``verify`` ``verified``: the answer ``before``, ``after``,
         and ``after_random``. `report` makes a page of it.
 
     Raises
@@ -116,7 +117,9 @@ def explain(
     stats["flag_rule"] = "speaks against the answer"
     strongest = np.argsort(-scores, kind="stable")[: min(int(remove), len(data) - 1)]
     if name in ADDS_UP:
-        stats["forecast"] = {"rows": len(strongest), "lost": float(scores[strongest].sum())}
+        together = _together(asked, model, chosen, found, strongest)
+        lost = float(scores[strongest].sum()) if together is None else together
+        stats["forecast"] = {"rows": len(strongest), "lost": lost, "together": together is not None}
     if verify:
         stats["verified"] = _verified(asked, model, found, strongest, seed)
     return replace(found, scores=scores, flagged=scores < 0, stats=stats, data_hash=data.hash)
@@ -184,6 +187,19 @@ def _cheapest(model: Any) -> tuple[str, str]:
     if is_linear(model):
         return "influence", "the model is linear: one fit tells"
     return "ame", "any model can be asked by trainings on subsets"
+
+
+def _together(asked: _Asked, model: Any, chosen: Mapping[str, Any], found: Values, strongest: ndarray) -> float | None:
+    """What the answer of a linear model loses without all of the rows, by one step; None: there is no such step."""
+    if found.stats.get("way") != "Newton's step without the row":
+        return None
+    from datassay.methods.influence import without_group
+
+    asks = {option: chosen[option] for option in ("utility", "query", "label") if option in chosen}
+    try:
+        return without_group(asked.data, model, strongest, **asks)
+    except np.linalg.LinAlgError:  # without them the loss has no minimum
+        return None
 
 
 def _verified(asked: _Asked, model: Any, found: Values, strongest: ndarray, seed: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy import ndarray
@@ -137,41 +137,48 @@ def influence(
     return _network(call, data, model, question, influence == "self")
 
 
+class _Fit(NamedTuple):
+    """A linear model of all rows."""
+
+    away: removal.Removal
+    W: ndarray  #: (D, K)
+    outputs: ndarray  #: (n, K)
+    Q: ndarray | None  #: (m, D) the validation rows
+    text: str  #: what the model is
+
+
+def without_group(
+    data: Dataset, model: Any, rows: ndarray, *, utility: str | None = None, query: int | None = None, label: Any = None
+) -> float:
+    """What the answer of a linear model, as `influence` has it, would lose without all of these rows: Newton's step for them together.
+
+    Raises
+    ------
+    DataError
+        The model is not one whose fit is read here.
+    """
+    question = as_question(data, NAME, utility=utility, query=query, label=label, matrix=None)
+    fit = _fitted(data, model)
+    assert fit.Q is not None
+    Q = fit.Q if question.query is None else fit.Q[question.query][None]
+    before, moved = Q @ fit.W, fit.away.without(rows, Q)
+    lost = _answers(before[None], data, question) - _answers((before + moved)[None], data, question)
+    return float(lost.mean())
+
+
 def _linear(
     data: Dataset, model: Any, itself: bool, question: Question, own: bool, first_order: bool, matrix: str | Path | None
 ) -> Finding:
-    found = trainable(data, model, NAME, tol=PRECISE)
-    trainer = found.trainer
-    if not isinstance(trainer, LogisticTrainer | RidgeTrainer):
-        raise DataError(
-            f"{NAME} reads the fit of a LogisticRegression (with scikit-learn's default penalty and intercept, no class weights), of a "
-            f"Ridge, or of a network, got {type(model).__name__}: take {OTHERS}."
-        )
-    n, d = trainer.X.shape
-    K = max(1, len(data.classes))
-    if K * (min(n, d) + 1) > MOST:
-        raise DataError(
-            f"{NAME} forms the Hessian of {K * (min(n, d) + 1):,} parameters ({min(n, d) + 1:,} x {K} classes), and {MOST:,} are the most: "
-            f"value on fewer columns (data.with_features), or take {OTHERS}."
-        )
-    Z = np.c_[trainer.X, np.ones(n)]
-    if isinstance(trainer, LogisticTrainer):
-        W = trainer.fit(np.ones((1, n), np.uint8), tol=PRECISE)[0]
-        away, outputs = removal.of_softmax(Z, W, data.codes, trainer.fit.penalty)
-    else:
-        W = _ridge(Z, data.codes, trainer.alpha)
-        outputs = Z @ W
-        away = removal.Removal(Z, outputs - data.codes[:, None], None, trainer.alpha)
+    fit = _fitted(data, model)
+    away, W, outputs = fit.away, fit.W, fit.outputs
     without = away.own(outputs)
-    stats: dict[str, Any] = {"model": found.text, "trainings": 1, "parameters": away.parameters}
+    stats: dict[str, Any] = {"model": fit.text, "trainings": 1, "parameters": away.parameters}
     if itself:
         value = _log_likelihood(outputs, data) - _log_likelihood(without, data)
         stats["way"] = "Newton's step without the row"
     else:
-        assert trainer.Q is not None
-        Q = np.c_[trainer.Q, np.ones(len(trainer.Q))]
-        if question.query is not None:
-            Q = Q[question.query][None]
+        assert fit.Q is not None
+        Q = fit.Q if question.query is None else fit.Q[question.query][None]
         value, each = (
             _first_order(away, Q, W, data, question, matrix) if first_order else _lost(away, Q, W, data, question, matrix)
         )
@@ -195,6 +202,33 @@ def _linear(
         flagged, stats["flag_rule"] = _below(value, own, question.query)
     scores = -value if itself or not own else value.copy()
     return Finding(scores, flagged, columns, suggested, stats)
+
+
+def _fitted(data: Dataset, model: Any) -> _Fit:
+    found = trainable(data, model, NAME, tol=PRECISE)
+    trainer = found.trainer
+    if not isinstance(trainer, LogisticTrainer | RidgeTrainer):
+        raise DataError(
+            f"{NAME} reads the fit of a LogisticRegression (with scikit-learn's default penalty and intercept, no class weights), of a "
+            f"Ridge, or of a network, got {type(model).__name__}: take {OTHERS}."
+        )
+    n, d = trainer.X.shape
+    K = max(1, len(data.classes))
+    if K * (min(n, d) + 1) > MOST:
+        raise DataError(
+            f"{NAME} forms the Hessian of {K * (min(n, d) + 1):,} parameters ({min(n, d) + 1:,} x {K} classes), and {MOST:,} are the most: "
+            f"value on fewer columns (data.with_features), or take {OTHERS}."
+        )
+    Z = np.c_[trainer.X, np.ones(n)]
+    if isinstance(trainer, LogisticTrainer):
+        W = trainer.fit(np.ones((1, n), np.uint8), tol=PRECISE)[0]
+        away, outputs = removal.of_softmax(Z, W, data.codes, trainer.fit.penalty)
+    else:
+        W = _ridge(Z, data.codes, trainer.alpha)
+        outputs = Z @ W
+        away = removal.Removal(Z, outputs - data.codes[:, None], None, trainer.alpha)
+    Q = None if trainer.Q is None else np.c_[trainer.Q, np.ones(len(trainer.Q))]
+    return _Fit(away, W, outputs, Q, found.text)
 
 
 def _network(call: Call, data: Dataset, model: Any, question: Question, itself: bool) -> Finding:
