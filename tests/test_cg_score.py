@@ -9,7 +9,8 @@ from sklearn.metrics import roc_auc_score
 import datassay as da
 import oracles
 from datassay.checks import DataError
-from datassay.engines import noise_model
+from datassay.engines import gp_loo, noise_model
+from datassay.engines.gram import arc_cosine, unit_rows
 from datassay.engines.panels import SingularGramError
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods.cg_score import cg_score
@@ -502,3 +503,26 @@ def test_a_copied_wrong_row_does_not_talk_the_ridge_down():
     copied = cg_score(da.Dataset(np.vstack([X, X[:1]]), np.r_[codes, codes[0]]))
     assert copied.stats["ridge"] == pytest.approx(alone.stats["ridge"], rel=1e-3)
     assert alone.stats["ridge"] > 0.02
+
+
+def test_of_many_rows_the_structure_is_chosen_on_few_and_the_ridge_on_all(monkeypatch):
+    """The slow way: a path for each bias on every other row, then one on all with the better."""
+    monkeypatch.setattr(gp_loo, "FEW", 60)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(119, 5)) + np.repeat([[0.0], [1.0]], [60, 59], axis=0)
+    Y = np.repeat([[1.0, -1.0], [-1.0, 1.0]], [60, 59], axis=0)
+    paths = {
+        (b, step): gp_loo.RidgePath(arc_cosine(unit_rows(X[::step], bias=b)), Y[::step]).best()
+        for b in (False, True)
+        for step in (1, 2)
+    }
+    better = max((False, True), key=lambda b: paths[b, 2][1])
+    found = gp_loo.choose(X, Y, None, None, None, None, ())
+    assert (found.bias, found.trusted_ridge) == (better, None)
+    assert (found.ridge, found.log_likelihood) == pytest.approx(paths[better, 1])
+    known = gp_loo.Trusted(X + 0.1 * rng.normal(size=X.shape), Y, 0.01)
+    with_known = gp_loo.choose(X, Y, None, None, known, None, (0.01, 1.0))
+    assert with_known.trusted_ridge in (0.01, 1.0)
+    assert with_known.log_likelihood > found.log_likelihood
+    forced = gp_loo.choose(X, Y, None, better, known, True, (0.01,))
+    assert forced.trusted_ridge == 0.01

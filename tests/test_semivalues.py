@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.stats import beta as beta_distribution
-from scipy.stats import spearmanr
+from scipy.stats import binom, spearmanr
 
 import datassay as da
 import oracles
@@ -319,3 +319,11 @@ def test_halves_are_of_pairs_that_stay_together():
     r = spearmanr(*halves).statistic
     assert (kept["halves"], kept["seed"]) == pytest.approx((r, 2 * r / (1 + r)))
     assert (subsets.counts[first][::2] + subsets.counts[first][1::2] == 1).all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 6, 900])
+def test_a_mixture_is_the_mean_of_binomials(n):
+    p = np.r_[0, 1, 1, 0.25, 0.25, np.random.default_rng(0).random(300)]
+    np.testing.assert_allclose(
+        semivalues.mixture(n, p), np.mean([binom.pmf(np.arange(n + 1), n, q) for q in p], axis=0), rtol=1e-9, atol=1e-300
+    )

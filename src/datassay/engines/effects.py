@@ -512,7 +512,13 @@ def ridge(
         return np.divide(misses, rest, out=np.full_like(misses, np.nan), where=rest > NOTHING)
 
     counted = 1 - own > NOTHING  # the others tell nothing of a row that has a column of Z to itself
-    error = np.array([np.square(left_out(a, slice(None))[counted]).sum(axis=0) for a in alphas])
+    D = s[:, None] / (s[:, None] + total * alphas)  # (r, length)
+    rest = 1 - own[:, None] - np.square(V) @ D
+    error = np.empty((len(alphas), Ur.shape[1]))
+    for t in range(Ur.shape[1]):  # the same as `left_out` of every alpha, by one product
+        misses = Ur[:, t, None] - V @ (D * c[:, t, None])
+        misses = np.divide(misses, rest, out=np.full_like(misses, np.nan), where=rest > NOTHING)
+        error[:, t] = np.square(misses[counted]).sum(axis=0)
     error = np.where(np.isnan(error), np.inf, error) / np.square(problem.root[counted]).sum()
     at = np.argmin(error, axis=0)
     coef = T @ (c / (s[:, None] + total * alphas[at]))

@@ -63,10 +63,17 @@ def inclusion_law(n: int, p: Float[ndarray, " k"]) -> Float[ndarray, " n"]:
 
 def mixture(n: int, p: Float[ndarray, " k"]) -> Float[ndarray, " n1"]:
     """(n + 1,) distribution of the size of a subset of n rows, each in with probability p, the mean over these p."""
-    values, counts = np.unique(p, return_counts=True)
     law = np.zeros(n + 1)
+    law[0] += (p == 0).sum()
+    law[n] += (p == 1).sum()
+    values, counts = np.unique(p[(p > 0) & (p < 1)], return_counts=True)
+    k = np.arange(n + 1.0)
+    ways = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
     for some in np.array_split(np.arange(len(values)), max(1, len(values) // 256)):
-        law += counts[some] @ binom.pmf(np.arange(n + 1), n, values[some, None])
+        log_pmf = np.log(values[some, None]) * k
+        log_pmf += np.log1p(-values[some, None]) * (n - k)
+        log_pmf += ways
+        law += counts[some] @ np.exp(log_pmf, out=log_pmf)
     return law / len(p)
 
 
