@@ -52,6 +52,7 @@ OURS = {
     "transformer": {
         "trak, 1 training": {"runs": 1}, "trak, 3": {"runs": 3}, "trak, 10": {"runs": 10},
         "trak, 1 training, 2,048 numbers": {"runs": 1, "projection": 2048},
+        "trak, 10, 2,048 numbers": {"runs": 10, "projection": 2048}, "trak, 30, 2,048 numbers": {"runs": 30, "projection": 2048},
         "influence, EK-FAC": {"hessian": "ek-fac"}, "influence, EK-FAC, 3 trainings": {"hessian": "ek-fac", "runs": 3},
     },
 }  # fmt: skip
