@@ -27,7 +27,7 @@ def test_every_method_has_a_line_and_every_line_can_be_run():
     assert set(found.table["method"]) == set(METHODS)
     assert (found.table[["seconds", "memory"]] > 0).all(axis=None)
     asked = [line for line in found.table.itertuples() if line.options]  # others are run as they come in test_every_method
-    assert len(asked) == 2
+    assert len(asked) == 3
     for line in asked:
         assert len(da.value(data, line.method, **line.options)) == 120
     assert "chosen: cg-score approx=exact dtype=float64" in repr(found)
