@@ -10,7 +10,7 @@ VOTE = 7000.0  # passes for a row's part in a weighted vote of ten
 
 
 def costs(data: Dataset, rates: Rates) -> list[Cost]:
-    """Judged by the validation rows; where there are none, by the training rows. Of classes the weighted vote, too, which takes far longer."""
+    """Judged by the validation rows; where there are none, by the training rows. Of classes also the weighted vote, which takes longer."""
     n, p = data.X.shape
     rows = data.codes_val is None
     m = n if rows else len(data.codes_val)  # type: ignore[arg-type]
