@@ -3,6 +3,7 @@
     python benchmarks/attribution.py --path folder                                       datassay's
     python benchmarks/attribution.py --path folder --dattri .venv-dattri/bin/python      and dattri's, on the same models and truth
     python benchmarks/attribution.py --path folder --kronfluence .venv-kronfluence/bin/python
+    python benchmarks/attribution.py --path folder --trak .venv-trak/bin/python                   TRAK's own code
 
 Two models: logistic regression, and a perceptron 784-128-64-10 (20 epochs by SGD, momentum .9). With ``--model transformer`` a third, of
 two layers, on text: 2,000 first paragraphs of docstrings of installed packages (as text_errors.py has them), of which it says the
@@ -61,6 +62,7 @@ DATTRI = {
     "perceptron": ["IF CG", "IF EK-FAC", "TRAK", "TRAK, 10 trainings", "TracIn"],
 }
 KRONFLUENCE = {"perceptron": ["EK-FAC"]}
+TRAK = {"perceptron": ["TRAK", "TRAK, 10 trainings"]}
 MODELS = list(OURS)
 WORDS, LENGTH, WIDTH, HEADS = 2000, 32, 32, 4  # of the transformer: the commonest words, so many of a text
 WRITTEN = Recipe(epochs=6, batch_size=32, lr=2e-3, optimiser="adam", weight_decay=0.0)
@@ -205,6 +207,7 @@ def main() -> None:
     parser.add_argument("--path", type=Path, help="folder with mnist_train.parquet")
     parser.add_argument("--dattri", type=Path, help="the interpreter of an environment with dattri")
     parser.add_argument("--kronfluence", type=Path, help="the interpreter of one with Kronfluence")
+    parser.add_argument("--trak", type=Path, help="the interpreter of one with TRAK's own code")
     parser.add_argument("--train", type=int, default=5000)
     parser.add_argument("--val", type=int, default=500)
     parser.add_argument("--masks", type=int, default=100)
@@ -225,7 +228,11 @@ def main() -> None:
         counts, answers = truth(data, model, call.masks, OUT)
         sizes = ["--path", str(call.path), "--train", str(call.train), "--val", str(call.val), "--target", str(call.target)]
         todo = [("datassay", name, [sys.executable, __file__, "--one", model, name, *sizes]) for name in OURS[model]]
-        for who, python, names in (("dattri", call.dattri, DATTRI), ("kronfluence", call.kronfluence, KRONFLUENCE)):
+        for who, python, names in (
+            ("dattri", call.dattri, DATTRI),
+            ("kronfluence", call.kronfluence, KRONFLUENCE),
+            ("trak", call.trak, TRAK),
+        ):
             if python:
                 script, models = PEERS / who / "attribution.py", exported(data, model, OUT)
                 todo += [
