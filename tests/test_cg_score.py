@@ -506,23 +506,48 @@ def test_a_copied_wrong_row_does_not_talk_the_ridge_down():
 
 
 def test_of_many_rows_the_structure_is_chosen_on_few_and_the_ridge_on_all(monkeypatch):
-    """The slow way: a path for each bias on every other row, then one on all with the better."""
+    """The slow way: a path for each bias on some of the rows, then one on all with the better."""
     monkeypatch.setattr(gp_loo, "FEW", 60)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(119, 5)) + np.repeat([[0.0], [1.0]], [60, 59], axis=0)
     Y = np.repeat([[1.0, -1.0], [-1.0, 1.0]], [60, 59], axis=0)
-    paths = {
-        (b, step): gp_loo.RidgePath(arc_cosine(unit_rows(X[::step], bias=b)), Y[::step]).best()
-        for b in (False, True)
-        for step in (1, 2)
-    }
-    better = max((False, True), key=lambda b: paths[b, 2][1])
+    some = np.sort(np.random.default_rng(0).permutation(119)[:60])
+
+    def path(rows, b):
+        return gp_loo.RidgePath(arc_cosine(unit_rows(X[rows], bias=b)), Y[rows]).best()
+
+    better = max((False, True), key=lambda b: path(some, b)[1])
     found = gp_loo.choose(X, Y, None, None, None, None, ())
     assert (found.bias, found.trusted_ridge) == (better, None)
-    assert (found.ridge, found.log_likelihood) == pytest.approx(paths[better, 1])
+    assert (found.ridge, found.log_likelihood) == pytest.approx(path(np.arange(119), better))
     known = gp_loo.Trusted(X + 0.1 * rng.normal(size=X.shape), Y, 0.01)
     with_known = gp_loo.choose(X, Y, None, None, known, None, (0.01, 1.0))
     assert with_known.trusted_ridge in (0.01, 1.0)
     assert with_known.log_likelihood > found.log_likelihood
-    forced = gp_loo.choose(X, Y, None, better, known, True, (0.01,))
-    assert forced.trusted_ridge == 0.01
+    few = slice(None, None, 3)  # few rows, and more trusted ones: all of these count in the end
+    H, U, V = (arc_cosine(unit_rows(X[few], bias=better)), unit_rows(X[few], bias=better), unit_rows(known.X, bias=better))
+    told = gp_loo.condition_on(H, arc_cosine(U, V), arc_cosine(V), known.Y, 0.01)
+    forced = gp_loo.choose(X[few], Y[few], None, better, known, True, (0.01,))
+    assert (forced.ridge, forced.log_likelihood) == pytest.approx(gp_loo.RidgePath(H, Y[few] - told).best())
+
+
+def test_the_choice_does_not_hang_on_the_order_of_the_rows():
+    """Classes that take turns: every other row is of one class."""
+    rng = np.random.default_rng(0)
+    y = np.arange(900) % 2
+    X = rng.normal(size=(900, 6)) + y[:, None]
+    Y = np.where(y[:, None] == np.arange(2), 1.0, -1.0)
+    order = rng.permutation(900)
+    one, other = (gp_loo.choose(X[rows], Y[rows], None, None, None, None, ()) for rows in (np.arange(900), order))
+    assert one.bias == other.bias
+    assert one.log_likelihood == pytest.approx(other.log_likelihood)
+
+
+def test_several_ridges_at_once_are_single_ones(monkeypatch):
+    rng = np.random.default_rng(0)
+    path = gp_loo.RidgePath(arc_cosine(unit_rows(rng.normal(size=(30, 4)), bias=True)), rng.normal(size=(30, 3)))
+    ridges = np.geomspace(0.01, 10, 7)
+    single = [path.log_likelihood(ridge) for ridge in ridges]
+    for at_once in (1, 200, 10**9):
+        monkeypatch.setattr(gp_loo, "AT_ONCE", at_once)
+        np.testing.assert_allclose(path.log_likelihoods(ridges), single, rtol=1e-12)

@@ -39,8 +39,8 @@ def test_one_answer_is_the_methods_own():
     ame = da.explain(data, query=4, method="ame", options={"n_models": 200, "progress": False})
     np.testing.assert_array_equal(ame.scores, da.value(data, "ame", query=4, n_models=200, progress=False).scores)
     assert "forecast" not in ame.stats
-    single = da.explain(data, query=4, remove=1)  # of one row both are one step
-    assert single.stats["forecast"] == {"rows": 1, "lost": pytest.approx(found.scores.max()), "together": True}
+    single = da.explain(data, query=4, remove=1)  # of one row the score is a step towards it
+    assert single.stats["forecast"] == {"rows": 1, "lost": pytest.approx(found.scores.max(), rel=0.02), "together": True}
     added = da.explain(data, query=4, method="trak", options={"progress": False, "runs": 1}, remove=7)
     assert added.stats["forecast"] == {"rows": 7, "lost": pytest.approx(np.sort(added.scores)[-7:].sum()), "together": False}
 
@@ -101,9 +101,8 @@ def test_the_cheapest_method_and_what_retraining_says(model, method):
     assert said["after"] < said["after_random"]
     if model is None or isinstance(model, LogisticRegression):
         lost, forecast = said["before"] - said["after"], found.stats["forecast"]["lost"]
-        added = np.sort(found.scores)[-12:].sum()
-        assert added < forecast  # what rows do together is more than the sum
-        assert abs(forecast - lost) < abs(added - lost)
+        assert np.sort(found.scores)[-12:].sum() < forecast  # what rows do together is more than the sum
+        assert forecast == pytest.approx(lost, rel=1e-4)
 
 
 def test_a_forecast_for_least_squares_is_what_retraining_says():
@@ -124,16 +123,15 @@ def test_a_forecast_for_another_class_has_its_sign():
     found = da.explain(data, query=2, label=other, verify=True, remove=12)
     lost = found.stats["verified"]["before"] - found.stats["verified"]["after"]
     assert lost > 0
-    assert found.stats["forecast"]["lost"] == pytest.approx(lost, rel=0.5)
+    assert found.stats["forecast"]["lost"] == pytest.approx(lost, rel=1e-4)
 
 
-def test_without_all_rows_of_a_class_the_forecast_adds_up():
-    """The loss has no minimum then."""
+def test_without_nearly_all_rows_the_forecast_is_still_what_retraining_says():
     data = blobs(m=6)
-    found = da.explain(data, query=2, remove=len(data))
-    forecast = found.stats["forecast"]
+    found = da.explain(data, query=2, remove=len(data), verify=True)
+    said, forecast = found.stats["verified"], found.stats["forecast"]
     assert forecast["rows"] == len(data) - 1
-    assert np.isfinite(forecast["lost"])
+    assert forecast["lost"] == pytest.approx(said["before"] - said["after"], rel=1e-3)
 
 
 def test_regression():

@@ -128,10 +128,11 @@ def test_pil_images_become_8_bit_arrays():
         np.testing.assert_array_equal(shown[1 - first :: 2], np.repeat(PICTURES[1 - first :: 2, ..., :1], 3, axis=3))
     two_sizes = [*Photos(PICTURES[:, :, :3]), *Photos()]
     assert da.read(two_sizes).shown.shape == (24, 3, 3, 3)
-    assert da.read(two_sizes).notes[-1].startswith("images of 3x6 to 4x6 pixels were brought to 3x3: image_size")
+    assert da.read(two_sizes).notes[-1].startswith("images of 3 to 6 pixels a side were brought to 3x3: image_size")
     assert da.read(two_sizes, image_size=4).shown.shape == (24, 4, 4, 3)
     arrays = [*zip(PICTURES[:, :, :3], range(12), strict=True), *zip(PICTURES, range(12), strict=True)]
     says(r"row 12 of list has shape \(6, 4, 3\), row 0 has \(6, 3, 3\).*image_size", arrays)
+    says(r"row 12 of list has shape \(6, 4, 3\)", [*Photos(PICTURES[:, :, :3]), *arrays[12:]])  # arrays are not resized
 
 
 def test_large_sets_lie_in_a_file(monkeypatch):

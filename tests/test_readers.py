@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 
 import datassay as da
 from datassay.checks import DataError
+from datassay.data import in_memory
 from datassay.data.out_of_core import is_mapped
 
 Image = pytest.importorskip("PIL.Image")
@@ -196,7 +197,7 @@ def test_images_of_several_sizes_are_brought_to_the_middle_of_their_shorter_side
     assert data.shown.shape == (4, 16, 16, 3)  # of 20, 9, 31, 12
     assert (
         data.notes[-1]
-        == "images of 12x18 to 31x31 pixels were brought to 16x16: image_size (--image-size) gives another size"
+        == "images of 9 to 40 pixels a side were brought to 16x16: image_size (--image-size) gives another size"
     )
     assert data.source["image_size"] == 16  # a report reads the same
     assert da.read(mixed, image_size=16).hash == data.hash
@@ -210,6 +211,19 @@ def test_images_of_several_sizes_are_brought_to_the_middle_of_their_shorter_side
     large = folder_of(tmp_path / "large", [(300, 300), (200, 300), (300, 301), (301, 300)])
     assert da.read(large).shown.shape == (4, 64, 64)
     assert da.read(large, features=lambda rows: np.asarray(rows).reshape(4, -1)[:, :3]).shown.shape == (4, 224, 224)
+    both = {"one": "pixels", "other": "patches"}  # names of what no network makes
+    assert da.read(large, features=both).shown.shape == (4, 64, 64)
+
+
+@pytest.mark.parametrize("first", [1, 100])
+def test_no_room_is_made_for_images_as_large_as_the_first(tmp_path, monkeypatch, first):
+    asked = []
+    monkeypatch.setattr(in_memory, "_FIRST", first)
+    monkeypatch.setattr(in_memory, "room", lambda shape, dtype: (asked.append(shape), np.empty(shape, dtype))[1])
+    data = da.read(folder_of(tmp_path, [(300, 200), (9, 8), (9, 8), (9, 8)]))
+    assert data.shown.shape == (4, 8, 8)
+    assert asked[-1] == (4, 8, 8)
+    assert len(asked) == (1 if first > 1 else 2)  # the second was looked at after room for the first was made
 
 
 def test_validation_images_are_of_the_size_of_training_images_of_one_size(tmp_path):

@@ -302,6 +302,12 @@ def test_the_numbers_of_an_embedding_are_not_cells_where_there_are_others() -> N
         suspect = summarize(values_of(data, np.arange(40.0)), data, top=1)["suspects"][0]
         assert [c["column"] for c in suspect["cells"]] == columns
         assert suspect["hidden"] == hidden
+    assert not any(c["column"].startswith("embedding") for c in suspect["cells"])
+    far = wide.copy()
+    far.at[0, "embedding"] = np.r_[np.zeros(29), 1e6]  # one number far out is shown all the same
+    data = da.Dataset(far, y)
+    suspect = summarize(values_of(data, np.arange(40.0)), data, top=1)["suspects"][0]
+    assert [c["column"] for c in suspect["cells"] if c["unusual"]] == ["embedding[29]"]
     alone = da.Dataset(wide[["embedding"]], y)
     assert len(summarize(values_of(alone, np.arange(40.0)), alone, top=1)["suspects"][0]["cells"]) == 12
 

@@ -43,3 +43,11 @@ def test_what_is_of_another_shape_or_has_no_room_is_told(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"needs .* and .* are free there: give a folder on another disk"):
         RowStore(tmp_path / "other", 9, 2, "float32", block=4)
     assert not (tmp_path / "other" / "numbers.npy").exists()
+
+
+def test_numbers_that_do_not_fit_are_told_and_not_written(tmp_path):
+    store = RowStore(tmp_path, 3, 2, "float16", block=3)
+    for bad in (7e4, np.nan):
+        with pytest.raises(DataError, match="don't fit into float16: take float32"):
+            store.put(0, np.full((3, 2), bad))
+    assert len(RowStore(tmp_path, 3, 2, "float16", block=3).missing()) == 1

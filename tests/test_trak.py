@@ -183,6 +183,47 @@ def test_half_of_the_bits_keep_the_answer(tmp_path):
     assert size["float32"] - 128 == 2 * (size["float16"] - 128)
 
 
+def test_a_network_of_the_same_layers_that_says_other_things_is_told(tmp_path):
+    data = blobs()
+    sizes = [4, 6, 3]
+
+    class Same(nn.Module):
+        def __init__(self, between):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.last, self.between = nn.Linear(*sizes[:2]), nn.Linear(*sizes[1:]), between
+
+        def forward(self, x):
+            return self.last(self.between(self.first(x)))
+
+    options = dict(runs=1, gradients=tmp_path / "kept", **EPOCHS)
+    trak(data, lambda: Same(torch.relu), **options)
+    trak(data, lambda: Same(torch.relu), query=1, **options)
+    with pytest.raises(DataError, match="holds the gradients of another network, which has the same layers"):
+        trak(data, lambda: Same(torch.sin), **options)
+
+
+def test_columns_that_the_sample_of_rows_does_not_see_fit_into_half_of_the_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SAMPLE", 40)
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.normal(size=(90, 4)), np.zeros((90, 30))]
+    for j in range(30):
+        X[3 * j : 3 * j + 3, 4 + j] = 5.0
+    y = (X[:, 0] > 0).astype(int)
+    data = da.Dataset(X[:80], y[:80], X[80:], y[80:], standardise=False)
+
+    def net(seed):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(34, 5), nn.ReLU(), nn.Linear(5, 2))
+
+    options = dict(runs=1, projection=300, **EPOCHS)
+    exact = trak(data, net, runs=1, **EPOCHS).scores
+    for precision in ("float16", "float32"):
+        kept = trak(data, net, gradients=tmp_path / precision, precision=precision, **options).scores
+        assert np.isfinite(kept).all()
+        assert np.corrcoef(kept, exact)[0, 1] > 0.7  # directions of the rows outside the sample are lost
+
+
 def test_gradients_of_a_run_that_was_stopped_are_not_made_again(tmp_path, monkeypatch):
     data = blobs()
     monkeypatch.setattr(module, "AT_ONCE", 8)
@@ -235,6 +276,8 @@ def test_the_same_bits_for_any_number_of_jobs_and_after_a_stop(tmp_path):
         ({"projection": 0}, "projection must be"),
         ({"damping": 0}, "damping must be None or a number above 0, got 0"),
         ({"precision": "float8"}, "precision must be 'float32' or 'float16', got 'float8'"),
+        ({"precision": "float16"}, "trak: precision is that of what gradients= keeps"),
+        ({"gradients": __file__}, "trak: gradients must be a folder that can be written to, got"),
     ],
 )
 def test_what_cannot_be(options, says):

@@ -66,7 +66,7 @@ def explain(
     Values
         scores (n,): how much the row speaks for the answer, in the method's own unit; flagged: rows that speak against it. ``stats``:
         ``method`` and ``why`` it was taken; ``answer``, what was asked in words; ``asked``, the first of these rows; where scores add up
-        ``forecast``, what the answer loses without the ``remove`` rows (``together``: by one step without all of them, of linear models;
+        ``forecast``, what the answer loses without the ``remove`` rows (``together``: by a fit without all of them, of linear models;
         else their scores, added); with ``verify`` ``verified``: the answer ``before``, ``after``,
         and ``after_random``. `report` makes a page of it.
 
@@ -190,16 +190,13 @@ def _cheapest(model: Any) -> tuple[str, str]:
 
 
 def _together(asked: _Asked, model: Any, chosen: Mapping[str, Any], found: Values, strongest: ndarray) -> float | None:
-    """What the answer of a linear model loses without all of the rows, by one step; None: there is no such step."""
+    """What the answer of a linear model loses without all of the rows, which is fitted without them; None: of others."""
     if found.stats.get("way") != "Newton's step without the row":
         return None
     from datassay.methods.influence import without_group
 
     asks = {option: chosen[option] for option in ("utility", "query", "label") if option in chosen}
-    try:
-        return without_group(asked.data, model, strongest, **asks)
-    except np.linalg.LinAlgError:  # without them the loss has no minimum
-        return None
+    return without_group(asked.data, model, strongest, **asks)
 
 
 def _verified(asked: _Asked, model: Any, found: Values, strongest: ndarray, seed: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import platform
 import re
 import stat
 import sys
+import tempfile
 import time
 import zipfile
 import zlib
@@ -235,6 +236,26 @@ def check_npy(path: Any, method: str) -> None:
     if not os.access(folder, os.W_OK):
         raise DataError(f"{method}: the folder of {str(path)!r} can't be written to: give another.")
     check_target(path)
+
+
+def made_folder(method: str, option: str, path: str | Path) -> Path:
+    """The folder, which is there now.
+
+    Raises
+    ------
+    DataError
+        It can't be made or written to.
+    """
+    folder = Path(path)
+    needed = f"{method}: {option} must be a folder that can be written to"
+    if not str(path) or (folder.exists() and not folder.is_dir()):
+        raise DataError(f"{needed}, got {str(path)!r}.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise DataError(f"{needed}, and {str(folder)!r} is none ({error.strerror}).") from error
 
 
 def save_npy(array: Any, path: Path) -> None:

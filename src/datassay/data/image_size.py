@@ -41,25 +41,19 @@ class Side:
     def pixels(self) -> int | None:
         return self.chosen if self.asked is None else self.asked
 
-    def choose(self, sizes: Iterable[tuple[int, int]], error: SeveralSizesError) -> None:
-        """The middle of the shorter sides, at most ``most``: few images are blown up.
+    @property
+    def open(self) -> bool:
+        """Whether one may be chosen."""
+        return self.pixels is None and self.most is not None
 
-        Raises
-        ------
-        SeveralSizesError
-            ``error``, where none is to be chosen.
-        """
-        if self.pixels is not None or self.most is None:
-            raise error
+    def choose(self, sizes: Iterable[tuple[int, int]]) -> None:
+        """The middle of the shorter sides, at most ``most``: few images are blown up."""
+        assert self.most is not None
         each = np.array(list(sizes), dtype=np.int64).reshape(-1, 2)
-        if not len(each):
-            raise error
         self.chosen = min(self.most, max(1, int(np.median(each.min(axis=1)))))
-        area = each.prod(axis=1)
-        first, last = ("x".join(map(str, each[i].tolist())) for i in (int(area.argmin()), int(area.argmax())))
         self.note = (
-            f"images of {first} to {last} pixels were brought to {self.chosen}x{self.chosen}: image_size (--image-size) gives "
-            "another size"
+            f"images of {each.min()} to {each.max()} pixels a side were brought to {self.chosen}x{self.chosen}: image_size (--image-size) "
+            "gives another size"
         )
 
 

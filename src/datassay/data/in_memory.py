@@ -10,6 +10,7 @@ import io
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from datassay.data.out_of_core import blocks, room
 
 _TWICE = 32  # rows that are read twice: a change made with probability 0.1 stays unseen in one case of 500
 _LONG = 5_000  # rows from which on a bar tells how far reading is
+_FIRST = 100  # images of which it is looked up first whether they are of one size
 _BATCH = 500  # rows of a table that are unpacked at a time
 
 
@@ -95,9 +97,12 @@ def read_pairs(source: Any, name: str, side: Side) -> tuple[np.ndarray, list[Any
 
     try:
         X = stacked(rows(), len(source), ragged)
-    except SeveralSizesError as error:
+    except SeveralSizesError:
         items = (source[row][0] for row in range(len(source)))
-        side.choose((size_of(x) for x in items if _is(x, "PIL.Image", "Image")), error)
+        sizes = [size_of(x) for x in items if _is(x, "PIL.Image", "Image")]
+        if not side.open or len(sizes) < len(source):
+            raise
+        side.choose(sizes)
         labels.clear()
         deep.clear()
         X = stacked(rows(), len(source), ragged)
@@ -207,10 +212,14 @@ def decoded(
             with contextlib.suppress(Exception):  # a broken file
                 yield size_of(Image.open(io.BytesIO(encoded)))
 
+    if side.open and len(set(islice(sizes(), _FIRST))) > 1:  # before room is made for n images as large as the first
+        side.choose(sizes())
     try:
         out = stacked(pictures(), n, ragged)
-    except SeveralSizesError as error:
-        side.choose(sizes(), error)
+    except SeveralSizesError:
+        if not side.open:
+            raise
+        side.choose(sizes())
         for rows in (bad, good, deep):
             rows.clear()
         out = stacked(pictures(), n, ragged)

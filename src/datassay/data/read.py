@@ -7,7 +7,7 @@ Hugging Face.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,10 @@ def read(
         raise DataError(f"{val} has no labels, which validation rows need: use npz (X, y), or da.Dataset.")
     broken: list[int] | None = [] if missing == "drop" else None
     broken_val: list[int] | None = [] if missing == "drop" else None
-    by_model = asked and not (isinstance(features, str) and features in WITHOUT_MODEL)
+    by_model = asked and any(
+        not (isinstance(one, str) and one in WITHOUT_MODEL)
+        for one in (features.values() if isinstance(features, Mapping) else [features])
+    )
     side = Side(image_size, FOR_MODELS if by_model else WORKING)
     X, y, ids, inner = _parts(path, label, id, tuple(drop), side, encoding, broken=broken)
     X_val, y_val = inner

@@ -24,6 +24,7 @@ from datassay.engines.machine import available_memory, blas_on
 from datassay.engines.panels import Kernel, Panels, SingularGramError, cholesky
 
 FEW = 500  # rows by which bias and trusted rows are chosen; the ridge by more
+AT_ONCE = 2**20  # numbers that are formed for several ridges
 
 Report = Callable[[float], Any]  #: called with the share of the work that has just been done
 
@@ -168,11 +169,14 @@ class RidgePath:
 
     def log_likelihoods(self, ridges: Float[ndarray, " r"]) -> Float[ndarray, " r"]:
         """Of several at once, which takes two products."""
-        shrink = 1.0 / np.maximum(self.w[:, None] + ridges, 1e-12)  # (n, r)
-        d = self.Q2 @ shrink
-        z = (self.Q @ (shrink[:, :, None] * self.QY[:, None]).reshape(len(self.w), -1)).reshape(*d.shape, -1)
-        s = np.mean(z**2 / d[:, :, None], axis=(0, 2))
-        found: ndarray = -0.5 * (np.log(2 * np.pi * s) + 1 - np.mean(np.log(d), axis=0))
+        found, at_once = np.empty(len(ridges)), max(1, AT_ONCE // max(1, self.QY.size))
+        for start in range(0, len(ridges), at_once):
+            some = slice(start, start + at_once)
+            shrink = 1.0 / np.maximum(self.w[:, None] + ridges[some], 1e-12)  # (n, r)
+            d = self.Q2 @ shrink
+            z = (self.Q @ (shrink[:, :, None] * self.QY[:, None]).reshape(len(self.w), -1)).reshape(*d.shape, -1)
+            s = np.mean(z**2 / d[:, :, None], axis=(0, 2))
+            found[some] = -0.5 * (np.log(2 * np.pi * s) + 1 - np.mean(np.log(d), axis=0))
         return found
 
     def best(self, low: float = 1e-2, high: float = 1e2) -> tuple[float, float]:
@@ -284,35 +288,40 @@ def choose(
 ) -> Choice:
     """Ridge, bias and use of trusted rows, each only where it is None, of greatest leave-one-out log likelihood.
 
-    Bias and trusted rows are chosen on `FEW` of the rows, evenly spaced, by an eigendecomposition for each bias and for each ridge of the
-    trusted rows; then the ridge on all of them. X and ``known.X`` are raw rows, none of them zero. On one thread: at a sample's size more
-    gain little, and on a busy machine they wait for each other.
+    Bias and trusted rows are chosen on `FEW` of the rows, drawn at random, by an eigendecomposition for each bias and for each ridge of
+    the trusted rows; then the ridge on all of them. X and ``known.X`` are raw rows, none of them zero. On one thread: at a sample's size
+    more gain little, and on a busy machine they wait for each other.
     """
+    draw = np.random.default_rng(0)  # whatever order the rows are in
+    few, few_known = (np.sort(draw.permutation(count)[:FEW]) for count in (len(Y), 0 if known is None else len(known.Y)))
 
-    def tried(some: slice, b: bool, own: float | None) -> Choice:
-        U = unit_rows(X[some], bias=b)
-        distinct = np.unique(equal_rows(X[some], bias=b))  # a copy would foretell a row without error, at a ridge near 0
-        U, target = U[distinct], Y[some][distinct]
+    def tried(rows: ndarray, trusted: ndarray, b: bool, own: float | None) -> Choice:
+        U = unit_rows(X[rows], bias=b)
+        distinct = np.unique(equal_rows(X[rows], bias=b))  # a copy would foretell a row without error, at a ridge near 0
+        U, target = U[distinct], Y[rows][distinct]
         H = arc_cosine(U)
         if own is not None and known is not None:
-            few = slice(None) if some.step is None else slice(None, None, -(-len(known.Y) // FEW))
-            V = unit_rows(known.X[few], bias=b)
-            target = target - condition_on(H, arc_cosine(U, V), arc_cosine(V), known.Y[few], own)
+            V = unit_rows(known.X[trusted], bias=b)
+            target = target - condition_on(H, arc_cosine(U, V), arc_cosine(V), known.Y[trusted], own)
         path = RidgePath(H, target)
         lam, at = path.best() if ridge is None else (ridge, path.log_likelihood(ridge))
         return Choice(lam, b, own, at)
 
-    few = slice(None, None, -(-len(Y) // FEW))
+    def on_few(b: bool, own: float | None) -> Choice:
+        return tried(few, few_known, b, own)
+
     biases = (False, True) if bias is None else (bias,)
     ridges: tuple[float | None, ...] = () if known is None or use is False else trusted_ridges
     with blas_on(1):
-        if len(biases) + len(ridges) == 1:
-            return tried(slice(None), biases[0], None)
-        best = max((tried(few, b, None) for b in biases), key=lambda c: c.log_likelihood)
+        best = Choice(0.0, biases[0], None, -np.inf)
+        if len(biases) + len(ridges) > 1:
+            best = max((on_few(b, None) for b in biases), key=lambda c: c.log_likelihood)
         if ridges:
-            with_known = max((tried(few, best.bias, own) for own in ridges), key=lambda c: c.log_likelihood)
+            with_known = max((on_few(best.bias, own) for own in ridges), key=lambda c: c.log_likelihood)
             best = with_known if use or with_known.log_likelihood > best.log_likelihood else best
-        return best if few.step == 1 else tried(slice(None), best.bias, best.trusted_ridge)
+        whole, whole_known = np.arange(len(Y)), np.arange(0 if known is None else len(known.Y))
+        done = len(few) == len(Y) and len(few_known) == len(whole_known) and np.isfinite(best.log_likelihood)
+        return best if done else tried(whole, whole_known, best.bias, best.trusted_ridge)
 
 
 def _stack(U: Any, V: Any) -> Any:

@@ -32,6 +32,7 @@ from datassay.engines.curvature import Vector
 from datassay.engines.gradients import CHUNK, Formed, Lookup, RowGradients
 
 WIDEST = 4096  # numbers of a side that has eigenvectors
+NOTHING = 1e-8  # of the largest mean square: what is below is rounding, or what the rows of the matrix say nothing of
 SHARES = [10.0**k for k in range(6, -4, -1)]  # of the mean eigenvalue, between which a damping is looked for
 
 
@@ -183,7 +184,7 @@ class Leading:
         values = torch.cat([block.values.flatten() for block in matrix._blocks])
         # a stable order: the same coordinates wherever values are equal
         first = torch.argsort(values, descending=True, stable=True)[:size]
-        self._set(matrix, values, first[values[first] > 0].sort().values)
+        self._set(matrix, values, first[values[first] > NOTHING * values.max()].sort().values)
 
     @classmethod
     def restored(cls, of: RowGradients, kept: Mapping[str, Tensor]) -> Leading:

@@ -13,9 +13,6 @@ gradient G, U_i = (u_1' z_i, ..., u_K' z_i), s_i = (I - A_i M_i)^-1 r_i,
     W_-i' z_i        = o_i + M_i s_i                           outputs of the row by the model without it
     f(W) - f(W_-i)  ~= - U_i' r_i                              the influence function (Koh & Liang, ICML 2017)
 
-A group S at once:  W_-S - W = (H - sum_S A_i (x) z_i z_i')^-1 sum_S g_i, exact for least squares. Effects of single rows, added, say too
-little of rows that are alike: each is measured with the others there.
-
 K = 1: r = o - y, A = 1, so that s = r / (1 - leverage). Softmax: r = p - e_y, A = diag(p) - p p'. Adding one number to all
 intercepts of a softmax changes nothing, and r and G are orthogonal to it: H gets a curvature along it.
 """
@@ -108,28 +105,6 @@ class Removal:
                 for j in range(K):
                     weights[:, k] += (self.Z[rows] * self.s[rows, j, None]) @ self.inverse[j, :, k]
             yield rows, np.einsum("bkd,md->bmk", weights, Q, optimize=True)
-
-    def without(self, group: Int[ndarray, " g"], Q: Float[ndarray, "m D"]) -> Float[ndarray, "m K"]:
-        """The outputs of other rows by the model without all of the group, less those by the model of all.
-
-        Raises
-        ------
-        LinAlgError
-            Without these rows the loss has no minimum.
-        """
-        if self.turn is not None:
-            Q = np.c_[Q[:, :-1] @ self.turn, Q[:, -1]]
-        K, D = self.r.shape[1], self.Z.shape[1]
-        H = np.tril(self.L) @ np.tril(self.L).T
-        H = H.reshape(K, D, K, D)
-        Z, A = self.Z[group], self.A[group]
-        for k in range(K):
-            for j in range(K):
-                H[k, :, j] -= Z.T @ (A[:, k, j, None] * Z)
-        g = (Z.T @ self.r[group]).T.ravel()
-        moved = cho_solve((cholesky(H.reshape(K * D, K * D), lower=True), True), g).reshape(K, D)
-        outputs: ndarray = Q @ moved.T
-        return outputs
 
     def own(self, outputs: Float[ndarray, "n K"]) -> Float[ndarray, "n K"]:
         """Outputs of each row by the model without it."""

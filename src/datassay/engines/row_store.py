@@ -48,7 +48,17 @@ class RowStore:
         ]
 
     def put(self, b: int, numbers: Any) -> None:
-        """Fill a block. It counts once it is written."""
+        """Fill a block. It counts once it is written.
+
+        Raises
+        ------
+        DataError
+            Its numbers are larger than the type can hold.
+        """
+        if not (abs(np.asarray(numbers)).max(initial=0.0) <= np.finfo(self.numbers.dtype).max):
+            raise DataError(
+                f"numbers up to {abs(np.asarray(numbers)).max():.3g} don't fit into {self.numbers.dtype}: take float32 (precision)."
+            )
         self.numbers[b * self.block : (b + 1) * self.block] = numbers
         _flush(self.numbers)
         self._done[b] = 1
@@ -62,7 +72,7 @@ class RowStore:
         return out
 
     def gram(self) -> Float[ndarray, "width width"]:
-        """Products of the columns, in float64."""
+        """Products of the columns, added up in float64."""
         total = np.zeros((self.numbers.shape[1],) * 2)
         for rows in self._parts():
             part = np.asarray(self.numbers[rows], np.float32)

@@ -150,7 +150,7 @@ class _Fit(NamedTuple):
 def without_group(
     data: Dataset, model: Any, rows: ndarray, *, utility: str | None = None, query: int | None = None, label: Any = None
 ) -> float:
-    """What the answer of a linear model, as `influence` has it, would lose without all of these rows: Newton's step for them together.
+    """What the answer of a linear model, as `influence` has it, loses without all of these rows: it is fitted without them.
 
     Raises
     ------
@@ -158,12 +158,15 @@ def without_group(
         The model is not one whose fit is read here.
     """
     question = as_question(data, NAME, utility=utility, query=query, label=label, matrix=None)
-    fit = _fitted(data, model)
-    assert fit.Q is not None
-    Q = fit.Q if question.query is None else fit.Q[question.query][None]
-    before, moved = Q @ fit.W, fit.away.without(rows, Q)
-    lost = _answers(before[None], data, question) - _answers((before + moved)[None], data, question)
-    return float(lost.mean())
+    found = trainable(data, model, NAME, tol=PRECISE)
+    trainer = _linear_trainer(found.trainer, model)
+    there = np.ones((2, len(data)), np.uint8)
+    there[1, rows] = 0
+    assert trainer.Q is not None
+    Q = np.c_[trainer.Q, np.ones(len(trainer.Q))]
+    Q = Q if question.query is None else Q[question.query][None]
+    before, after = (Q @ _weights(trainer, data, mask[None]) for mask in there)
+    return float((_answers(before[None], data, question) - _answers(after[None], data, question)).mean())
 
 
 def _linear(
@@ -204,14 +207,27 @@ def _linear(
     return Finding(scores, flagged, columns, suggested, stats)
 
 
-def _fitted(data: Dataset, model: Any) -> _Fit:
-    found = trainable(data, model, NAME, tol=PRECISE)
-    trainer = found.trainer
+def _linear_trainer(trainer: Any, model: Any) -> LogisticTrainer | RidgeTrainer:
     if not isinstance(trainer, LogisticTrainer | RidgeTrainer):
         raise DataError(
             f"{NAME} reads the fit of a LogisticRegression (with scikit-learn's default penalty and intercept, no class weights), of a "
             f"Ridge, or of a network, got {type(model).__name__}: take {OTHERS}."
         )
+    return trainer
+
+
+def _weights(trainer: LogisticTrainer | RidgeTrainer, data: Dataset, there: ndarray) -> ndarray:
+    """(D, K) of the fit to the rows that are there, (1, n)."""
+    if isinstance(trainer, LogisticTrainer):
+        weights: ndarray = trainer.fit(there, tol=PRECISE)[0]
+        return weights
+    rows = there[0].astype(bool)
+    return _ridge(np.c_[trainer.X, np.ones(len(data))][rows], data.codes[rows], trainer.alpha)
+
+
+def _fitted(data: Dataset, model: Any) -> _Fit:
+    found = trainable(data, model, NAME, tol=PRECISE)
+    trainer = _linear_trainer(found.trainer, model)
     n, d = trainer.X.shape
     K = max(1, len(data.classes))
     if K * (min(n, d) + 1) > MOST:
@@ -219,12 +235,10 @@ def _fitted(data: Dataset, model: Any) -> _Fit:
             f"{NAME} forms the Hessian of {K * (min(n, d) + 1):,} parameters ({min(n, d) + 1:,} x {K} classes), and {MOST:,} are the most: "
             f"value on fewer columns (data.with_features), or take {OTHERS}."
         )
-    Z = np.c_[trainer.X, np.ones(n)]
+    Z, W = np.c_[trainer.X, np.ones(n)], _weights(trainer, data, np.ones((1, n), np.uint8))
     if isinstance(trainer, LogisticTrainer):
-        W = trainer.fit(np.ones((1, n), np.uint8), tol=PRECISE)[0]
         away, outputs = removal.of_softmax(Z, W, data.codes, trainer.fit.penalty)
     else:
-        W = _ridge(Z, data.codes, trainer.alpha)
         outputs = Z @ W
         away = removal.Removal(Z, outputs - data.codes[:, None], None, trainer.alpha)
     Q = None if trainer.Q is None else np.c_[trainer.Q, np.ones(len(trainer.Q))]

@@ -21,10 +21,10 @@ from typing import Annotated, Any, Literal, Unpack
 
 import numpy as np
 
-from datassay.checks import Call, Count, Positive, Whole
+from datassay.checks import Call, Count, DataError, Positive, Whole
 from datassay.data.dataset import Dataset
 from datassay.engines.training import Recipe
-from datassay.files import save_npy
+from datassay.files import made_folder, save_npy
 from datassay.methods.definition import Finding, network_method
 from datassay.networks.problem import Model, problem
 from datassay.networks.runs import Trainings, averaged, chosen, options_of, run_all
@@ -94,11 +94,13 @@ def trak(
     >>> int(wrong.sum()), int(wrong[values.suspects(6).index].sum())   # wrong labels; those among the six lowest scores
     (6, 5)
     """
+    if precision != "float32" and gradients is None:
+        raise DataError(f"{NAME}: precision is that of what gradients= keeps: name a folder, or leave it out.")
+    folder = None if gradients is None else made_folder(NAME, "gradients", gradients)
     q = as_question(data, NAME, utility=utility, query=query, label=label, matrix=matrix)
     p = problem(data, model, shared["device"], NAME)
     used = chosen(shared, Recipe(), len(data))
     options = options_of(call, used)
-    folder = None if gradients is None else Path(gradients)
     work = partial(trak_of_run, q.utility, q.query, q.code, projection, damping, matrix is not None, folder, precision)
     results = run_all(work, call, p, used, options, runs=runs, units=used.epochs + 1)
     error = np.mean([r.error for r in results], axis=0)

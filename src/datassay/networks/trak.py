@@ -21,6 +21,7 @@ from numpy import ndarray
 from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor, nn
 
+from datassay.checks import DataError
 from datassay.engines.gradients import Loss, RowGradients
 from datassay.engines.kronecker import EkFac, Leading
 from datassay.engines.row_store import RowStore
@@ -114,6 +115,8 @@ def _by_coordinates(
     x, y = p.x, p.y
     fresh = one.net()
     folder = None if gradients is None else gradients / _key(one, fresh, size, precision)
+    if folder is not None:
+        _same_network(fresh, x[: min(n, 8)], folder)
     net = _trained(one, fresh, folder)
     theirs = list(_asked(net, asked))
     basis = _basis(one, net, said, theirs[0], size, folder)
@@ -146,6 +149,31 @@ def _key(one: One, fresh: nn.Module, size: int, precision: str) -> str:
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     digest.update(f"{type(fresh).__qualname__} {fresh} {one.recipe!r} {one.own} {size} {precision}".encode())
     return f"training-{one.number}-{digest.hexdigest()}"
+
+
+def _same_network(fresh: nn.Module, x: Tensor, folder: Path) -> None:
+    """Layers and weights are in the name of the folder; that they are put together in the same way, what an untrained one says.
+
+    Raises
+    ------
+    DataError
+        They are not.
+    """
+    was = fresh.training
+    with torch.no_grad():
+        says = fresh.eval()(x).cpu().numpy()
+    fresh.train(was)
+    file = folder / "before.npy"
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        save_npy(says, file)
+        return
+    said = np.load(file, allow_pickle=False)
+    if said.shape != says.shape or not np.allclose(said, says, rtol=1e-3, atol=1e-4 * max(1e-6, float(abs(said).max()))):
+        raise DataError(
+            f"trak: {folder} holds the gradients of another network, which has the same layers and says other things before its "
+            "training: give gradients= another folder."
+        )
 
 
 def _trained(one: One, fresh: nn.Module, folder: Path | None) -> nn.Module:

@@ -24,6 +24,7 @@ Shown = tuple[dict[str, Any], list[dict[str, Any]]]
 _SIDE = 96  # pixels of a thumbnail
 _BYTES = 32_000_000  # of all pictures together, before packing: a page of 1,000 suspects must still open
 _ALL_CELLS, _SOME_CELLS = 16, 12  # rows up to the first are shown whole, wider ones by so many cells
+_FAR_OUT = 5.0  # times as far as what is unusual
 _ENTRY = re.compile(r"(.+)\[\d+(?:, \d+)*\]")  # the name of a column that came of a column of lists
 
 
@@ -88,7 +89,8 @@ class Cells:
     def show(self, row: int, near: list[int]) -> Shown:
         severity = self.typical.severity(row)
         differs = self.typical.differs(row, near)
-        columns = self.told
+        # a number of a list is shown where it is far out
+        columns = sorted({*self.told, *np.flatnonzero(severity > _FAR_OUT).tolist()})
         if len(columns) > _ALL_CELLS:  # the most unusual, then those in which most of the rows held against it differ
             order = np.lexsort((-differs.sum(axis=0)[columns], -np.where(severity > 1, severity, 0)[columns]))
             columns = np.sort(np.asarray(columns)[order[:_SOME_CELLS]]).tolist()
