@@ -79,3 +79,13 @@ def resnet(x: Tensor, outputs: int, width: int = 32) -> nn.Module:
         nn.Flatten(),
         nn.Linear(4 * width, outputs),
     )
+
+
+def last_block(net: nn.Sequential) -> list[str]:
+    """Names of the parameters of a `resnet` from its last block on.
+
+    >>> last_block(resnet(torch.zeros(1, 1, 8, 8), 3))[::4]
+    ['6.body.0.weight', '6.body.4.weight', '9.bias']
+    """
+    first = max(int(place) for place, part in net.named_children() if isinstance(part, Block))
+    return [name for name, _ in net.named_parameters() if int(name.split(".")[0]) >= first]
