@@ -23,6 +23,7 @@ from cg_score import OUT, markdown
 from plan import held
 
 import datassay as da
+from datassay.methods import METHODS, takes
 
 SIZES = [500, 1000, 2000, 4000, 8000]
 WARM = 200
@@ -44,8 +45,8 @@ def one(name: str, sizes: list[int], most: float) -> None:
     import torch
 
     torch.set_num_threads(1)
-    options = {"progress": False} if da.methods.takes("progress", name) else {}
-    options |= {"n_jobs": 1} if da.methods.takes("n_jobs", name) else {}
+    options = {"progress": False} if takes("progress", name) else {}
+    options |= {"n_jobs": 1} if takes("n_jobs", name) else {}
     da.value(rows(WARM), name, **options)
     for n in sizes:
         data = rows(n)
@@ -78,7 +79,7 @@ def main() -> None:
     file = OUT / "growth.csv"
     lines = pd.read_csv(file).to_dict("records") if file.exists() else []
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    for name in call.method or list(da.METHODS):
+    for name in call.method or list(METHODS):
         if any(line["method"] == name for line in lines):
             continue
         words = [sys.executable, __file__, "--one", name, "--most", str(call.most), "--sizes", *map(str, call.sizes)]
