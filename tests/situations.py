@@ -178,7 +178,13 @@ SITUATIONS: dict[str, list[tuple[str, str, str]]] = {
         (
             "broken images",
             'one error counts and names them; `missing="drop"` leaves them out',
-            "broken_images_are_all_named_and_can_be_left_out images_that_are_broken_or_of_two_sizes",
+            "broken_images_are_all_named_and_can_be_left_out images_that_are_broken",
+        ),
+        (
+            "images of several sizes",
+            "brought to squares of the middle of their shorter sides, at most 64 pixels, with a note; validation images follow",
+            "images_of_several_sizes_are_brought_to_the_middle_of_their_shorter_sides "
+            "validation_images_are_of_the_size_of_training_images_of_one_size",
         ),
         (
             "CSV with `sep=;` above the header, separators at the ends of lines, several columns without a name",
