@@ -39,7 +39,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy.optimize import brentq, minimize, minimize_scalar
-from scipy.stats import t as student
 
 MOST = 0.9  #: of e
 LEAST = 2e-4  #: a rate that can't be told from none
@@ -450,6 +449,8 @@ def outliers(residuals: Float[ndarray, " n"]) -> Outliers:
     e, s, S, top = fitted(None)
     wide, narrow = e * _normal(x, S), (1 - e) * _normal(x, s)
     probability = wide / np.maximum(wide + narrow, 1e-300)
+    from scipy.stats import t as student  # a quarter of a second that classes don't need
+
     df, _, scale = student.fit(x, floc=0.0)
     heavy = float(student.logpdf(x, df, 0.0, scale).sum()) >= top - 0.5 * np.log(max(n, 2))
 

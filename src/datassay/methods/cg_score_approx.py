@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.stats import spearmanr
-from sklearn.cluster import MiniBatchKMeans
 
 from datassay.costs.cg_score import Way
 from datassay.engines import gram, local, low_rank
 from datassay.engines.gp_loo import Left, Trusted, energy_terms, leave_one_out
 from datassay.engines.machine import one_thread
 from datassay.engines.partition import partition, project
+from datassay.engines.ranks import spearman
 
 TUNED = 8_000  # rows on which the ridge is found again
 SAMPLE = 4000  # rows on which the approximation is compared with the exact score
@@ -59,7 +58,7 @@ def approximate(
     near, _ = _run(X[pick], Y[pick], ridge, None, small, bias, fewer, choice, k, seeds[1], n_jobs, lambda s: None)
     a, b = (energy_terms(Y[pick], x)["cg_score"].sum(axis=1) for x in (exact, near))
     report(0.05)
-    return left, used | {"sample_rows": len(pick), "sample_spearman": float(spearmanr(a, b).statistic)}
+    return left, used | {"sample_rows": len(pick), "sample_spearman": spearman(a, b)}
 
 
 def _tuned(
@@ -149,6 +148,8 @@ def _landmarks(
         return low_rank.dense_unit_rows(take(np.sort(order[:M])), bias)
     U = low_rank.dense_unit_rows(take(np.sort(order[: 8 * M])), bias)
     if choice == "kmeans":
+        from sklearn.cluster import MiniBatchKMeans
+
         clusters = MiniBatchKMeans(
             M, batch_size=4096, n_init=1, max_iter=5, init="random", random_state=int(draws.integers(2**31))
         ).fit(U)
