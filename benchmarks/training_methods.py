@@ -24,6 +24,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 
 import datassay as da
 from datassay.evaluation import detection, plant_wrong_labels
+from datassay.networks.problem import problem
 
 METHODS = ("cg-score", "knn-shapley", "dvgs", "tracin", "in-run-shapley", "el2n", "grand", "forgetting", "aum", "craig")
 DVGS = {
@@ -131,7 +132,13 @@ def noise(args: argparse.Namespace) -> str:
 
 def mnist(args: argparse.Namespace) -> str:
     data, rows = read_pixels(args.mnist), []
-    for name, options in {"defaults (ResNet-8)": {}, "published (perceptron)": {"faithful": True, "runs": 1}}.items():
+    net = problem(draw(data, 5000, 1000, 0)[0], None, "cpu", "dvgs").make(0, 0)
+    ways = {
+        "defaults (ResNet-8)": {},
+        "all layers": {"grad_params": [name for name, _ in net.named_parameters()]},
+        "published (perceptron)": {"faithful": True, "runs": 1},
+    }
+    for name, options in ways.items():
         auc, ap, seconds = [], [], []
         for seed in range(args.seeds):
             drawn, wrong = draw(data, 5000, 1000, seed)

@@ -19,6 +19,7 @@ from datassay.engines import training
 from datassay.engines.training import Recipe
 from datassay.evaluation import plant_wrong_labels
 from datassay.methods.dvgs import dvgs
+from datassay.networks.problem import problem
 
 PLAIN = Recipe(epochs=5, batch_size=8, lr=0.3, momentum=0.0, weight_decay=0.0)
 
@@ -257,6 +258,24 @@ def test_images_reach_the_network_as_images():
     dvgs(data, lambda seed: Looks(), epochs=1, runs=1)
     assert set(shapes) == {(3, 8, 9)}
     assert dvgs(data, epochs=1, runs=1).scores.shape == (20,)
+
+
+def test_of_the_default_network_for_images_the_last_block_counts():
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 255, (30, 8, 9)).astype(np.uint8), np.arange(30) % 2
+    data = da.Dataset(X[:20], y[:20], X[20:], y[20:])
+    parts = problem(data, None, "cpu", "dvgs").make(0, 0)
+    last = [f"{i}.{name}" for i in (6, 9) for name, _ in parts[i].named_parameters()]
+    options = {"epochs": 2, "runs": 1, "progress": False}
+    values = dvgs(data, **options)
+    np.testing.assert_array_equal(values.scores, dvgs(data, grad_params=last, **options).scores)
+    every = [name for name, _ in parts.named_parameters()]
+    assert set(last) < set(every)
+    assert (values.scores != dvgs(data, grad_params=every, **options).scores).any()
+    own = dvgs(
+        data, partial(problem(data, None, "cpu", "dvgs").make, 0), **options
+    )  # of a network that is given all layers count
+    assert (own.scores != values.scores).any()
 
 
 def test_any_number_of_processes_gives_the_same_bits(planted):

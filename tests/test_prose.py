@@ -39,6 +39,7 @@ def test_a_csv_of_texts_needs_no_option(tmp_path, monkeypatch):
     asked = ["value", "reviews.csv", "--label", "sentiment", "-m", "cg-score", "--report", "r.html"]
     ran = CliRunner().invoke(app, asked)
     assert ran.exit_code == 0, ran.output
+    assert "Note: column 'review' is text, TF-IDF of " in " ".join(ran.output.split())
     values = da.Values.load("values.parquet")
     assert roc_auc_score(wrong, -values.scores) > 0.97
     assert values.stats["features"] == {"tfidf": 1.0}

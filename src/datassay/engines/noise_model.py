@@ -420,6 +420,8 @@ def outliers(residuals: Float[ndarray, " n"]) -> Outliers:
     >>> found.low < 50 < found.high, 35 < found.random < 65
     (True, True)
     """
+    from scipy.stats import t as student  # a quarter of a second that classes don't need
+
     n = len(residuals)
     there = np.isfinite(residuals)
     r = np.asarray(residuals, np.float64) - (np.median(residuals[there]) if there.any() else 0.0)
@@ -449,8 +451,6 @@ def outliers(residuals: Float[ndarray, " n"]) -> Outliers:
     e, s, S, top = fitted(None)
     wide, narrow = e * _normal(x, S), (1 - e) * _normal(x, s)
     probability = wide / np.maximum(wide + narrow, 1e-300)
-    from scipy.stats import t as student  # a quarter of a second that classes don't need
-
     df, _, scale = student.fit(x, floc=0.0)
     heavy = float(student.logpdf(x, df, 0.0, scale).sum()) >= top - 0.5 * np.log(max(n, 2))
 
