@@ -4,12 +4,15 @@
     python benchmarks/attribution.py --path folder --dattri .venv-dattri/bin/python      and dattri's, on the same models and truth
     python benchmarks/attribution.py --path folder --kronfluence .venv-kronfluence/bin/python
     python benchmarks/attribution.py --path folder --trak .venv-trak/bin/python                   TRAK's own code
+    python benchmarks/attribution.py --path folder --wrong 0.1                           how well these scores find planted errors
 
 Two models: logistic regression, and a perceptron 784-128-64-10 (20 epochs by SGD, momentum .9). With ``--model transformer`` a third, of
 two layers, on text: 2,000 first paragraphs of docstrings of installed packages (as text_errors.py has them), of which it says the
 package, and 200 answers; datassay's methods alone. The truth: 100 trainings on random halves of the rows; kept in the output folder.
 Each method runs in a process of its own, on one thread; seconds, and those of the CPU, begin with the trained networks where dattri's
-and Kronfluence's do, and with the training where ours do. The folder has mnist_train.parquet; the others' environments are made from
+and Kronfluence's do, and with the training where ours do. With ``--wrong`` so large a share of the labels is
+wrong, each replaced by another class's, before all trainings; in place of the LDS stands how well (area under the curve) the mean over
+the answers of what a row does to them tells these rows. The folder has mnist_train.parquet; the others' environments are made from
 benchmarks/peers/<name>/requirements.txt. Writes ``benchmarks/out/attribution.md``.
 """
 
@@ -26,6 +29,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from plan import held
+from sklearn.metrics import roc_auc_score
 from text_errors import docstrings
 from torch import nn
 
@@ -151,7 +155,7 @@ def truth(data: da.Dataset, model: str, masks: int, folder: Path) -> tuple[np.nd
 
 
 def exported(data: da.Dataset, model: str, folder: Path, runs: int = 10) -> Path:
-    """The fitted models, for dattri: weights as npz; the networks that trak trains with seed 0."""
+    """The fitted models, for the others: weights as npz; the networks that trak trains with seed 0."""
     file = folder / f"models-{model.split()[0]}.npz"
     if model == MODELS[0]:
         from datassay.subsets.trainers import trainable
@@ -176,15 +180,16 @@ def exported(data: da.Dataset, model: str, folder: Path, runs: int = 10) -> Path
     return file
 
 
-def of(model: str, call: argparse.Namespace) -> da.Dataset:
-    """Its rows."""
-    return texts(2 * call.train // 5, 2 * call.val // 5) if model == "transformer" else rows(call.path, call.train, call.val)
+def of(model: str, call: argparse.Namespace) -> tuple[da.Dataset, np.ndarray]:
+    """Its rows, and which of them have a wrong label."""
+    data = texts(2 * call.train // 5, 2 * call.val // 5) if model == "transformer" else rows(call.path, call.train, call.val)
+    return da.plant(data, "uniform", call.wrong, seed=0) if call.wrong else (data, np.zeros(len(data), bool))
 
 
 def one(call: argparse.Namespace) -> None:
     """A method of ours: its matrix, seconds and memory."""
     model, name = call.one
-    data = of(model, call)
+    data, _ = of(model, call)
     options = dict(OURS[model][name])
     options |= dict(zip(("model", "training"), GIVEN[model], strict=True)) if model != MODELS[0] else {}
     if name.endswith("50 answers"):  # each is a system of its own
@@ -195,11 +200,14 @@ def one(call: argparse.Namespace) -> None:
     print(json.dumps({"seconds": seconds, "cpu": cpu, "GB": held("VmHWM") - before}))
 
 
-def line(model: str, who: str, name: str, said: dict, matrix: np.ndarray, counts: np.ndarray, answers: np.ndarray) -> str:
+def line(model: str, who: str, name: str, said: dict, judged: str) -> str:
     """Of the table."""
+    return f"| {model} | {who} | {name} | {judged} | {said['seconds']:.1f} | {said['cpu']:.1f} | {said['GB']:.2f} |"
+
+
+def lds_of(matrix: np.ndarray, counts: np.ndarray, answers: np.ndarray) -> str:
     each = lds.scores(matrix, counts, answers[:, :: answers.shape[1] // matrix.shape[1]])
-    error = each.std(ddof=1) / len(each) ** 0.5
-    return f"| {model} | {who} | {name} | {each.mean():.3f} ± {error:.3f} | {said['seconds']:.1f} | {said['cpu']:.1f} | {said['GB']:.2f} |"
+    return f"{each.mean():.3f} ± {each.std(ddof=1) / len(each) ** 0.5:.3f}"
 
 
 def main() -> None:
@@ -211,6 +219,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=5000)
     parser.add_argument("--val", type=int, default=500)
     parser.add_argument("--masks", type=int, default=100)
+    parser.add_argument("--wrong", type=float, default=0.0, help="share of the labels that is wrong; 0: the LDS")
     parser.add_argument("--model", action="append", choices=MODELS, help="may be repeated; default: the first two")
     parser.add_argument("--only", help='lines that contain this: "dattri", "trak, 3"')
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
@@ -222,11 +231,13 @@ def main() -> None:
         one(call)
         return
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    lines = ["| model | | method | LDS | s | CPU s | GB |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    lines = [f"| model | | method | {'AUC' if call.wrong else 'LDS'} | s | CPU s | GB |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for model in call.model or MODELS[:2]:
-        data = of(model, call)
-        counts, answers = truth(data, model, call.masks, OUT)
+        data, wrong = of(model, call)
+        if not call.wrong:
+            counts, answers = truth(data, model, call.masks, OUT)
         sizes = ["--path", str(call.path), "--train", str(call.train), "--val", str(call.val), "--target", str(call.target)]
+        sizes += ["--wrong", str(call.wrong)]
         todo = [("datassay", name, [sys.executable, __file__, "--one", model, name, *sizes]) for name in OURS[model]]
         for who, python, names in (
             ("dattri", call.dattri, DATTRI),
@@ -249,9 +260,11 @@ def main() -> None:
                 lines.append(f"| {model} | {who} | {name} | FAILED: {last[0][:100]} | | | |")
             else:
                 said = json.loads(child.stdout.splitlines()[-1])
-                lines.append(line(model, who, name, said, np.load(call.target), counts, answers))
+                matrix = np.load(call.target)
+                judged = f"{roc_auc_score(wrong, -matrix.mean(1)):.3f}" if call.wrong else lds_of(matrix, counts, answers)
+                lines.append(line(model, who, name, said, judged))
             print(lines[-1], flush=True)
-    (OUT / "attribution.md").write_text("\n".join(lines) + "\n")
+    (OUT / ("attribution-wrong.md" if call.wrong else "attribution.md")).write_text("\n".join(lines) + "\n")
     call.target.unlink(missing_ok=True)
 
 
