@@ -231,7 +231,10 @@ def main() -> None:
         one(call)
         return
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    lines = [f"| model | | method | {'AUC' if call.wrong else 'LDS'} | s | CPU s | GB |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        f"| model | | method | {'AUC' if call.wrong else 'LDS'} | s | CPU s | GB |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for model in call.model or MODELS[:2]:
         data, wrong = of(model, call)
         if not call.wrong:

@@ -11,9 +11,10 @@ from sklearn.datasets import load_digits
 from sklearn.tree import DecisionTreeClassifier
 
 import datassay as da
-from datassay.engines import local, low_rank, machine, train_subsets, training_store
+from datassay.engines import local, low_rank, machine, row_store, train_subsets, training_store
 from datassay.methods import cg_score as module
 from datassay.methods.cg_score import cg_score
+from datassay.networks import trak
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of dask, distributed and ray
 
@@ -147,10 +148,65 @@ def test_trainings_in_dask_have_the_same_bits_also_when_a_worker_is_killed(judge
     np.testing.assert_array_equal(values.scores, judged_alone)
 
 
-def test_ray_gives_the_same_bits(rows, alone, judged, judged_alone):
+# ------------------------------------------------------------------------------------------- blocks of rows whose gradients are kept
+
+GRADIENTS = {"method": "trak", "runs": 1, "projection": 60, "epochs": 2, "device": "cpu", "progress": False}
+
+
+@pytest.fixture(scope="module")
+def small_blocks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trak, "AT_ONCE", 16)
+        yield
+
+
+@pytest.fixture(scope="module")
+def gradients_alone(judged, small_blocks):
+    return da.value(judged, n_jobs=1, **GRADIENTS).scores
+
+
+def test_gradients_in_dask_have_the_same_bits_also_when_a_worker_is_killed(
+    judged, gradients_alone, dask_cluster, monkeypatch, tmp_path
+):
+    dask_cluster.wait_for_workers(2, timeout=60)
+    pids = dask_cluster.run(os.getpid)
+    assert len(set(pids.values()) | {os.getpid()}) == 3
+    block, put, killed = trak._block, row_store.RowStore.put, []
+
+    def watched(store, b, numbers):
+        put(store, b, numbers)
+        if b > 1 and not killed:
+            killed.append(next(iter(pids.values())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    def elsewhere(*arguments):
+        return *block(*arguments), os.getpid()
+
+    def two_of(blocks, found, *rest):
+        there = []
+        put_blocks(blocks, (there.append(pid) or (outputs, numbers) for outputs, numbers, pid in found), *rest)
+        seen.extend(there)
+
+    put_blocks, seen = trak._put, []
+    monkeypatch.setattr(row_store.RowStore, "put", watched)
+    monkeypatch.setattr(trak, "_block", elsewhere)
+    monkeypatch.setattr(trak, "_put", two_of)
+    with parallel_config(backend="dask"):
+        values = da.value(judged, gradients=tmp_path, **GRADIENTS)
+    assert killed
+    assert len(seen) == 10
+    assert os.getpid() not in seen  # none of them here
+    assert np.ptp(values.scores) > 0
+    np.testing.assert_array_equal(values.scores, gradients_alone)
+    np.testing.assert_array_equal(da.value(judged, n_jobs=2, **GRADIENTS).scores, gradients_alone)
+    np.testing.assert_array_equal(da.value(judged, **GRADIENTS).scores, gradients_alone)  # in threads
+
+
+def test_ray_gives_the_same_bits(rows, alone, judged, judged_alone, gradients_alone):
     """Scores and trainings in one cluster: it takes ten seconds to start."""
     pytest.importorskip("ray")
     with machine.backend("ray", 2):
+        np.testing.assert_array_equal(da.value(judged, **GRADIENTS).scores, gradients_alone)
         np.testing.assert_array_equal(cg_score(rows, **FIXED, **WAYS[0]).scores, alone[0])
         np.testing.assert_array_equal(da.value(judged, **TRAININGS).scores, judged_alone)
 

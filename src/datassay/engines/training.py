@@ -372,7 +372,7 @@ def each_run(work: Callable[[int, Tick], T], runs: int, n_jobs: int | None, devi
     results: list[T] = []
 
     def elsewhere(first: int, jobs: int | None) -> list[T]:
-        for result in machine.spread(jobs, (machine.task(_elsewhere, work, run) for run in range(first, runs))):
+        for result in machine.spread(jobs, (machine.task(on_one_thread, work, run, _unheard) for run in range(first, runs))):
             results.append(result)
             tick(units)
         return results
@@ -384,7 +384,7 @@ def each_run(work: Callable[[int, Tick], T], runs: int, n_jobs: int | None, devi
         return elsewhere(0, None)
     for run in range(runs):
         start = time.perf_counter()
-        results.append(_one_thread(work, run, tick))
+        results.append(on_one_thread(work, run, tick))
         left = runs - run - 1
         alone = n_jobs is not None or jobs > 1 or threads == 1  # it was asked for, or there is nothing to gain
         if not alone and left and (time.perf_counter() - start) * left > WORTH_PROCESSES:
@@ -393,14 +393,25 @@ def each_run(work: Callable[[int, Tick], T], runs: int, n_jobs: int | None, devi
     return results
 
 
-def _elsewhere(work: Callable[[int, Tick], T], run: int) -> T:
-    return _one_thread(work, run, lambda _: None)
+def _unheard(_: int) -> None:
+    """The ``tick`` of a run in another process."""
 
 
-def _one_thread(work: Callable[[int, Tick], T], run: int, tick: Tick) -> T:
+def on_one_thread(work: Callable[..., T], *arguments: Any) -> T:
+    """``work(*arguments)`` with one thread of torch."""
+    with one_thread():
+        return work(*arguments)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread. Where it has one already nothing is set: what is set is every thread's."""
     threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
     torch.set_num_threads(1)
     try:
-        return work(run, tick)
+        yield
     finally:
         torch.set_num_threads(threads)

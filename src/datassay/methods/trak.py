@@ -23,12 +23,14 @@ import numpy as np
 
 from datassay.checks import Call, Count, DataError, Positive, Whole
 from datassay.data.dataset import Dataset
+from datassay.engines.progress import progress_bar
 from datassay.engines.training import Recipe
 from datassay.files import made_folder, save_npy
 from datassay.methods.definition import Finding, network_method
+from datassay.networks.influence import asked_of
 from datassay.networks.problem import Model, problem
 from datassay.networks.runs import Trainings, averaged, chosen, options_of, run_all
-from datassay.networks.trak import trak_of_run
+from datassay.networks.trak import NUMBERS, by_coordinates, by_kernel, kernel_fits, trained
 from datassay.subsets.utilities import as_question
 
 NAME = "trak"
@@ -101,8 +103,24 @@ def trak(
     p = problem(data, model, shared["device"], NAME)
     used = chosen(shared, Recipe(), len(data))
     options = options_of(call, used)
-    work = partial(trak_of_run, q.utility, q.query, q.code, projection, damping, matrix is not None, folder, precision)
-    results = run_all(work, call, p, used, options, runs=runs, units=used.epochs + 1)
+    if projection is None and folder is None and kernel_fits(len(data)):
+        results = run_all(
+            partial(by_kernel, q.utility, q.query, q.code, damping, matrix is not None), call, p, used, options, runs=runs
+        )
+    else:
+        work = partial(trained, projection or NUMBERS, folder, precision)
+        results, asked = [], asked_of(p, q.utility, q.query, q.code)
+        nets = run_all(work, call, p, used, options, runs=runs)
+        with progress_bar(
+            f"{NAME}, {len(data)} rows, gradients", runs * len(data), progress=bool(call.given["progress"])
+        ) as bar:
+            for number, net in enumerate(nets):
+                untrained = p.make(number, shared["seed"])
+                results.append(
+                    by_coordinates(
+                        p, untrained, net, asked, precision, damping, matrix is not None, shared["n_jobs"], bar.update
+                    )
+                )
     error = np.mean([r.error for r in results], axis=0)
     if matrix is not None:
         save_npy(np.mean([r.step for r in results], axis=0) * error[:, None], Path(matrix))

@@ -10,8 +10,9 @@ rows tells them (engines.kronecker). Of each they are kept in units of its root 
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,12 +23,14 @@ from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor, nn
 
 from datassay.checks import DataError
+from datassay.engines import machine
 from datassay.engines.gradients import Loss, RowGradients
 from datassay.engines.kronecker import EkFac, Leading
 from datassay.engines.row_store import RowStore
-from datassay.engines.training import in_batches, spawned
+from datassay.engines.training import Tick, in_batches, on_one_thread, one_thread, spawned
 from datassay.files import replacing, save_npy
 from datassay.networks.influence import Asked, asked_of, log_odds
+from datassay.networks.problem import Problem
 from datassay.networks.runs import One
 
 AT_ONCE = 1000  # rows in one pass
@@ -45,46 +48,118 @@ class Steps(NamedTuple):
     numbers: int  #: coordinates of a gradient; 0: all of it
 
 
-def trak_of_run(
-    utility: str,
-    query: int | None,
-    code: int,
-    projection: int | None,
+class Trained(NamedTuple):
+    """What the coordinates of any row's gradient follow from."""
+
+    weights: dict[str, Tensor]
+    basis: dict[str, Tensor]
+    folder: Path | None  #: of this training
+
+
+def kernel_fits(n: int) -> bool:
+    """Whether the products of so many rows' gradients are held."""
+    return n <= MOST
+
+
+def by_kernel(utility: str, query: int | None, code: int, damping: float | None, each: bool, one: One) -> Steps:
+    """Of one training, of the answers for all validation rows, or for one row and a class."""
+    asked, net = asked_of(one.p, utility, query, code), one.start(one.p.x, one.p.y).through(one.tick).eval()
+    step, outputs, damping = _by_kernel(one.p, net, asked, damping, each)
+    return _steps(one.p, step * asked.unit, outputs, damping, 0)
+
+
+def trained(size: int, gradients: Path | None, precision: str, one: One) -> Trained:
+    """The network, and by which of the coordinates of its gradients; from the folder, what is there."""
+    x, fresh = one.p.x, one.net()
+    folder = None if gradients is None else gradients / _key(one, fresh, size, precision)
+    if folder is not None:
+        _same_network(fresh, x[: min(len(x), 8)], folder)
+    net = _trained(one, fresh, folder)
+    return Trained(dict(net.state_dict()), _basis(one, net, size, folder), folder)
+
+
+def by_coordinates(
+    p: Problem,
+    net: nn.Module,
+    of: Trained,
+    asked: Asked,
+    precision: str,
     damping: float | None,
     each: bool,
-    gradients: Path | None,
-    precision: str,
-    one: One,
+    n_jobs: int | None,
+    tick: Tick,
 ) -> Steps:
-    """Of the answers for all validation rows, or for one row and a class."""
-    p, n = one.p, len(one.p.data)
-    classes = p.data.task == "classification"
-    asked = asked_of(p, utility, query, code)
+    """Of one training; ``net`` takes its weights. ``tick`` moves by each row whose gradient is there."""
+    net.load_state_dict(of.weights)
+    net.eval()
+    n, theirs = len(p.data), list(_asked(net, asked))
+    basis = Leading.restored(theirs[0], of.basis)
+    store = RowStore(None if of.folder is None else of.folder / "gradients", n, basis.width, precision, block=AT_ONCE)
+    outputs = None if of.folder is None else of.folder / "outputs"
+    spoken = RowStore(outputs, n, theirs[0].outputs.shape[1], "float32", block=AT_ONCE)
+    _fill(p, net, basis, store, spoken, n_jobs, tick)
+    gram = _gram(store, of.folder)
+    phi = torch.cat([basis.of(g) for g in theirs])
+    phi = ((phi if each else phi.mean(0, keepdim=True)) / basis.scale).double().cpu().numpy()
+    squares = basis.scale.double().cpu().numpy() ** 2
+    if damping is None:
+        damping = SHARE * float(squares @ gram.diagonal()) / n
+    gram[np.diag_indices_from(gram)] += damping / squares
+    step = store.times(cho_solve(cho_factor(gram, lower=True, overwrite_a=True), phi.T)).astype(np.float64)
+    return _steps(p, step * asked.unit, torch.from_numpy(np.array(spoken.numbers)).to(p.device), damping, basis.width)
 
-    def said(outputs: Tensor, y: Tensor) -> Tensor:
-        return log_odds(outputs, y) if classes else outputs[:, 0]
 
-    numbers = 0
-    if projection is None and n <= MOST and gradients is None:
-        net = one.start(p.x, p.y).through(one.tick).eval()
-        step, outputs, damping = _by_kernel(one, net, said, asked, damping, each)
-    else:
-        step, outputs, damping, numbers = _by_coordinates(
-            one, said, asked, projection or NUMBERS, damping, each, gradients, precision
-        )
+def _steps(p: Problem, step: ndarray, outputs: Tensor, damping: float, numbers: int) -> Steps:
     y = p.y
-    error = 1 - outputs.softmax(1).gather(1, y[:, None])[:, 0] if classes else y - outputs[:, 0]
-    one.tick(1)
-    return Steps(
-        step * asked.unit, error.double().cpu().numpy(), p.probabilities(outputs.double()).cpu().numpy(), damping, numbers
-    )
+    error = 1 - outputs.softmax(1).gather(1, y[:, None])[:, 0] if p.data.task == "classification" else y - outputs[:, 0]
+    predictions = p.probabilities(outputs.double()).cpu().numpy()
+    return Steps(step, error.double().cpu().numpy(), predictions, damping, numbers)
 
 
-def _by_kernel(
-    one: One, net: nn.Module, said: Loss, asked: Asked, damping: float | None, each: bool
-) -> tuple[ndarray, Tensor, float]:
+def _said(p: Problem) -> Loss:
+    """Of a row and its own label."""
+    return log_odds if p.data.task == "classification" else prediction
+
+
+def prediction(outputs: Tensor, _: Tensor) -> Tensor:
+    return outputs[:, 0]
+
+
+def _fill(
+    p: Problem, net: nn.Module, basis: Leading, store: RowStore, spoken: RowStore, n_jobs: int | None, tick: Tick
+) -> None:
+    """What is missing in both stores, block by block, each on one thread, wherever joblib has it: the same bits anywhere. The stores
+    are written here alone, so that no other machine needs their folder."""
+    x, y, said = p.x, p.y, _said(p)
+    blocks = sorted(dict(store.missing() + spoken.missing()).items())
+    tick(len(p.data) - sum(rows.stop - rows.start for _, rows in blocks))
+    if p.device == "cpu":
+        tasks = (machine.task(on_one_thread, _block, net, said, basis, x[rows], y[rows]) for _, rows in blocks)
+        with one_thread():
+            found = machine.spread(n_jobs, tasks, lambda k: f"gradients of rows {blocks[k][1].start} on")
+            _put(blocks, found, store, spoken, tick)
+    else:
+        _put(blocks, (_block(net, said, basis, x[rows], y[rows]) for _, rows in blocks), store, spoken, tick)
+
+
+def _put(
+    blocks: list[tuple[int, slice]], found: Iterable[tuple[ndarray, ndarray]], store: RowStore, spoken: RowStore, tick: Tick
+) -> None:
+    for (b, rows), (outputs, numbers) in zip(blocks, found, strict=True):
+        spoken.put(b, outputs)
+        store.put(b, numbers)
+        tick(rows.stop - rows.start)
+
+
+def _block(net: nn.Module, said: Loss, basis: Leading, x: Tensor, y: Tensor) -> tuple[ndarray, ndarray]:
+    """What the network says of these rows, and their gradients' coordinates."""
+    g = RowGradients(copy.deepcopy(net), said, x, y)  # a module in several threads would hear the others' passes
+    return g.outputs.cpu().numpy(), (basis.of(g) / basis.scale).cpu().numpy()
+
+
+def _by_kernel(p: Problem, net: nn.Module, asked: Asked, damping: float | None, each: bool) -> tuple[ndarray, Tensor, float]:
     """S, what the network says of the rows, and the damping."""
-    x, y, n = one.p.x, one.p.y, len(one.p.data)
+    x, y, n, said = p.x, p.y, len(p.data), _said(p)
     batches = list(in_batches(n, AT_ONCE))
     ours, theirs = [RowGradients(net, said, x[rows], y[rows]) for rows in batches], list(_asked(net, asked))
     K = ours[0].losses.new_empty(n, n)
@@ -105,38 +180,6 @@ def _by_kernel(
 def _asked(net: nn.Module, asked: Asked) -> Iterator[RowGradients]:
     for rows in in_batches(len(asked.y), AT_ONCE):
         yield RowGradients(net, asked.answer, asked.x[rows], asked.y[rows])
-
-
-def _by_coordinates(
-    one: One, said: Loss, asked: Asked, size: int, damping: float | None, each: bool, gradients: Path | None, precision: str
-) -> tuple[ndarray, Tensor, float, int]:
-    """S, what the network says of the rows, the damping, and how many coordinates there are; from the folder, what is there."""
-    p, n = one.p, len(one.p.data)
-    x, y = p.x, p.y
-    fresh = one.net()
-    folder = None if gradients is None else gradients / _key(one, fresh, size, precision)
-    if folder is not None:
-        _same_network(fresh, x[: min(n, 8)], folder)
-    net = _trained(one, fresh, folder)
-    theirs = list(_asked(net, asked))
-    basis = _basis(one, net, said, theirs[0], size, folder)
-    store = RowStore(None if folder is None else folder / "gradients", n, basis.width, precision, block=AT_ONCE)
-    spoken = RowStore(
-        None if folder is None else folder / "outputs", n, theirs[0].outputs.shape[1], "float32", block=AT_ONCE
-    )
-    for b, rows in sorted(dict(store.missing() + spoken.missing()).items()):
-        g = RowGradients(net, said, x[rows], y[rows])
-        spoken.put(b, g.outputs.cpu().numpy())
-        store.put(b, (basis.of(g) / basis.scale).cpu().numpy())
-    gram = _gram(store, folder)
-    phi = torch.cat([basis.of(g) for g in theirs])
-    phi = ((phi if each else phi.mean(0, keepdim=True)) / basis.scale).double().cpu().numpy()
-    squares = basis.scale.double().cpu().numpy() ** 2
-    if damping is None:
-        damping = SHARE * float(squares @ gram.diagonal()) / n
-    gram[np.diag_indices_from(gram)] += damping / squares
-    step = store.times(cho_solve(cho_factor(gram, lower=True, overwrite_a=True), phi.T)).astype(np.float64)
-    return step, torch.from_numpy(np.array(spoken.numbers)).to(p.device), damping, basis.width
 
 
 def _key(one: One, fresh: nn.Module, size: int, precision: str) -> str:
@@ -192,12 +235,13 @@ def _trained(one: One, fresh: nn.Module, folder: Path | None) -> nn.Module:
     return net
 
 
-def _basis(one: One, net: nn.Module, said: Loss, of: RowGradients, size: int, folder: Path | None) -> Leading:
+def _basis(one: One, net: nn.Module, size: int, folder: Path | None) -> dict[str, Tensor]:
     """The coordinates, chosen by a sample of the rows, or as they were chosen before."""
     file = None if folder is None else folder / "basis.pt"
     if file is not None and file.is_file():
-        return Leading.restored(of, torch.load(file, map_location=one.p.device, weights_only=True))
-    x, y, n = one.p.x, one.p.y, len(one.p.data)
+        kept: dict[str, Tensor] = torch.load(file, map_location=one.p.device, weights_only=True)
+        return kept
+    x, y, n, said = one.p.x, one.p.y, len(one.p.data), _said(one.p)
     some = np.sort(np.random.default_rng(spawned(one.own, 5)).permutation(n)[:SAMPLE])
 
     def batches() -> Iterator[RowGradients]:
@@ -205,11 +249,11 @@ def _basis(one: One, net: nn.Module, said: Loss, of: RowGradients, size: int, fo
             rows = torch.from_numpy(some[part])
             yield RowGradients(net, said, x[rows], y[rows])
 
-    basis = Leading(EkFac(batches, len(some)), size)
+    kept = Leading(EkFac(batches, len(some)), size).kept()
     if file is not None:
         with replacing(file) as beside:
-            torch.save(basis.kept(), beside)
-    return basis
+            torch.save(kept, beside)
+    return kept
 
 
 def _gram(store: RowStore, folder: Path | None) -> ndarray:
