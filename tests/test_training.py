@@ -292,3 +292,40 @@ def test_a_balanced_batch_is_divided_by_its_weights():
         sums.append(float(run.weights[y[step.rows]].mean()))
     assert max(sums) > 1.2
     np.testing.assert_allclose(bits(model), bits(other), atol=1e-5)
+
+
+def test_small_steps_have_one_thread_and_large_ones_all(monkeypatch):
+    """Of two, which would wait for one another."""
+    x, y = blobs()
+    threads = []
+
+    class Counting(nn.Linear):
+        def forward(self, x):
+            threads.append(torch.get_num_threads())
+            return super().forward(x)
+
+    def run():
+        threads.clear()
+        torch.manual_seed(0)
+        one = Run(Counting(4, 3), loss, x, y, Recipe(epochs=1, batch_size=10))
+        list(one)
+        return one
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        small = run()
+        assert small._operations == 2 * (2 * 10 * 4 * 3)  # the outputs, and the gradient of the weights
+        assert threads == [1] * 5
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(training, "WORTH_THREADS", 400)
+        large = run()
+        assert threads == [1, 2, 2, 2, 2]
+        torch.set_num_threads(1)
+        alone = run()
+        assert alone._operations is None
+        assert threads == [1] * 5
+    finally:
+        torch.set_num_threads(before)
+    for other in (large, alone):
+        assert torch.equal(bits(other.net), bits(small.net))

@@ -1,5 +1,6 @@
 """`python -m datassay`, and the command: signals are heard before anything large is imported."""
 
+import os
 import sys
 
 from datassay.signals import begin, end
@@ -8,6 +9,9 @@ from datassay.signals import begin, end
 def main() -> None:
     """Entry point of the command."""
     begin()
+    # threads of torch and scikit-learn that wait for one another sleep: beside a busy process they would take its turns, and ten times
+    # as long (read when these are loaded)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from datassay.cli import main as run
 
     status = 0

@@ -19,6 +19,8 @@ import torch
 from joblib import effective_n_jobs
 from joblib.parallel import get_active_backend
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from datassay.engines import machine
 from datassay.engines.gradients import Loss
@@ -26,6 +28,9 @@ from datassay.files import mark_zip, replacing
 
 SAVE_EVERY = 5.0  # seconds between checkpoints: an epoch of a small network takes milliseconds
 WORTH_PROCESSES = 15.0  # seconds of work left from which on other processes are started
+# operations of a step, forward and back, from which on torch has all its threads: below, they gain little on an idle machine, and beside a
+# busy process wait for one another 2 to 200 times longer than they work
+WORTH_THREADS = 3e8
 
 T = TypeVar("T")
 Tick = Callable[[float], Any]  #: so many more units are done
@@ -182,6 +187,7 @@ class Run:
         self._reduce = reduce
         self._key = f"{key} {net}"  # weights of another network may have the same shapes
         self._optimiser, self.epoch = recipe.optimise(net), 0
+        self._operations: int | None = None  # of a step
         n, classes = len(x), not y.is_floating_point()
         self.batches = max(1, math.ceil(n / recipe.batch_size))
         self.weights = None
@@ -211,7 +217,7 @@ class Run:
                 step = self.epoch * self.batches + batch
                 lr = self.recipe.rate(step / total)
                 yield Step(self.epoch, batch, step, rows, lr)
-                self._do(rows.to(device), step, lr)
+                self._on_threads(rows.to(device), step, lr)
             self.epoch += 1
             if self._path is not None and (self.epoch == self.recipe.epochs or time.monotonic() - self._saved > SAVE_EVERY):
                 self._save(self._path)
@@ -224,6 +230,18 @@ class Run:
             if step.batch == self.batches - 1:
                 tick(1)
         return self.net
+
+    def _on_threads(self, rows: Tensor, step: int, lr: float) -> None:
+        """Small steps on one thread; the first one tells. Its bits are those of any number of threads."""
+        if rows.is_cuda or torch.get_num_threads() == 1:
+            self._do(rows, step, lr)
+        elif self._operations is None:
+            with one_thread(), Operations() as counted:
+                self._do(rows, step, lr)
+            self._operations = counted.total
+        else:
+            with one_thread() if self._operations < WORTH_THREADS else nullcontext():
+                self._do(rows, step, lr)
 
     def _do(self, rows: Tensor, step: int, lr: float) -> None:
         x, y, recipe = self.x[rows], self.y[rows], self.recipe
@@ -282,6 +300,26 @@ class Run:
             self.epoch = content["epoch"]
         except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
             raise ValueError(f"{path} is damaged ({type(error).__name__}): delete it, or give another folder.") from error
+
+
+class Operations(TorchDispatchMode):
+    """Counts additions and multiplications of matrix products and convolutions while it is entered.
+
+    >>> with Operations() as counted:
+    ...     _ = torch.ones(3, 4) @ torch.ones(4, 5)
+    >>> counted.total
+    120
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        self.total += 0 if count is None else count(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 def save_state(content: dict[str, Any], path: Path, key: str = "") -> None:
