@@ -136,8 +136,34 @@ def test_the_loop_written_out(baseline, monkeypatch):
         np.testing.assert_array_equal(rows, np.flatnonzero(np.random.default_rng([spawned(0, 0), 3, t]).random(24) < w))
         assert rewards[t] == pytest.approx(worth[rows].sum() - (b if baseline == "moving" else of_all))
         b += (worth[rows].sum() - b) / 4
+    np.testing.assert_array_equal(drawn[0][1], 0.5)
+    np.testing.assert_allclose(values.scores, np.mean([w for _, w in drawn[6:]], 0), rtol=1e-6)
+    assert np.ptp(values.scores) > 1e-3
     assert values.stats["utility_of_all_rows"] == [pytest.approx(of_all)]
     assert values.stats["utility"] == [pytest.approx(np.mean(utilities[1:]))]
+
+
+def test_of_batches_the_mean_is_over_those_a_row_is_in(monkeypatch):
+    """A row that is in none of the second half's is asked about at the end."""
+    data, seen, original = blobs(), [], module.objective
+
+    def recorded(logits, s, reward, threshold):
+        seen.append(logits.detach().sigmoid().double().numpy())
+        return original(logits, s, reward, threshold)
+
+    monkeypatch.setattr(module, "objective", recorded)
+    for batch in (8, 2):
+        seen.clear()
+        values = dvrl(data, small, selector_batch=batch, **QUICK)
+        total, times = np.zeros(24), np.zeros(24)
+        for t in range(6, 12):
+            rows = np.sort(np.random.default_rng([spawned(0, 0), 3, t]).choice(24, batch, replace=False))
+            total[rows] += seen[t]
+            times[rows] += 1
+        there = times > 0
+        assert 0 < (~there).sum() < 24
+        np.testing.assert_allclose(values.scores[there], total[there] / times[there], rtol=1e-6)
+        assert ((values.scores > 0) & (values.scores < 1)).all()
 
 
 class Remembered(Run):
@@ -329,8 +355,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
         ({"runs": 0}, "runs must be None or a whole number from 1 on, got 0"),
         ({"seed": -1}, "seed must be a whole number from 0 on, got -1"),
         ({"epochs": 0}, "epochs must be a whole number from 1 on, got 0"),
-        ({"selector_lr": 0}, "selector_lr must be a number above 0, got 0"),
-        ({"selector_lr": float("nan")}, "selector_lr must be a number above 0, got nan"),
+        ({"selector_lr": 0}, "selector_lr must be None or a number above 0, got 0"),
+        ({"selector_lr": float("nan")}, "selector_lr must be None or a number above 0, got nan"),
         ({"threshold": 0.5}, "threshold must be a number above 0.5 and at most 1, got 0.5"),
         ({"threshold": 1.1}, "threshold must be a number above 0.5 and at most 1, got 1.1"),
         ({"baseline": "none"}, "baseline must be None or 'moving' or 'all', got 'none'"),

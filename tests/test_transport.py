@@ -9,7 +9,7 @@ import torch
 from geomloss import SamplesLoss
 
 from datassay.engines import transport
-from datassay.engines.transport import Cost, divergence, half_squared_distances, own, solve
+from datassay.engines.transport import Cost, divergence, half_squared_distances, own, softmin_of, solve
 from datassay.methods.lossval_released import annealed
 
 
@@ -182,6 +182,12 @@ def test_a_warm_start_is_shorter_and_the_same():
     nearly = a * np.linspace(0.99, 1.01, 60)
     nearly /= nearly.sum()
     anew, warm = solve(C, nearly, b, 0.02, tol=1e-8), solve(C, nearly, b, 0.02, start=cold.g, tol=1e-8)
+    both = solve(C, nearly, b, 0.02, start=(cold.f, cold.g), tol=1e-8)
+    assert both.steps <= warm.steps
+    np.testing.assert_allclose(both.f - both.f.mean(), anew.f - anew.f.mean(), atol=1e-5)
+    np.testing.assert_allclose(both.f, softmin_of(C, 0.02, np.log(b) + both.g / 0.02), atol=1e-12)
+    far = solve(C, nearly, b, 0.02, start=(cold.f + 5, cold.g * 0 + 3), tol=1e-8)  # beyond what one matrix holds
+    np.testing.assert_allclose(far.f - far.f.mean(), anew.f - anew.f.mean(), atol=1e-5)
     assert warm.steps < anew.steps
     np.testing.assert_allclose(warm.f - warm.f.mean(), anew.f - anew.f.mean(), atol=1e-5)
 

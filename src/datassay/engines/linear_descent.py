@@ -53,14 +53,17 @@ def descend(
     if balanced and classes:
         r = (1 / torch.bincount(y, minlength=outputs).to(Z.dtype))[y][:, None]
         r /= r.sum()
-    scaled, offset = (r * Z).T, (r * Z).T @ Y
-    W = torch.zeros(Z.shape[1], outputs, dtype=Z.dtype, device=Z.device)
+    # outputs first: a softmax along the rows takes a tenth of one across a few classes
+    scaled = r * Z
+    offset = Y.T @ scaled
+    W = torch.zeros(outputs, Z.shape[1], dtype=Z.dtype, device=Z.device)
     v = torch.zeros_like(W)
-    for lr in rates:
-        p = Z @ W
-        if classes:
-            p = p.softmax(1)
-        g = torch.addmm(offset, scaled, p, beta=-1)
+    p = W.new_full((outputs, len(Z)), 1 / outputs if classes else 0.0)  # of W = 0
+    for step, lr in enumerate(rates):
+        if step:
+            p = W @ Z.T
+            p = p.softmax(0) if classes else p
+        g = torch.addmm(offset, p, scaled, beta=-1)
         v.mul_(momentum).add_(g.add_(W, alpha=weight_decay))
         W.sub_(v, alpha=lr)
-    return W
+    return W.T

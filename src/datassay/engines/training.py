@@ -183,8 +183,9 @@ class Run:
     ) -> None:
         self.net, self.loss, self.x, self.y, self.recipe, self.seed = net, loss, x, y, recipe, seed
         self.state = state if state is not None else {}
-        self._path, self._saved, self._dropout = checkpoint, time.monotonic(), dropout
+        self._path, self._saved = checkpoint, time.monotonic()
         self._reduce = reduce
+        self._modes = modes(net, dropout=dropout, batch_norm=True)
         self._key = f"{key} {net}"  # weights of another network may have the same shapes
         self._optimiser, self.epoch = recipe.optimise(net), 0
         self._operations: int | None = None  # of a step
@@ -245,7 +246,9 @@ class Run:
 
     def _do(self, rows: Tensor, step: int, lr: float) -> None:
         x, y, recipe = self.x[rows], self.y[rows], self.recipe
-        set_mode(self.net, dropout=self._dropout, batch_norm=True)
+        for module, mode in self._modes:
+            if module.training is not mode:
+                module.training = mode
         for group in self._optimiser.param_groups:
             group["lr"] = lr
         random = int(np.random.SeedSequence([self.seed, 1, step]).generate_state(1, np.uint64)[0] >> 1)
@@ -264,9 +267,9 @@ class Run:
                 mean = (w * losses).sum() / w.sum()
             self._optimiser.zero_grad(set_to_none=True)
             mean.backward()
-        if not math.isfinite(mean.item()):
+        if not math.isfinite(became := mean.item()):
             raise FloatingPointError(
-                f"the loss became {mean.item()} in epoch {self.epoch + 1}: lower lr (it is {recipe.lr:g}), or scale the columns."
+                f"the loss became {became} in epoch {self.epoch + 1}: lower lr (it is {recipe.lr:g}), or scale the columns."
             )
         self._optimiser.step()
         if self.watched is not None:
@@ -360,8 +363,13 @@ def random_numbers(seed: int, device: torch.device) -> Iterator[None]:
 
 def set_mode(net: nn.Module, *, dropout: bool, batch_norm: bool) -> None:
     """Training mode for these two; every other layer that makes a difference goes with dropout."""
-    for module in net.modules():
-        module.training = batch_norm if isinstance(module, nn.modules.batchnorm._BatchNorm) else dropout
+    for module, mode in modes(net, dropout=dropout, batch_norm=batch_norm):
+        module.training = mode
+
+
+def modes(net: nn.Module, *, dropout: bool, batch_norm: bool) -> list[tuple[nn.Module, bool]]:
+    """Each of its modules, and whether it is in training mode."""
+    return [(m, batch_norm if isinstance(m, nn.modules.batchnorm._BatchNorm) else dropout) for m in net.modules()]
 
 
 def logit_margin(outputs: Tensor, y: Tensor) -> Tensor:

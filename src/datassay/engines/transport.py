@@ -140,7 +140,7 @@ def solve(
     eps: float,
     *,
     reach: float | None = None,
-    start: Array | None = None,
+    start: Array | tuple[Array, Array] | None = None,
     tol: float = 1e-6,
     steps: int = 10_000,
 ) -> Potentials:
@@ -157,7 +157,8 @@ def solve(
     reach
         Unbalanced, in the unit of the coordinates: from there on a mass is rather made or lost than moved. None: balanced.
     start
-        (..., m) potentials g of the columns from which to begin; None: eps is halved step by step from the largest cost.
+        (..., m) potentials g of the columns from which to begin, or f (..., n) and g of masses that were nearly these, where one matrix
+        does; None: eps is halved step by step from the largest cost.
     tol, steps
         Ends when so small a share of the mass is not where it should be, or after so many steps.
 
@@ -176,12 +177,19 @@ def solve(
     """
     damping, la, lb = _checked(a, b, eps, reach)
     sides = _Sides(C)
-    g = lb * 0 if start is None else start
+    done, error = 0, math.inf
     if start is None:
+        g = lb * 0
         for e in schedule(math.sqrt(2 * max(sides.largest(), eps / 2)), math.sqrt(eps), 0.5)[:-1]:
             f = damping_of(e, reach) * sides.softmin(e, lb + g / e)
             g = damping_of(e, reach) * sides.softmin_back(e, la + f / e)
-    done, error = 0, math.inf
+    elif isinstance(start, tuple):
+        f, g = start
+        f, g, done, error = _scaled(sides, f, g, a, b, eps, damping, reach, tol, steps)
+        if error <= tol:
+            return Potentials(f, g, done, error)
+    else:
+        g = start
     while done < steps:
         f = damping * sides.softmin(eps, lb + g / eps)
         before, g = g, damping * sides.softmin_back(eps, la + f / eps)
@@ -195,7 +203,7 @@ def solve(
         f, g, more, error = _scaled(sides, f, g, a, b, eps, damping, reach, tol, steps - done)
         done += more
         if error <= tol:
-            break
+            return Potentials(f, g, done, error)
     return Potentials(damping * sides.softmin(eps, lb + g / eps), g, done, error)
 
 
@@ -331,6 +339,7 @@ def _scaled(
         error = _off(b, v, v_new, 1.0, reach)
         u, v = u_new, v_new
         if error <= tol:
+            u = -damping * log_masses(times(b * _exp(v * 1))) - pull_f  # what belongs to this v
             return f + eps * u, g + eps * v, step + 1, error
     return f + eps * u, g + eps * v, steps, error
 

@@ -10,9 +10,10 @@ released. The value of a row is its w at the end. f_val's difference enters in t
 
 Differs from the paper: the utility is the mean probability of the validation rows' labels, as accuracy moves in steps of one row; the
 moving average starts from the utility of all rows, not from 0; the predictor is a linear layer that starts from 0 at every iteration and
-does ten steps, so that utilities differ by the selection alone; the selector has tanh and a weight decay, since with ReLU and without
-it more of them end where every w is near 0 or 1 and learn no more; w is the mean over several selectors, since single ones disagree or
-get stuck; rows come in the order of their ids, so that the order of the rows does not matter. Rows to flag are no part of the paper.
+does ten steps, so that utilities differ by the selection alone; the selector has tanh, a weight decay, half of the learning rate and
+starts from w = 1/2 for all rows, since otherwise more of them end where every w is near 0 or 1 and learn no more; a row's value is the
+mean of its w over the second half of the iterations, since where a selector ends is as noisy as where it was before, and over several
+selectors; rows come in the order of their ids, so that the order of the rows does not matter. Rows to flag are no part of the paper.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def dvrl(
     *,
     iterations: Count | None = None,
     selector_batch: Count = 2000,
-    selector_lr: Positive = 0.01,
+    selector_lr: Positive | None = None,
     threshold: Annotated[float, Number(above=0.5, most=1)] = 0.9,
     baseline: Literal["moving", "all"] | None = None,
     window: Count = 20,
@@ -87,7 +88,7 @@ def dvrl(
     selector_batch
         Rows of which an iteration selects, drawn anew each time; all rows where there are no more.
     selector_lr
-        Learning rate of the selector (Adam, with weight decay).
+        Learning rate of the selector (Adam, with weight decay). None: .005; faithful: .01.
     threshold
         From .5 to 1: above this mean of w, and below 1 minus it, the selector is penalised.
     baseline
@@ -135,6 +136,7 @@ def dvrl(
     training_utility = utility_of(data, utility, "dvrl", default="probability")
     used = chosen(shared, PUBLISHED if faithful else DEFAULT, len(data), exact=True)
     whole("dvrl", 1, epochs=used.epochs)
+    selector_lr = selector_lr if selector_lr is not None else 0.01 if faithful else 0.005
     average = None if (baseline or ("all" if faithful else "moving")) == "all" else window
     settings = Settings(
         iterations, selector_batch, selector_lr, threshold, average, model is None and not faithful, faithful
@@ -144,6 +146,7 @@ def dvrl(
         "iterations": iterations,
         "runs": runs,
         "baseline": "all" if average is None else "moving",
+        "selector_lr": selector_lr,
         "utility": (utility or default) if not callable(utility) else getattr(utility, "__name__", type(utility).__name__),
     }
     order = np.argsort(data.ids if data.ids.dtype.kind in "iu" else data.ids.astype(str), kind="stable")
@@ -196,6 +199,13 @@ class Selector(nn.Module):
         self.rows = nn.Sequential(*(part for i, o in itertools.pairwise(widths) for part in (nn.Linear(i, o), activation())))
         self.joined = nn.Sequential(nn.Linear(combine + k, combine), activation(), nn.Linear(combine, 1))
 
+    def undecided(self) -> Selector:
+        """Itself, with w = 1/2 for any row."""
+        last = self.joined[-1]
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        return self
+
     def forward(self, rows: Tensor, difference: Tensor) -> Tensor:
         """(b,) logits of w, from rows (b, d) and differences (b, k)."""
         logits: Tensor = self.joined(torch.cat([self.rows(rows), difference], 1))[:, 0]
@@ -232,7 +242,7 @@ class _Seen:
         y = self.y[rows]
         return y[:, None].to(torch.float32) if y.is_floating_point() else F.one_hot(y, self.k).to(torch.float32)
 
-    def __call__(self, rows: Any) -> tuple[Tensor, Tensor]:
+    def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return torch.cat([self.scale(self.x[rows].flatten(1)), self.targets(rows)], 1), self.difference[rows]
 
 
@@ -248,6 +258,7 @@ def _linear(p: Problem) -> nn.Module:
 def _run(settings: Settings, training_utility: Callable[[ndarray], ndarray], one: One) -> _Result:
     p, used, own = one.p, one.recipe, one.own
     n, x, y, x_val = len(p.data), p.x, p.y, p.x_val
+    everything = torch.arange(n, device=y.device)
     on_val = recipe(None, VALIDATION, len(p.y_val))
     seen = _Seen(p, Run(one.net(), p.loss, x_val, p.y_val, on_val, seed=own).through())
     drawn = _linear(p) if settings.linear else one.net()
@@ -270,11 +281,14 @@ def _run(settings: Settings, training_utility: Callable[[ndarray], ndarray], one
 
     with random_numbers(spawned(own, 2), y.device):
         selector = Selector(seen.d, seen.k, activation=nn.ReLU if settings.faithful else nn.Tanh).to(p.device)
+    selector = selector if settings.faithful else selector.undecided()
     decay = 0.0 if settings.faithful else DECAY
     optimiser = torch.optim.AdamW(selector.parameters(), settings.lr, weight_decay=decay, fused=True)
-    first = utility(torch.arange(n, device=y.device), 0)
+    first = utility(everything, 0)
     state = {"baseline": torch.tensor(first).double(), "last": torch.zeros(20, dtype=torch.float64)}
     state |= {"of_all": state["baseline"].clone(), "done": torch.tensor(0)}
+    total, times = torch.zeros(n, dtype=torch.float64, device=y.device), torch.zeros(n, device=y.device)
+    state |= {"total": total, "times": times}
     key = f"{one.key} {drawn}"
     if one.file is not None and one.file.exists():
         content = load_state(one.file, key, "cpu")
@@ -283,17 +297,20 @@ def _run(settings: Settings, training_utility: Callable[[ndarray], ndarray], one
         for name, tensor in content["state"].items():
             state[name].copy_(tensor)
     done, saved = int(state["done"]), time.monotonic()
+    all_seen = seen(everything) if n <= settings.batch else None
+    from_here = settings.iterations if settings.faithful else settings.iterations // 2
     one.tick(done)
     for t in range(done, settings.iterations):
         rng = np.random.default_rng([own, 3, t])
-        rows = (
-            torch.arange(n)
-            if n <= settings.batch
-            else torch.from_numpy(np.sort(rng.choice(n, settings.batch, replace=False)))
-        )
-        rows = rows.to(y.device)
-        logits = selector(*seen(rows))
-        w = logits.detach().sigmoid().cpu().numpy()
+        rows = everything
+        if all_seen is None:
+            rows = torch.from_numpy(np.sort(rng.choice(n, settings.batch, replace=False))).to(y.device)
+        logits = selector(*(all_seen or seen(rows)))
+        probability = logits.detach().sigmoid()
+        if t >= from_here:
+            total[rows] += probability
+            times[rows] += 1
+        w = probability.cpu().numpy()
         s = torch.from_numpy((rng.random(len(w)) < w).astype(np.float32)).to(y.device)
         utility_of_selection = utility(rows[s > 0], t + 1)
         loss = objective(logits, s, utility_of_selection - float(state["baseline"]), settings.threshold)
@@ -312,7 +329,8 @@ def _run(settings: Settings, training_utility: Callable[[ndarray], ndarray], one
         one.tick(1)
     parts = in_batches(n, max(1, AT_ONCE // seen.d))
     with torch.no_grad():
-        w = torch.cat([selector(*seen(rows)).double().sigmoid() for rows in parts]).cpu().numpy()
+        last_w = torch.cat([selector(*seen(everything[rows])).double().sigmoid() for rows in parts])
+    w = torch.where(times > 0, total / times.clamp(min=1), last_w).cpu().numpy()
     spread = float(p.data.codes.std()) if p.data.task == "regression" else 1.0
     difference = seen.difference.amax(1).double().cpu().numpy() * spread
     last = float(state["last"][: min(20, settings.iterations)].mean())

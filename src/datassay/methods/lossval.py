@@ -254,7 +254,8 @@ class Weights:
         self.u = zeros(n) if settings.weights == "logistic" else zeros(n) + 1
         self.adam = released.Adam(n, self.device)
         self.loss_term, self.transport_term = zeros(n), zeros(n)
-        self.g, self.history, self.distance = zeros(m), zeros(epochs, n), zeros(2)  # distance: now, at first
+        self.f, self.g = zeros(n), zeros(m)
+        self.history, self.distance = zeros(epochs, n), zeros(2)  # distance: now, at first
         self.seconds, self.pull = 0.0, torch.zeros(n, device=self.device)
         if x is None or x_val is None or settings.power == 0:
             return
@@ -267,7 +268,7 @@ class Weights:
 
     @property
     def state(self) -> dict[str, Tensor]:
-        own = {name: getattr(self, name) for name in ("u", "loss_term", "transport_term", "g", "history", "distance")}
+        own = {name: getattr(self, name) for name in ("u", "loss_term", "transport_term", "f", "g", "history", "distance")}
         return own | {name: getattr(self.adam, name) for name in ("first", "second", "count")}
 
     @property
@@ -283,7 +284,7 @@ class Weights:
         began = time.perf_counter()
         a = self.w.clamp(min=1e-12).to(self.b.dtype)
         a /= a.sum()
-        warm = self.g.to(a.dtype) if epoch else None
+        warm = (self.f.to(a.dtype), self.g.to(a.dtype)) if epoch else None
         f, g, _, _ = transport.solve(self.C, a, self.b, self.eps, start=warm, tol=0.01, steps=200)
         mean = a @ f
         S = mean + self.b @ g
@@ -291,6 +292,7 @@ class Weights:
         if epoch == 0:
             self.distance[1] = S
         S = torch.maximum(S, self.distance[1] / 4).clamp(min=1e-12)  # weights that pile up on copies would leave none
+        self.f.copy_(f)
         self.g.copy_(g)
         self.pull = (f - mean) / S
         self.seconds += time.perf_counter() - began
@@ -309,7 +311,8 @@ class Weights:
             S, pull = self.of_batch(rows, w)
             self.distance[0] = S
             self.seconds += time.perf_counter() - began
-        mean = (w * each).sum() / mass
+        weighted = (w * losses).sum()
+        mean = weighted.detach() / mass
         if settings.product:
             if settings.masses == "all" and settings.power:
                 S = float(self.distance[0])
@@ -317,11 +320,12 @@ class Weights:
             per = 1.0 if settings.masses == "raw" else mass
             factor = S**settings.power
             loss_part, pull_part = factor * each, factor * settings.power * mean * mass * pull / per
-            total = (w * losses).sum() * factor
+            total = weighted * factor
         else:
             per = mass if settings.masses == "raw" else 1.0
-            loss_part, pull_part = (each / mean.clamp(min=1e-12)).clamp(max=settings.clip) - 1, settings.power * pull * per
-            total = (w * losses).sum() / mass
+            times = each / mean.clamp(min=1e-12)
+            loss_part = (times if settings.clip == math.inf else times.clamp(max=settings.clip)) - 1
+            pull_part, total = pull * (settings.power * per), weighted / mass
         self._step(rows, loss_part.double(), pull_part.double())
         return total
 
