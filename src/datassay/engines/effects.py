@@ -10,7 +10,7 @@
 
 Both regressions have columns Z that are not penalised. They take up E[U | p], which varies far more than what one row adds:
 
-    lasso   min_{g,b} 1/(2m) |U - Z g - X b|^2 + alpha |b|_1      few rows matter; alpha by cross-validation
+    lasso   min_{g,b} 1/(2m) |U - Z g - X b|^2 + alpha |b|_1      few rows matter; alpha by (generalised) cross-validation
     ridge   min_{g,b} 1/(2m) |U - Z g - X b|^2 + alpha/2 |b|^2    many rows matter a little; alpha by exact leave-one-out
 
 For given b the best g is a least squares, so that g leaves both by projection (Frisch and Waugh): U and X lose their part in the span
@@ -37,6 +37,7 @@ MOST = 2**31  # bytes of the folds' Gram matrices, up to which the solver works 
 WIDE = 3  # columns for each row, likewise: a look at a column costs m numbers without the Gram matrix, and a step n with it
 STEPS = 10  # alphas that all folds go down together before it's asked whether the error still falls
 BEYOND = 3.0  # standard errors above the lowest error, paired by fold, at which the path ends
+RISE = 1.1  # times the lowest error of the generalised cross-validation, likewise
 NOTHING = 1e-9  # of the square of a column, a share so small that it is rounding if Z leaves no more
 
 
@@ -331,7 +332,9 @@ def lasso(
     Z
         Columns that are not penalised; None: a constant.
     rule
-        ``"min"``: the alpha of lowest error; ``"1se"``: the largest whose error is within one standard error of that.
+        ``"min"``: the alpha of lowest error; ``"1se"``: the largest whose error is within one standard error of that; ``"gcv"``: that of
+        the lowest |U - Z g - X b|^2 / m / (1 - df / m)^2 with df the number of coefficients that are not 0 (Zou, Hastie & Tibshirani
+        2007), and Z's: one path in the place of one a fold.
     alpha
         The penalty, one or one for each U; then there is no cross-validation.
     folds, strata, seed
@@ -358,16 +361,17 @@ def lasso(
     >>> np.flatnonzero(found.coef).tolist(), (np.sqrt(v) * found.coef[7]).round(2)
     ([7], np.float64(2.83))
     """
-    if rule not in ("1se", "min"):
-        raise ValueError(f"rule must be '1se' or 'min', got {rule!r}.")
+    if rule not in ("1se", "min", "gcv"):
+        raise ValueError(f"rule must be '1se', 'min' or 'gcv', got {rule!r}.")
     if alpha is not None and np.min(alpha) <= 0:
         raise ValueError(f"alpha must be above 0, got {alpha}; for least squares see ridge.")
     m, n = X.shape
     folds = min(folds, m)
-    if alpha is None and folds < 2:
+    by_folds = alpha is None and rule != "gcv"
+    if by_folds and folds < 2:
         raise ValueError(f"cross-validation needs 2 folds and 2 rows at least, got {folds} and {m}.")
     by_gram = n <= WIDE * m and 4 * n * n * folds <= MOST
-    fold = np.zeros(m, np.int64) if alpha is not None else folds_of(m, folds, seed, strata)
+    fold = folds_of(m, folds, seed, strata) if by_folds else np.zeros(m, np.int64)
     jobs = workers(n_jobs)
     with one_thread(), Parallel(n_jobs=jobs, require="sharedmem") as parallel:
         problem = _Problem(X, U, Z, weights, fold, np.float64 if by_gram or X.dtype != np.float32 else np.float32)
@@ -376,8 +380,18 @@ def lasso(
         top = np.abs(whole.Xy).max(axis=1, initial=0) / problem.total  # (t,)
         top[top == 0] = 1  # any alpha will do where U is a function of Z
         t = len(top)
+        starts: list[ndarray | None] = [None] * t
         if alpha is None:
             grid = np.geomspace(1, (0.01 if m < n else 1e-4) if ratio is None else ratio, length)
+        if alpha is None and rule == "gcv":
+            half = whole._replace(matrix=whole.matrix.astype(np.float32, copy=False))
+            scaled = (problem.X * whole.scale).astype(np.float32)
+            found = parallel(delayed(_generalised)(problem, scaled, half, j, top[j] * grid) for j in range(t))
+            error, at = np.stack([f.error for f in found], axis=1), np.array([f.at for f in found])
+            stderr = np.full_like(error, np.nan)
+            starts = [f.coef for f in found]
+            paths = [top[j] * grid[at[j] : at[j] + 1] for j in range(t)]
+        elif alpha is None:
             Xy = problem.U.T @ problem.X
             held = parallel(delayed(_held)(problem, gram, Xy, f, standardize) for f in range(folds))
             error, stderr = _validate(held, top, grid, parallel)
@@ -392,7 +406,7 @@ def lasso(
             given = np.broadcast_to(np.asarray(alpha, float).reshape(-1), t) / problem.unit
             # down from the top: warm starts cost less than one fit of many coefficients
             paths = [np.geomspace(max(top[j], given[j]), given[j], STEPS) for j in range(t)]
-        coef = np.array(parallel(delayed(_final)(whole, j, paths[j], tol) for j in range(t))).T * problem.unit
+        coef = np.array(parallel(delayed(_final)(whole, j, paths[j], starts[j], tol) for j in range(t))).T * problem.unit
         unit, square = problem.unit, problem.unit**2
         last = np.array([path[-1] for path in paths])
         out = (coef, problem.fixed(coef), last * unit, np.outer(grid, top * unit), error * square, stderr * square, at)
@@ -410,12 +424,40 @@ def _gram(X: ndarray, parallel: Parallel) -> ndarray:
     return out
 
 
-def _final(whole: _Training, j: int, alphas: ndarray, tol: float) -> ndarray:
-    """(n,) coefficients of the columns as given, at the last of ``alphas``."""
-    start = None
+def _final(whole: _Training, j: int, alphas: ndarray, start: ndarray | None, tol: float) -> ndarray:
+    """(n,) coefficients of the columns as given, at the last of ``alphas``, from ``start`` or down the others."""
     if len(alphas) > 1:
         start = whole.path(j, alphas[:-1], None, 1e-4)[:, -1].copy()
     return whole.path(j, alphas[-1:], start, tol)[:, 0] * whole.scale
+
+
+class _Best(NamedTuple):
+    """Of the j-th U, the lowest error of the generalised cross-validation."""
+
+    error: ndarray  # (length,), NaN where the path wasn't followed
+    at: int
+    coef: ndarray  # (n,) of the scaled columns, there
+
+
+def _generalised(problem: _Problem, X: ndarray, half: _Training, j: int, alphas: ndarray) -> _Best:
+    """Down the path, some alphas at a time, in half the precision, until the error is far above its lowest."""
+    u, m, of_Z = problem.U[:, j].astype(np.float32), len(problem.U), problem.basis.Q.shape[1]
+    error, best, start = np.full(len(alphas), np.nan), _Best(alphas, 0, np.zeros(X.shape[1], np.float32)), None
+    for begin in range(0, len(alphas), STEPS):
+        part = slice(begin, min(begin + STEPS, len(alphas)))
+        path = half.path(j, alphas[part], start, 1e-4)
+        start = path[:, -1].copy()
+        misses = u[:, None] - X @ path
+        left = 1 - ((path != 0).sum(axis=0) + of_Z) / m
+        error[part] = np.where(
+            left > 0, np.square(misses).sum(axis=0) / problem.total / np.maximum(left, NOTHING) ** 2, np.inf
+        )
+        at = int(np.nanargmin(error))
+        if at >= begin:
+            best = _Best(error, at, path[:, at - begin].copy())
+        if error[part.stop - 1] > RISE * error[at] and at < part.stop - 1:
+            break
+    return best
 
 
 def _validate(held: list[_Held], top: ndarray, grid: ndarray, parallel: Parallel) -> tuple[ndarray, ndarray]:

@@ -3,11 +3,13 @@
     theta_q = argmin 1/(2 m) sum_j (f_q(S_j) - theta_q0 - theta_q . 1_S_j)^2 + lambda_q |theta_q|_1
     score_i = mean over q of theta_q,i                                f_q(S): log-odds of q's label by the model trained on S
 
-S_j: every row with probability alpha (``inclusion``). Each validation row q has a LASSO of its own, its lambda by cross-validation; the
-trainings are the same for all. theta_q,i is what row i does to q: the whole matrix can be kept, and one q can be asked for.
+S_j: every row with probability alpha (``inclusion``). Each validation row q has a LASSO of its own, its lambda by generalised
+cross-validation; the trainings are the same for all. theta_q,i is what row i does to q: the whole matrix can be kept, and one q can be
+asked for.
 
-Differs from the paper: subsets drawn row by row, so that their size varies a little; log-odds clipped at a million to one instead of the
-logit margin; hundreds of trainings, not hundreds of thousands.
+Differs from the paper: lambda by generalised cross-validation, not by trainings that are left out; subsets drawn row by row, so that
+their size varies a little; log-odds clipped at a million to one instead of the logit margin; hundreds of trainings, not hundreds of
+thousands.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def datamodels(
     n_models: Count = 1000,
     budget: str | float | None = None,
     inclusion: Share = 0.5,
-    rule: Literal["min", "1se"] = "min",
+    rule: Literal["gcv", "min", "1se"] = "gcv",
     folds: Annotated[int, Whole(2)] = 5,
     query: Annotated[int, Whole(0)] | None = None,
     label: Any = None,
@@ -52,7 +54,8 @@ def datamodels(
     inclusion
         Probability with which a row is in a subset.
     rule, folds
-        How the penalty is chosen: see `ame`.
+        How the penalty is chosen: "gcv", by the residuals and the number of coefficients of one fit, or by cross-validation, several
+        times as long: "min", "1se" and folds as for `ame`.
     query, label
         One validation row by its position, and a class (None: its own label), instead of all rows and their labels. If ``label``
         is another than its own, rows that speak for it have low scores.
@@ -63,8 +66,7 @@ def datamodels(
     -------
     Values
         scores (n,): the column ``datamodel``, high = raises the log-odds of the validation rows' labels. Flagged: below 0. Suggested label:
-        by models of the other folds. ``stats["explained"]``: out-of-sample R^2, on trainings left out of the fit, mean over
-        queries.
+        by models of the other folds. ``stats["explained"]``: out-of-sample R^2, as ``rule`` estimates it, mean over queries.
 
     Examples
     --------
@@ -96,9 +98,10 @@ def datamodels(
     collected, F = s.sample(Inclusion("grid", (float(inclusion),)), stop, utility_of_training)
     X = collected.subsets.counts.astype(np.float64)
     parts, r_squared = [], []
+    length = 50 if rule == "gcv" else 100  # alphas: twice as far apart, and as good
     for start in range(0, F.shape[1], AT_ONCE):
         U = F[:, start : start + AT_ONCE]
-        fitted = effects.lasso(X, U, rule=rule, folds=folds, seed=shared["seed"], n_jobs=shared["n_jobs"])
+        fitted = effects.lasso(X, U, rule=rule, folds=folds, length=length, seed=shared["seed"], n_jobs=shared["n_jobs"])
         parts.append(fitted.coef)
         least = np.nanmin(fitted.error, axis=0)
         r_squared.append(1 - least / np.maximum(U.var(axis=0), 1e-300))
