@@ -84,9 +84,9 @@ def variants(args: argparse.Namespace) -> None:
 
 
 def scored(data: da.Dataset):
-    values = lava(data, progress=False)
-    yield "default", values.scores
-    yield "debiased", lava(data, debias=True, progress=False).scores
+    values = lava(data, unbalanced=None, progress=False)
+    yield "all mass moved", values.scores
+    yield "debiased", lava(data, unbalanced=None, debias=True, progress=False).scores
     for u in UNBALANCED:
         yield f"unbalanced={u:g}", lava(data, unbalanced=u, progress=False).scores
     C = transport.half_squared_distances(np.asarray(data.X, float), np.asarray(data.X_val, float))

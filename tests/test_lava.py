@@ -37,7 +37,7 @@ def table(data, class_weight=1.0):
 @pytest.mark.parametrize("class_weight", [0.0, 1.0, 2.5])
 def test_values_are_the_derivative_of_the_distance(class_weight):
     data, eps, h = blobs(), 0.2, 1e-5
-    values = lava(data, class_weight=class_weight, eps=eps, tolerance=1e-10)
+    values = lava(data, class_weight=class_weight, eps=eps, unbalanced=None, tolerance=1e-10)
     C, W = table(data, class_weight)
     n, m = C.shape
     if class_weight:
@@ -188,7 +188,7 @@ def test_a_transport_that_did_not_end_says_so(monkeypatch):
     data, exact = blobs(), transport.solve
     assert "warning" not in lava(data).stats
     monkeypatch.setattr(transport, "solve", lambda *given, **more: exact(*given, **(more | {"steps": 3})))
-    assert "of the mass in the wrong place" in lava(data, eps=0.01).stats["warning"]
+    assert "of the mass in the wrong place" in lava(data, eps=0.01, unbalanced=None).stats["warning"]
 
 
 def test_flags():

@@ -5,16 +5,16 @@
 
     calibrated_gradient_i = f_i - mean of f_j over j != i        f (n,): dual potential of OT = its derivative in the rows' masses
 
-With ``unbalanced`` u the sums may differ from 1 / n and 1 / m, at the price u x median cost x KL (Sejourne et al. 2019), and f is the
-derivative of that.
+With ``unbalanced`` u, as by default, the sums may differ from 1 / n and 1 / m, at the price u x median cost x KL (Sejourne et al. 2019),
+and the calibrated gradient is made of the derivative of that.
 
 The distance between labels (OTDD, Alvarez-Melis & Fusi 2020) is that between what the rows of these labels look like. A high gradient =
 mass moved to the row from all others takes the training rows farther from the validation rows: it lies apart from them, or among rows
 whose label is far from its own. No model is trained.
 
-Differs from the released code: eps is a share of the median cost instead of .1, whatever the unit of the features;
-classes of many rows are drawn from for W; it ends when the transport has converged, where the released code takes one step at each of a
-few falling eps and stops.
+Differs from the paper: mass may be lost, by which more wrong labels are found and as much noise. From the released code: eps is a share
+of the median cost instead of .1, whatever the unit of the features; classes of many rows are drawn from for W; it ends when the transport
+has converged, where the released code takes one step at each of a few falling eps and stops.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def lava(
     class_weight: FromZero = 1.0,
     eps: Positive | None = None,
     debias: bool = False,
-    unbalanced: Annotated[float, Number(above=0, below=1e9)] | None = None,
+    unbalanced: Annotated[float, Number(above=0, below=1e9)] | None = 1.0,
     class_rows: Count = 500,
     tolerance: Share = 1e-5,
     flag: Share | None = None,
@@ -63,9 +63,8 @@ def lava(
     debias
         Take the training rows' own potential away. It needs n^2 costs, again and again.
     unbalanced
-        Above 0: mass may also be made and lost, at this share of the median cost times the Kullback-Leibler divergence of the masses, so
-        that a row which nothing near resembles need not be matched. Rows far beyond that share then have nearly the same value. None:
-        all mass is moved.
+        Mass may also be made and lost, at this share of the median cost times the Kullback-Leibler divergence of the masses, so that a
+        row which nothing near resembles need not be matched. None: all mass is moved, as in the paper.
     class_rows
         So many rows of a class, drawn anew for training and validation rows, stand for it in the distances between labels.
     tolerance
