@@ -309,10 +309,10 @@ def test_the_selector_and_its_steps(faithful, activation, decay, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"), [({"selector_batch": 1}, 2400), ({"selector_batch": 4}, 1000), ({"faithful": True}, 2000)]
+    ("options", "expected"), [({"selector_batch": 1}, 2400), ({"selector_batch": 8}, 400), ({"faithful": True}, 2000)]
 )
 def test_how_many_iterations_there_are(options, expected, monkeypatch):
-    """So many that each of the 24 rows is in 100 batches on average, and at least 1000."""
+    """So many that each of the 24 rows is in 100 batches on average, and at least 400."""
     monkeypatch.setattr(module, "run_all", lambda work, call, p, used, options, **k: pytest.fail(str(options["iterations"])))
     with pytest.raises(pytest.fail.Exception, match=f"^{expected}$"):
         dvrl(blobs(), small, **options)

@@ -32,6 +32,7 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky, qr
 from scipy.linalg.lapack import dpotri
 
 DENSE = 1024  # parameters up to which P is the inverse of the whole Hessian; of more, of a block for each class
+FEW = 128  # likewise, where few models are asked for
 MANY = 32  # classes beyond which rows are gone through a cacheful at a time, and models begin near a minimum, not at it
 CACHE = 2**16  # numbers of that
 BLOCK = 2048  # columns up to which that is done; of more, P is diagonal
@@ -62,7 +63,8 @@ class Logistic:
     C
         Weight of the losses against the penalty 1/2 |W|^2 that spares the intercepts; above 0.
     few
-        A few models are asked for: where P is not whole, one block is made for all classes, which costs more steps and far less before.
+        A few models are asked for: P is whole where it is small, else a block for each class, or where these are large one for all
+        classes: more steps, and far less before.
     rough
         A few models, to a coarse tolerance, from a start that is given: there P is one block, as it is where the first begins.
 
@@ -249,7 +251,7 @@ class Logistic:
             p = _softmax(W, self.X, missing)
             if self.classes > MANY:  # rows that it has seen look certain, and then bend nothing; without them it is less so
                 p[~missing] = (1 - UNSURE) * p[~missing] + UNSURE / np.count_nonzero(~missing)
-            P = _metric(self.X, p, w, ridge, one=self.few)
+            P = _metric(self.X, p, w, ridge, whole=not self.few or W.size <= FEW, one=self.few and W.size > DENSE)
             if j == 0:
                 W = minimum(W, P, 1e-9 if self.classes <= MANY else 1e-4)
             self.levels[j] = _Level(W, P)

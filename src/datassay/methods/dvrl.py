@@ -51,6 +51,7 @@ PUBLISHED = Recipe(epochs=100, batch_size=256, optimiser="adam", lr=1e-3, weight
 VALIDATION = Recipe(epochs=30, batch_size=128, optimiser="adam", lr=1e-3, weight_decay=0.0)
 PENALTY = 1e3
 DECAY = 0.1  # of the selector's weights: this times its learning rate at each step
+LEAST = 400  # iterations
 DRAWS = 100  # batches that a row is in, on average, at least
 AT_ONCE = 2**22  # numbers of the rows that are valued in one pass
 
@@ -83,7 +84,7 @@ def dvrl(
         has ``reset_parameters``), or a function from a seed to one, which is used as it comes. None: the predictor is a linear
         layer; on the validation rows a perceptron is trained for tables, a small ResNet for images.
     iterations
-        Selections, each of which is a training of the predictor. None: 1000, or as many as bring each row into 100 batches on average;
+        Selections, each of which is a training of the predictor. None: 400, or as many as bring each row into 100 batches on average;
         faithful: 2000.
     selector_batch
         Rows of which an iteration selects, drawn anew each time; all rows where there are no more.
@@ -128,7 +129,7 @@ def dvrl(
     True
     """
     if iterations is None:
-        iterations = 2000 if faithful else max(1000, math.ceil(DRAWS * len(data) / selector_batch))
+        iterations = 2000 if faithful else max(LEAST, math.ceil(DRAWS * len(data) / selector_batch))
     runs = runs if runs is not None else 1 if faithful else 3
     p = problem(data, model, shared["device"], "dvrl")
     if utility is None and faithful and data.task == "classification":

@@ -78,7 +78,7 @@ def self_confidence(
     """
     by_folds = judge == "folds"
     rows = data if by_folds else _judged(data)
-    s = study_of(NAME, rows, model, shared, tol=TOL)
+    s = study_of(NAME, rows, model, shared, tol=TOL, few=True)
     if not by_folds and not s.trainer.random:
         repeats = 1
     each = out_of_sample_predictions(s, repeats, (lambda t: t.out_of_fold(folds)) if by_folds else _predict_all)

@@ -42,7 +42,7 @@ def class_probabilities(
         A model came beside the probabilities, or these don't fit.
     """
     if given is None:
-        s = study_of(name, data, model, shared, tol=TOL)
+        s = study_of(name, data, model, shared, tol=TOL, few=True)
         p = out_of_sample_predictions(s, repeats, lambda t: t.out_of_fold(folds)).mean(0)
         return p, list(data.classes), {"model": s.text, "trainings": folds * repeats}, {}
     if model is not None:

@@ -323,6 +323,7 @@ def study(
     n_jobs: int | None,
     progress: bool,
     tol: float = TOL,
+    few: bool = False,
     same_seed: bool = False,
 ) -> Study:
     """Check what a method was given, and open the store.
@@ -339,7 +340,7 @@ def study(
         pick_device(device, worthwhile=False)
     except ValueError as error:
         raise DataError(f"{method}: {error}") from None
-    trainable_model = trainable(data, model, method, training=training, device=device, tol=tol)
+    trainable_model = trainable(data, model, method, training=training, device=device, tol=tol, few=few)
     try:
         opened_store = Store(store)
     except (ValueError, OSError) as error:
@@ -350,7 +351,7 @@ def study(
         "rows": len(data),
         "tol": tol,
         "datassay": version("datassay"),
-    }
+    } | ({"few": True} if few else {})  # the last digits are others
     place = designs.places(data.ids.tolist())
     return Study(
         method,
@@ -367,8 +368,17 @@ def study(
     )
 
 
-def study_of(method: str, data: Dataset, model: Any, shared: Trained, *, tol: float = TOL, same_seed: bool = False) -> Study:
-    """The study of a method that was called with these options."""
+def study_of(
+    method: str,
+    data: Dataset,
+    model: Any,
+    shared: Trained,
+    *,
+    tol: float = TOL,
+    few: bool = False,
+    same_seed: bool = False,
+) -> Study:
+    """The study of a method that was called with these options; ``few`` trainings."""
     return study(
         method,
         data,
@@ -380,6 +390,7 @@ def study_of(method: str, data: Dataset, model: Any, shared: Trained, *, tol: fl
         n_jobs=shared["n_jobs"],
         progress=shared["progress"],
         tol=tol,
+        few=few,
         same_seed=same_seed,
     )
 

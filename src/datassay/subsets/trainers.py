@@ -43,9 +43,16 @@ class Trainable:
 
 
 def trainable(
-    data: Dataset, model: Any, method: str, *, training: Any = None, device: str = "auto", tol: float = 1e-4
+    data: Dataset,
+    model: Any,
+    method: str,
+    *,
+    training: Any = None,
+    device: str = "auto",
+    tol: float = 1e-4,
+    few: bool = False,
 ) -> Trainable:
-    """The trainer for what was given as model; ``tol`` is the precision of logistic regressions.
+    """The trainer for what was given as model; ``tol`` is the precision of logistic regressions, of which ``few`` are asked for.
 
     Raises
     ------
@@ -61,7 +68,7 @@ def trainable(
         if classification:
             C, together = default_C(data)
             X, Q = scaled(data, together=together)
-            fit = linear.Logistic(X, data.codes, len(data.classes), C=C)
+            fit = linear.Logistic(X, data.codes, len(data.classes), C=C, few=few)
             scaling = "columns of a frame" if data.standardised else "columns in one scale" if together else "scaled columns"
             return Trainable(LogisticTrainer(fit, X, Q, tol), f"logistic regression, C={C:.3g}, {scaling}")
         X, Q = scaled(data)
@@ -85,7 +92,9 @@ def trainable(
         dense = _dense(data)
         if dense is not None and classification and (parameters := _logistic_C(model)):
             return Trainable(
-                LogisticTrainer(linear.Logistic(dense[0], data.codes, len(data.classes), C=parameters), *dense, tol),
+                LogisticTrainer(
+                    linear.Logistic(dense[0], data.codes, len(data.classes), C=parameters, few=few), *dense, tol
+                ),
                 f"{text} (exactly)",
             )
         if dense is not None and type(model) is Ridge and not classification and _plain_ridge(model):
