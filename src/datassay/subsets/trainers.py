@@ -7,16 +7,18 @@ regression targets; classes that a subset lacks get `LOWEST`.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy import ndarray
 from sklearn import __version__ as sklearn_version
-from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
@@ -238,7 +240,33 @@ class EstimatorTrainer:
 
     @property
     def random(self) -> bool:
-        return any(k.split("__")[-1] == "random_state" and v is None for k, v in self.model.get_params(deep=True).items())
+        return bool(self._free)
+
+    @cached_property
+    def _free(self) -> list[str]:
+        """The parameters that take a training's seed."""
+        return [k for k, v in self.model.get_params(deep=True).items() if k.split("__")[-1] == "random_state" and v is None]
+
+    @cached_property
+    def _fresh(self) -> Any:
+        """What is copied for every training: scikit-learn's `clone` reads signatures, which takes as long as a small tree."""
+        return clone(self.model)
+
+    @cached_property
+    def _codes(self) -> ndarray:
+        """(n,) places of the labels among the classes."""
+        code = {label: i for i, label in enumerate(self.classes)}
+        return np.array([code[label] for label in self.y.tolist()], np.int64)
+
+    def _model(self, seed: int) -> Any:
+        model = copy.deepcopy(self._fresh)
+        own = getattr(type(model), "set_params", None) is not BaseEstimator.set_params
+        for name in self._free:
+            if own or name not in vars(model):
+                model.set_params(**{name: seed})
+            else:
+                setattr(model, name, seed)  # what `set_params` does after it has read all of them
+        return model
 
     def __call__(self, counts: ndarray, seeds: Sequence[int], *, val: bool, rows: bool) -> list[Predictions]:
         predictions = []
@@ -259,8 +287,7 @@ class EstimatorTrainer:
             ]
             return [answer.astype(np.float64).reshape(-1, 1) for answer in predictions]
         code = {label: i for i, label in enumerate(self.classes)}
-        labels = self.y[inside]
-        of = np.array([code[label] for label in labels.tolist()], np.int64)
+        labels, of = self.y[inside], self._codes[inside]
         present = np.unique(of)
         if len(present) < 2:  # no estimator can do anything with that
             p = np.full(len(self.classes), 1 / len(self.classes) if not len(present) else 0.0)
@@ -305,13 +332,7 @@ class EstimatorTrainer:
         first: Exception | None = None
         for table in self.tables:
             for place, labels in enumerate(forms):
-                model = clone(self.model)
-                free = {
-                    k: seed
-                    for k, v in model.get_params(deep=True).items()
-                    if k.split("__")[-1] == "random_state" and v is None
-                }
-                model.set_params(**free)
+                model = self._model(seed)
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", ConvergenceWarning)
                     try:
