@@ -202,6 +202,17 @@ def test_gradients_in_dask_have_the_same_bits_also_when_a_worker_is_killed(
     np.testing.assert_array_equal(da.value(judged, **GRADIENTS).scores, gradients_alone)  # in threads
 
 
+def test_patches_in_dask_and_in_processes_are_the_same(dask_cluster):
+    squares = da.Dataset(np.random.default_rng(0).random((150, 9, 9)).astype(np.float32), np.arange(150) % 3)
+    here = squares.with_features("patches", k=8, progress=False).X
+    with parallel_config(backend="dask"):
+        there = squares.with_features("patches", k=8, progress=False).X
+    np.testing.assert_array_equal(there, here)
+    mirrored = squares.with_features("mirrored-patches", k=8, progress=False).X
+    with parallel_config(backend="loky", n_jobs=2):
+        np.testing.assert_array_equal(squares.with_features("mirrored-patches", k=8, progress=False).X, mirrored)
+
+
 def test_ray_gives_the_same_bits(rows, alone, judged, judged_alone, gradients_alone):
     """Scores and trainings in one cluster: it takes ten seconds to start."""
     pytest.importorskip("ray")

@@ -103,7 +103,7 @@ def spread(n_jobs: int | None, tasks: Iterable[Any], name: Callable[[int], str] 
     """
     jobs = workers(n_jobs)
     with one_thread():
-        if n_jobs is None and effective_n_jobs(None) == 1:  # its own default is -1
+        if n_jobs is None and effective_n_jobs(None) == 1 and not _far():  # its own default is -1
             yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)
         elif type(get_active_backend()[0]).__name__ == "DaskDistributedBackend":
             yield from _by_client(get_active_backend()[0].client, tasks, 2 * jobs, name or (lambda k: f"task {k + 1}"))
@@ -229,9 +229,13 @@ def by_default(n_jobs: int | None) -> AbstractContextManager[Any]:
 
 def workers(n_jobs: int | None) -> int:
     """How many tasks `spread` runs at a time."""
-    far = type(get_active_backend()[0]).__name__ in ("DaskDistributedBackend", "RayBackend")  # a cluster has its own number
-    given = max(1, effective_n_jobs(n_jobs if far else at_most(n_jobs)))
-    return blas_threads() if n_jobs is None and given == 1 else given
+    given = max(1, effective_n_jobs(n_jobs if _far() else at_most(n_jobs)))  # a cluster has its own number
+    return blas_threads() if n_jobs is None and given == 1 and not _far() else given
+
+
+def _far() -> bool:
+    """Whether tasks go to a cluster, of one worker, too."""
+    return type(get_active_backend()[0]).__name__ in ("DaskDistributedBackend", "RayBackend")
 
 
 def check_backend(name: str | None, scheduler: str | None = None) -> None:

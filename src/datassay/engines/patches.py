@@ -13,7 +13,6 @@ a picture and of its mirror image, so that both are the same row.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +21,14 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.linalg import eigh
 
-from datassay.engines.machine import blas_on, blas_threads
+from datassay.engines import machine
 
 SIDE = 32  # pixels of the longer side at work: larger images are averaged down
 PATCH = 6
 RIDGE = 1e-3  # on the covariance of pixels in 0 ... 1
 KEPT = 0.2  # of the cosines, on either side of the threshold
 SAMPLED = 50_000  # patches for the covariance
+AT_ONCE = 64  # images in a task
 TILE = 65_536  # cosines at a time: they stay in a core's cache
 
 Report = Callable[[float], Any]  #: called with the number of images that have just been done
@@ -112,30 +112,29 @@ def learn(
 def features(
     images: ndarray, dictionary: Dictionary, *, device: str = "cpu", report: Report | None = None
 ) -> Float[ndarray, "n d"]:
-    """(n, 2 k grid^2) in float32, before they are brought to one scale; on as many threads as BLAS may use, or with torch on a card."""
+    """(n, 2 k grid^2) in float32, before they are brought to one scale; on as many threads as BLAS may use, or wherever joblib has them;
+    or with torch on a card."""
     if device != "cpu":
         return _on_card(images, dictionary, device, report)
-    both = dictionary.mirrored
     out = np.empty((len(images), dictionary.width), np.float32)
+    blocks = [slice(start, min(start + AT_ONCE, len(images))) for start in range(0, len(images), AT_ONCE)]
+    tasks = (machine.task(_some, np.asarray(images[rows]), dictionary) for rows in blocks)
+    name = "patches of images {} on".format
+    for rows, found in zip(blocks, machine.spread(None, tasks, lambda k: name(blocks[k].start)), strict=True):
+        out[rows] = found
+        if report:
+            report(rows.stop - rows.start)
+    return out
 
-    def work(i: int) -> None:
-        picture = prepared(images[i : i + 1], dictionary.low, dictionary.span, dictionary.size)[0]
-        out[i] = _one(picture, dictionary)
-        if both:
-            out[i] = (out[i] + _one(picture[:, ::-1], dictionary)) / 2
 
-    threads = blas_threads()
-    with blas_on(1):
-        if threads == 1:
-            found: Any = map(work, range(len(images)))
-            for _ in found:
-                if report:
-                    report(1)
-            return out
-        with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(work, range(len(images))):
-                if report:
-                    report(1)
+def _some(images: ndarray, it: Dictionary) -> Float[ndarray, "n d"]:
+    out = np.empty((len(images), it.width), np.float32)
+    with machine.one_thread():
+        for i in range(len(images)):
+            picture = prepared(images[i : i + 1], it.low, it.span, it.size)[0]
+            out[i] = _one(picture, it)
+            if it.mirrored:
+                out[i] = (out[i] + _one(picture[:, ::-1], it)) / 2
     return out
 
 

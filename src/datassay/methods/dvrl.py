@@ -53,6 +53,7 @@ PENALTY = 1e3
 DECAY = 0.1  # of the selector's weights: this times its learning rate at each step
 LEAST = 400  # iterations
 DRAWS = 100  # batches that a row is in, on average, at least
+LAST = 0.5  # share of the iterations over which w is averaged
 AT_ONCE = 2**22  # numbers of the rows that are valued in one pass
 
 
@@ -299,7 +300,7 @@ def _run(settings: Settings, training_utility: Callable[[ndarray], ndarray], one
             state[name].copy_(tensor)
     done, saved = int(state["done"]), time.monotonic()
     all_seen = seen(everything) if n <= settings.batch else None
-    from_here = settings.iterations if settings.faithful else settings.iterations // 2
+    from_here = settings.iterations if settings.faithful else int(settings.iterations * (1 - LAST))
     one.tick(done)
     for t in range(done, settings.iterations):
         rng = np.random.default_rng([own, 3, t])
