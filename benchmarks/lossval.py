@@ -2,14 +2,15 @@
 
     python benchmarks/lossval.py table --paper lossval_paper_f1.parquet
     python benchmarks/lossval.py hazards side --adult adult.parquet --mnist mnist_train.parquet
-    python benchmarks/lossval.py time shift
+    python benchmarks/lossval.py time shift chance
     python benchmarks/lossval.py table --repeats 2 --rates 0.2             # a small version; --repeats and --seeds make every part small
 
 Parts: ``table`` (the paper's protocol on 2dplanes and fried, which are generated here: 1,000 rows, 100 validation rows, noise in labels,
 features or both, in training and validation rows; F1 of the lower of two groups), ``hazards`` (Adult and digits, what the released
 procedure and ours do differently, one change at a time), ``side`` (Adult, digits, 5,000 rows of MNIST: other methods beside), ``time``
 (an epoch of 1,000 and 5,000 rows beside plain weighted training and beside geomloss in the loop), ``shift`` (half of the rows come from
-elsewhere than the validation rows). Results are kept line by line in ``benchmarks/out/lossval/``: a run that was stopped goes on;
+elsewhere than the validation rows), ``chance`` (DVRL of the same rows by other seeds: how much of what it finds is chance, and CPU
+seconds on one thread). Results are kept line by line in ``benchmarks/out/lossval/``: a run that was stopped goes on;
 ``--fresh`` begins anew. Each part writes ``benchmarks/out/lossval_<part>.md``.
 """
 
@@ -26,6 +27,7 @@ from ame import Lines, pm
 from cg_score import OUT, markdown, read_pixels
 from joblib import Parallel, delayed
 from peers import machine as machine_name
+from peers import rows as planted_rows
 from sklearn.datasets import load_breast_cancer, load_digits
 
 import datassay as da
@@ -83,7 +85,7 @@ def left_out(data: str, method: str, kind: str) -> bool:
 
 
 def main() -> None:
-    parts = {"table": table, "hazards": hazards, "side": side, "time": times, "shift": shift}
+    parts = {"table": table, "hazards": hazards, "side": side, "time": times, "shift": shift, "chance": chance}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="+", choices=list(parts))
     parser.add_argument("--paper", type=Path, help="Parquet file of published F1; for table")
@@ -402,6 +404,36 @@ def shift(args: argparse.Namespace) -> str:
         found = [lines.found_at(data="digits", seed=s, version=v) for s in range(args.seeds)]
         rows.append([f"p = {v}", pm([f["auc"] for f in found]), pm([f["accuracy"] for f in found])])
     head = ["transport", "AUC of the rows from elsewhere", "accuracy on test rows like the validation rows"]
+    return f"{args.seeds} seeds.\n\n{markdown(head, rows)}"
+
+
+CHANCE: dict[str, dict[str, Any]] = {
+    "default": {},
+    "one selector": {"runs": 1},
+    "1,000 iterations": {"iterations": 1000},
+    "1,000 iterations, steps of .01": {"iterations": 1000, "selector_lr": 0.01},
+}
+
+
+def chance_cell(args: argparse.Namespace, data: str, seed: int, version: str) -> dict[str, float]:
+    """The rows are those of peers.py."""
+    rows, bad = planted_rows(data, 0)
+    given = da.Dataset(rows["X"], rows["y"], rows["X_val"], rows["y_val"])
+    start = time.process_time()
+    values = da.value(given, "dvrl", seed=seed, n_jobs=1, progress=False, **CHANCE[version])
+    return {"auc": detection(values.scores, bad)["auc"], "seconds": time.process_time() - start}
+
+
+def chance(args: argparse.Namespace) -> str:
+    sets = ("digits", "breast-cancer")
+    cells = [{"data": d, "seed": s, "version": v} for s, v, d in itertools.product(range(args.seeds), CHANCE, sets)]
+    lines = in_turn("chance", cells, chance_cell, args)
+    rows = []
+    for d, v in itertools.product(sets, CHANCE):
+        found = [lines.found_at(data=d, seed=s, version=v) for s in range(args.seeds)]
+        auc = [f["auc"] for f in found]
+        rows.append([d, v, pm(auc), f"{min(auc):.3f}", f"{np.mean([f['seconds'] for f in found]):.1f}"])
+    head = ["", "", "AUC, mean and standard deviation", "lowest", "CPU s"]
     return f"{args.seeds} seeds.\n\n{markdown(head, rows)}"
 
 
