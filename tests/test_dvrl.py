@@ -137,14 +137,14 @@ def test_the_loop_written_out(baseline, monkeypatch):
         assert rewards[t] == pytest.approx(worth[rows].sum() - (b if baseline == "moving" else of_all))
         b += (worth[rows].sum() - b) / 4
     np.testing.assert_array_equal(drawn[0][1], 0.5)
-    np.testing.assert_allclose(values.scores, np.mean([w for _, w in drawn[6:]], 0), rtol=1e-6)
+    np.testing.assert_allclose(values.scores, np.mean([w for _, w in drawn[9:]], 0), rtol=1e-6)
     assert np.ptp(values.scores) > 1e-3
     assert values.stats["utility_of_all_rows"] == [pytest.approx(of_all)]
     assert values.stats["utility"] == [pytest.approx(np.mean(utilities[1:]))]
 
 
 def test_of_batches_the_mean_is_over_those_a_row_is_in(monkeypatch):
-    """A row that is in none of the second half's is asked about at the end."""
+    """A row that is in none of the last quarter's is asked about at the end."""
     data, seen, original = blobs(), [], module.objective
 
     def recorded(logits, s, reward, threshold):
@@ -156,7 +156,7 @@ def test_of_batches_the_mean_is_over_those_a_row_is_in(monkeypatch):
         seen.clear()
         values = dvrl(data, small, selector_batch=batch, **QUICK)
         total, times = np.zeros(24), np.zeros(24)
-        for t in range(6, 12):
+        for t in range(9, 12):
             rows = np.sort(np.random.default_rng([spawned(0, 0), 3, t]).choice(24, batch, replace=False))
             total[rows] += seen[t]
             times[rows] += 1

@@ -12,7 +12,7 @@ Differs from the paper: the utility is the mean probability of the validation ro
 moving average starts from the utility of all rows, not from 0; the predictor is a linear layer that starts from 0 at every iteration and
 does ten steps, so that utilities differ by the selection alone; the selector has tanh, a weight decay, half of the learning rate and
 starts from w = 1/2 for all rows, since otherwise more of them end where every w is near 0 or 1 and learn no more; a row's value is the
-mean of its w over the second half of the iterations, since where a selector ends is as noisy as where it was before, and over several
+mean of its w over the last quarter of the iterations, since where a selector ends is as noisy as where it was before, and over several
 selectors; rows come in the order of their ids, so that the order of the rows does not matter. Rows to flag are no part of the paper.
 """
 
@@ -53,7 +53,7 @@ PENALTY = 1e3
 DECAY = 0.1  # of the selector's weights: this times its learning rate at each step
 LEAST = 400  # iterations
 DRAWS = 100  # batches that a row is in, on average, at least
-LAST = 0.5  # share of the iterations over which w is averaged
+LAST = 0.25  # share of the iterations over which w is averaged
 AT_ONCE = 2**22  # numbers of the rows that are valued in one pass
 
 
