@@ -11,8 +11,9 @@ import datassay as da
 from command import run
 from datassay.checks import DataError
 from datassay.evaluation import plant
-from datassay.evaluation.audit import Audit, _best_method, _Trial, concave_majorant, error_rate, place
+from datassay.evaluation.audit import Audit, _best_method, _Trial, concave_majorant, place
 from datassay.evaluation.datasets import drawn
+from datassay.evaluation.error_share import error_rate
 
 
 def test_place_is_the_share_of_other_rows_below():

@@ -28,7 +28,6 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray
 from scipy.optimize import isotonic_regression
-from scipy.stats import beta as binomial
 from scipy.stats import t as student
 from tqdm import tqdm
 
@@ -37,13 +36,13 @@ from datassay.data.dataset import Dataset
 from datassay.engines import machine
 from datassay.evaluation.cells import uninterrupted
 from datassay.evaluation.detection import detection
+from datassay.evaluation.error_share import error_share, share_at_random
 from datassay.evaluation.planting import KINDS, LABELS, plant
 from datassay.evaluation.tasks import stream
 from datassay.methods import EXTRAS, METHODS, check_options, find, takes, value
 from datassay.methods.spec import method_of
 from datassay.planning import probed
 from datassay.signals import came
-from datassay.subsets.study import study
 from datassay.units import in_seconds
 from datassay.values import Values
 
@@ -59,7 +58,6 @@ EXPLAINED = 0.6  # share of the labels that disagree that errors at random must 
 LINEAR = 300  # columns times classes, at most, if a linear model is asked for the share of wrong labels where nothing else is tried
 GOOD = 0.7  # AUC that it must then have, less twice its standard error
 WORSE = 0.03  # of AUC on the first copy: who is so far behind is not tried again
-SURE = (0.2, 0.3, 0.4, 0.5, 0.7, 1.0)  # shares of the rows, those whose class is surest, among which labels are compared
 
 
 class Expected(NamedTuple):
@@ -298,7 +296,7 @@ def audit(
     )
     kernel = value(sample, FIRST, progress=False) if data.classes and (kind is None or kind in LABELS) else None
     if kind is None:
-        kind = "uniform" if kernel is None or _at_random(kernel) >= EXPLAINED else "near"
+        kind = "uniform" if kernel is None or share_at_random(kernel) >= EXPLAINED else "near"
     copies = [plant(sample, kind, rate, seed=stream(seed, 10))]
     seeds = [
         stream(seed, 2 * r + 11) % 2**31 for r in range(repeats)
@@ -321,7 +319,7 @@ def audit(
         first = next(iter(trials))
         raise DataError(f"audit: every method failed; {first}: {trials[first].error}")
     linear = not early or sample.X.shape[1] * len(sample.classes) <= LINEAR
-    share = None if kernel is None else _share(sample, kernel, seed, linear=linear)
+    share = None if kernel is None else error_share(sample, kernel, seed, linear=linear)
     order = METHODS if methods is None or every else None
     best = _best_method(trials, [title for title, *_ in candidates if title in trials], order)
     _, method, options, _ = next(one for one in candidates if one[0] == best)
@@ -559,89 +557,3 @@ def concave_majorant(ranks: ndarray) -> tuple[ndarray, ndarray]:
     widths = np.diff(x)
     corners = isotonic_regression(np.diff(y) / widths, weights=widths, increasing=False).blocks
     return x[corners], y[corners]
-
-
-def error_rate(data: Dataset, seed: int = 0) -> tuple[float, float]:
-    """Share of the labels that are wrong, and its standard error.
-
-    Each row's class is predicted without the row, by the CG-score's kernel and by a linear model in five folds. Among the rows of which
-    a prediction is surest, a share of the labels disagrees. The surest rows are as many as can be before doubt about the class comes
-    in; of the two predictions that counts with which fewer disagree. Where the noise model's bounds are near to each other, it is that
-    model's (`noise_model`).
-
-    >>> import datassay as da
-    >>> X = np.random.default_rng(0).normal(size=(400, 2)) + np.repeat([[4.0, 4.0], [-4.0, -4.0]], 200, axis=0)
-    >>> y = np.repeat(["a", "b"], 200)
-    >>> y[:20] = "b"
-    >>> bool(abs(error_rate(da.Dataset(X, y))[0] - 0.05) < 0.02)
-    True
-    """
-    return _share(data, value(data, "cg-score", progress=False), seed, linear=True)[:2]
-
-
-class _Share(NamedTuple):
-    """Of wrong labels."""
-
-    e: float
-    sd: float
-    low: float
-    high: float
-    told: bool
-
-
-def _at_random(kernel: Values) -> float:
-    """Share of the labels that disagree with the CG-score's prediction that errors at random explain."""
-    assert kernel.suggested_label is not None
-    assert kernel.given_label is not None
-    disagree = sum(a != b for a, b in zip(kernel.suggested_label.tolist(), kernel.given_label.tolist(), strict=True))
-    return min(1.0, kernel.stats["wrong_labels"]["random"] / disagree) if disagree else 1.0
-
-
-def _share(data: Dataset, kernel: Values, seed: int, *, linear: bool) -> _Share:
-    """The share by `error_rate`, and the noise model's bounds on the CG-score's predictions; where these tell it, its estimate."""
-    bounds = kernel.stats["wrong_labels"]
-    low, high = bounds["low"] / len(data), bounds["high"] / len(data)
-    if bounds["told"]:
-        e = bounds["random"] / len(data)
-        return _Share(e, max(e - low, high - e) / 1.96, low, high, True)
-    e, sd = _by_sure_rows(data, kernel, seed, linear=linear)
-    return _Share(min(max(e, low), high), sd, low, high, False)
-
-
-def _by_sure_rows(data: Dataset, kernel: Values, seed: int, *, linear: bool) -> tuple[float, float]:
-    """As `error_rate` says; by the kernel alone unless a ``linear`` model is asked, too."""
-    rows, codes = np.arange(len(data)), data.codes
-    assert kernel.suggested_label is not None
-    guess = np.array([data.classes.index(label) for label in kernel.suggested_label.tolist()])
-    predictions = [(guess, np.abs(kernel.columns["loo_margin"]))]
-    if linear:
-        predictions = [_by_linear_model(data, seed), *predictions]
-    best = (math.inf, 0.0, 0.0)
-    for predicted, sure in predictions:
-        # among the rows of each predicted class: some classes are surer than others, and may have other errors
-        order = np.lexsort((-sure, predicted))
-        counts = np.bincount(predicted, minlength=len(data.classes))
-        at = np.empty(len(data))
-        at[order] = (rows - np.repeat(np.cumsum(counts) - counts, counts)) / np.repeat(counts, counts)
-        estimates = []
-        for share in SURE:
-            chosen = at < share
-            if (k := int(chosen.sum())) >= 20:
-                e = float((predicted != codes)[chosen].mean())
-                most = float(binomial.ppf(0.7, e * k + 1, k - e * k)) if e < 1 else 1.0  # Clopper and Pearson's upper limit
-                estimates.append((e, math.sqrt((e * (1 - e) + 1 / k) / k), most))
-        # the largest share in which no more disagree than in every smaller one, within its doubt: of few rows, few may disagree by chance
-        fits = [i for i, (e, _, _) in enumerate(estimates) if all(e <= most for _, _, most in estimates[:i])]
-        e, sd, _ = estimates[fits[-1]]
-        best = min(best, (e + sd, e, sd))
-    return best[1], best[2]
-
-
-def _by_linear_model(data: Dataset, seed: int) -> tuple[ndarray, ndarray]:
-    """(n,) class that models of the other folds predict, and how far it is ahead of the next."""
-    s = study(
-        "audit", data, None, training=None, device="cpu", store=None, seed=seed, n_jobs=None, progress=False
-    )  # fmt: skip
-    p = np.exp(s.out_of_fold(5))
-    top_two = np.sort(p, axis=1)[:, -2:]
-    return p.argmax(1), top_two[:, 1] - top_two[:, 0]
