@@ -276,7 +276,7 @@ def test_bits_follow_from_the_seed_and_not_from_the_order_of_the_rows():
 def test_the_released_settings():
     values = dvrl(blobs(), faithful=True, iterations=2, epochs=2, progress=False)
     kept = values.options
-    assert (kept["baseline"], kept["utility"], kept["runs"], kept["selector_batch"]) == ("all", "accuracy", 1, 2000)
+    assert (kept["baseline"], kept["utility"], kept["runs"], kept["selector_batch"]) == ("all", "accuracy", 1, 24)
     assert (kept["selector_lr"], kept["threshold"], kept["training"]["optimiser"]) == (0.01, 0.9, "adam")
     assert kept["training"]["batch_size"] == 256
     assert kept["iterations"] == 2
@@ -309,10 +309,10 @@ def test_the_selector_and_its_steps(faithful, activation, decay, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"), [({"selector_batch": 1}, 2400), ({"selector_batch": 8}, 400), ({"faithful": True}, 2000)]
+    ("options", "expected"), [({"selector_batch": 1}, 2400), ({"selector_batch": 3}, 1000), ({"faithful": True}, 2000)]
 )
 def test_how_many_iterations_there_are(options, expected, monkeypatch):
-    """So many that each of the 24 rows is in 100 batches on average, and at least 400."""
+    """So many that each of the 24 rows is in 100 batches on average, and at least 1000."""
     monkeypatch.setattr(module, "run_all", lambda work, call, p, used, options, **k: pytest.fail(str(options["iterations"])))
     with pytest.raises(pytest.fail.Exception, match=f"^{expected}$"):
         dvrl(blobs(), small, **options)
@@ -350,7 +350,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     ("options", "says"),
     [
         ({"iterations": 0}, "iterations must be None or a whole number from 1 on, got 0"),
-        ({"selector_batch": 0}, "selector_batch must be a whole number from 1 on, got 0"),
+        ({"selector_batch": 0}, "selector_batch must be None or a whole number from 1 on, got 0"),
         ({"window": 0}, "window must be a whole number from 1 on, got 0"),
         ({"runs": 0}, "runs must be None or a whole number from 1 on, got 0"),
         ({"seed": -1}, "seed must be a whole number from 0 on, got -1"),

@@ -51,7 +51,8 @@ PUBLISHED = Recipe(epochs=100, batch_size=256, optimiser="adam", lr=1e-3, weight
 VALIDATION = Recipe(epochs=30, batch_size=128, optimiser="adam", lr=1e-3, weight_decay=0.0)
 PENALTY = 1e3
 DECAY = 0.1  # of the selector's weights: this times its learning rate at each step
-LEAST = 400  # iterations
+LEAST = 1000  # iterations
+BATCH = (200, 0.4, 2000)  # rows of which an iteration selects: at least, share of all rows, at most
 DRAWS = 100  # batches that a row is in, on average, at least
 LAST = 0.25  # share of the iterations over which w is averaged
 AT_ONCE = 2**22  # numbers of the rows that are valued in one pass
@@ -64,7 +65,7 @@ def dvrl(
     model: Model | None = None,
     *,
     iterations: Count | None = None,
-    selector_batch: Count = 2000,
+    selector_batch: Count | None = None,
     selector_lr: Positive | None = None,
     threshold: Annotated[float, Number(above=0.5, most=1)] = 0.9,
     baseline: Literal["moving", "all"] | None = None,
@@ -85,10 +86,11 @@ def dvrl(
         has ``reset_parameters``), or a function from a seed to one, which is used as it comes. None: the predictor is a linear
         layer; on the validation rows a perceptron is trained for tables, a small ResNet for images.
     iterations
-        Selections, each of which is a training of the predictor. None: 400, or as many as bring each row into 100 batches on average;
+        Selections, each of which is a training of the predictor. None: 1000, or as many as bring each row into 100 batches on average;
         faithful: 2000.
     selector_batch
-        Rows of which an iteration selects, drawn anew each time; all rows where there are no more.
+        Rows of which an iteration selects, drawn anew each time. None: four tenths of all, 200 at least and 2,000 at most; faithful:
+        2,000.
     selector_lr
         Learning rate of the selector (Adam, with weight decay). None: .005; faithful: .01.
     threshold
@@ -129,6 +131,8 @@ def dvrl(
     >>> bool(values.scores[:6].mean() < values.scores[6:].mean())
     True
     """
+    if selector_batch is None:
+        selector_batch = min(len(data), BATCH[2] if faithful else min(max(BATCH[0], int(BATCH[1] * len(data))), BATCH[2]))
     if iterations is None:
         iterations = 2000 if faithful else max(LEAST, math.ceil(DRAWS * len(data) / selector_batch))
     runs = runs if runs is not None else 1 if faithful else 3
@@ -149,6 +153,7 @@ def dvrl(
         "runs": runs,
         "baseline": "all" if average is None else "moving",
         "selector_lr": selector_lr,
+        "selector_batch": selector_batch,
         "utility": (utility or default) if not callable(utility) else getattr(utility, "__name__", type(utility).__name__),
     }
     order = np.argsort(data.ids if data.ids.dtype.kind in "iu" else data.ids.astype(str), kind="stable")
