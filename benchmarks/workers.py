@@ -5,7 +5,7 @@
 
 CG-score by landmarks and by neighbours, KNN-Shapley, patches of images, trainings on subsets, and TRAK's gradients, by the same
 process alone and by a cluster whose workers have done each once before. CPU seconds of the first process (the scheduler in it), and
-of all workers together, each training, block or task counted where it is done; "more" is what both take beyond the first process alone,
+of all workers together; "more" is what both take beyond the first process alone,
 in percent, "first" the share that the first process has of it: with w workers nothing ends sooner than that. Seconds on the wall tell
 little where there are fewer cores than processes. The scores have the same bits each time, or it ends with an error. Writes
 ``benchmarks/out/workers.md``.

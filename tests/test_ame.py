@@ -156,7 +156,11 @@ def test_values_follow_their_rows_to_the_last_digits(digits):
         ("shapley", {"estimator": "permutation", "truncation": 0}, 0.02),
         ("banzhaf", {}, 0.02),
         ("datamodels", {"rule": "min"}, 0.02),
-        ("datamodels", {}, 0.2),  # by the number of coefficients, of which one more or less can decide between two penalties
+        (
+            "datamodels",
+            {},
+            0.15,
+        ),  # by the number of coefficients, of which one more or less can decide between two penalties
     ):
         options = {"model": MODEL, "n_models": 200, "progress": False} | options
         here, there = da.value(data, method=method, **options), da.value(data.take(order), method=method, **options)

@@ -15,6 +15,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from joblib import parallel_config
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -24,7 +25,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
-from sklearn.tree import DecisionTreeRegressor
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import datassay as da
 from children import begun, ended
@@ -357,6 +358,53 @@ def test_an_estimator_is_fitted_on_the_rows_that_are_in(model):
     np.testing.assert_array_equal(said[2].val.argmax(1), 3)
     np.testing.assert_allclose(np.exp(said[2].val[:, 3]), 1)
     np.testing.assert_allclose(np.exp(said[3].val), 0.1, rtol=1e-6)  # no row at all
+
+
+class Locked(ClassifierMixin, BaseEstimator):
+    """What can't be copied: the constructor makes a lock."""
+
+    def __init__(self, depth=3, random_state=None):
+        self.depth, self.random_state, self._lock = depth, random_state, threading.Lock()
+
+    def fit(self, X, y):
+        self._tree = DecisionTreeClassifier(max_depth=self.depth, random_state=self.random_state).fit(X, y)
+        self.classes_ = self._tree.classes_
+        return self
+
+    def predict(self, X):
+        return self._tree.predict(X)
+
+    def predict_proba(self, X):
+        return self._tree.predict_proba(X)
+
+
+class Frozen(TransformerMixin, BaseEstimator):
+    """An embedding that is not to be copied: it says so to scikit-learn."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        assert self is FROZEN
+        return X
+
+    def __sklearn_clone__(self):
+        return self
+
+
+FROZEN = Frozen()
+
+
+def test_what_is_not_to_be_copied_is_made_anew_or_shared():
+    data = digits()
+    options = {"n_models": 30, "n_jobs": 1, "progress": False}
+    locked = da.value(data, "banzhaf", model=Locked(), **options)
+    tree = da.value(data, "banzhaf", model=DecisionTreeClassifier(max_depth=3), **options)
+    np.testing.assert_array_equal(locked.scores, tree.scores)  # with the same seeds
+    assert (
+        np.ptp(da.value(data, "banzhaf", model=make_pipeline(FROZEN, DecisionTreeClassifier(max_depth=3)), **options).scores)
+        > 0
+    )
 
 
 def test_logistic_regression_is_that_of_scikit_learn():

@@ -294,6 +294,44 @@ def test_a_balanced_batch_is_divided_by_its_weights():
     np.testing.assert_allclose(bits(model), bits(other), atol=1e-5)
 
 
+def test_what_a_step_takes_is_in_the_checkpoint(tmp_path, monkeypatch):
+    """A run that goes on has all threads from its first step on, as the one that wasn't stopped had there."""
+    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    x, y = blobs()
+    threads = []
+
+    class Counting(nn.Linear):
+        def forward(self, x):
+            threads.append(torch.get_num_threads())
+            return super().forward(x)
+
+    def run():
+        threads.clear()
+        torch.manual_seed(0)
+        return Run(Counting(4, 3), loss, x, y, Recipe(epochs=2, batch_size=25), checkpoint=tmp_path / "run.pt")
+
+    monkeypatch.setattr(training, "WORTH_THREADS", 400)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for step in run():
+            if step.epoch == 1:
+                break
+        list(run())
+        assert threads == [2, 2]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_cannot_be_counted_is_worth_threads():
+    with training.Operations() as counted:
+        nn.LSTM(4, 8)(torch.zeros(3, 2, 4))
+    assert counted.total > 0
+    with training.Operations() as counted:
+        nn.functional.scaled_dot_product_attention(*torch.zeros(3, 1, 2, 5, 8))
+    assert counted.total > 0
+
+
 def test_small_steps_have_one_thread_and_large_ones_all(monkeypatch):
     """Of two, which would wait for one another."""
     x, y = blobs()

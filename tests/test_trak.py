@@ -1,12 +1,15 @@
 """TRAK: against dense gradients and inverses, projections against the products that they stand for, and what it finds."""
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import LinAlgError
 from torch import nn
 
 import datassay as da
 from datassay.checks import DataError
+from datassay.engines import machine
 from datassay.engines.row_store import RowStore
 from datassay.engines.training import Recipe, Run, spawned
 from datassay.methods.trak import trak
@@ -245,6 +248,57 @@ def test_gradients_of_a_run_that_was_stopped_are_not_made_again(tmp_path, monkey
     np.testing.assert_array_equal(trak(data, small, **options).scores, whole)
     assert done == [0, 0, 1]  # what is said of a block's rows, then their gradients
     assert again == [b for b in range(1, -(-len(data) // 8)) for _ in range(2)]
+
+
+def test_a_task_has_its_own_rows_alone(monkeypatch):
+    """A view of a tensor would take all of it along."""
+    sizes, task = [], machine.task
+
+    def weighed(*arguments):
+        sizes.append(len(cloudpickle.dumps(arguments)))
+        return task(*arguments)
+
+    monkeypatch.setattr(module, "AT_ONCE", 8)
+    monkeypatch.setattr(machine, "task", weighed)
+    few, many = blobs(40), blobs(4000)
+    trak(few, small, runs=1, projection=20, **EPOCHS)
+    least = max(sizes)
+    sizes.clear()
+    trak(many, small, runs=1, projection=20, **(EPOCHS | {"epochs": 1}))
+    assert len(sizes) == 500
+    assert max(sizes) < 1.2 * least
+
+
+def test_threads_are_as_before_when_it_is_stopped(monkeypatch):
+    before = torch.get_num_threads()
+    put, done = RowStore.put, []
+
+    def until_three(self, b, numbers):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(b)
+        put(self, b, numbers)
+
+    monkeypatch.setattr(module, "AT_ONCE", 8)
+    monkeypatch.setattr(RowStore, "put", until_three)
+    try:
+        torch.set_num_threads(2)
+        for n_jobs in (None, 1):
+            done.clear()
+            with pytest.raises(KeyboardInterrupt):
+                trak(blobs(), small, runs=1, projection=20, n_jobs=n_jobs, **EPOCHS)
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_singular_system_is_told(monkeypatch):
+    def singular(*_, **__):
+        raise LinAlgError("3-th leading minor of the array is not positive definite")
+
+    monkeypatch.setattr(module, "cho_factor", singular)
+    with pytest.raises(DataError, match="trak: the gradients' products are singular .*: give a larger damping"):
+        trak(blobs(), small, runs=1, projection=20, **EPOCHS)
 
 
 def test_wrong_labels_hurt_and_the_strongest_rows_matter():

@@ -66,12 +66,14 @@ def leave_one_out(data: Dataset, rates: Rates, *, store: Any = None) -> list[Cos
 
 
 def datamodels(data: Dataset, rates: Rates, *, n_models: int = 1000, store: Any = None) -> list[Cost]:
-    """1000 trainings, and for each validation row the paths of a LASSO in five folds."""
+    """1000 trainings, and for each validation row the path of a LASSO."""
     n = len(data)
-    paths = _val(data) * (5 + 1) * (0.01 + 60.0 * n * min(n, n_models) * 8 / rates.product64)
-    grams = 6 * 2.0 * n_models * n**2 / rates.product64
+    paths = _val(data) * (0.005 + 60.0 * n * min(n, n_models) * 8 / rates.product64)
+    grams = max(1, _val(data) / 64) * 2.0 * n_models * n**2 / rates.product64
     cost = _cost(data, rates, n_models + FOLDS, asked=_val(data), more=paths + grams, store=store)
-    masks = 8.0 * n_models * n * 7 + 8.0 * n * _val(data)  # copies of them, centred and by folds; theta
+    masks = (
+        8.0 * n_models * n * 4 + 20.0 * n**2 + 8.0 * n * _val(data)
+    )  # copies of them; products, in both precisions; theta
     return [cost._replace(memory=cost.memory + masks)]
 
 

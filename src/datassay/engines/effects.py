@@ -48,8 +48,8 @@ class Lasso(NamedTuple):
     fixed: ndarray  #: (k,) g, of the columns of Z
     alpha: ndarray  #: () the penalty of ``coef``
     alphas: ndarray  #: (length,) the path, falling
-    error: ndarray  #: (length,) mean squared error of rows left out, the mean over folds; NaN where the path wasn't followed
-    stderr: ndarray  #: (length,) its standard error
+    error: ndarray  #: (length,) mean squared error of rows left out, the mean over folds, or "gcv"; NaN where the path wasn't followed
+    stderr: ndarray  #: (length,) its standard error; NaN by "gcv"
     at: ndarray  #: () place of ``alpha`` in ``alphas``; -1 if alpha was given
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache, partial
@@ -88,7 +88,7 @@ def blas_threads() -> int:
     return max([pool["num_threads"] for pool in thread_pools().info() if pool["user_api"] == "blas"], default=1)
 
 
-def spread(n_jobs: int | None, tasks: Iterable[Any], name: Callable[[int], str] | None = None) -> Iterator[Any]:
+def spread(n_jobs: int | None, tasks: Iterable[Any], name: Callable[[int], str] | None = None) -> Generator[Any, None, None]:
     """joblib's delayed tasks, results in their order; the tasks are made as workers become free.
 
     With ``n_jobs`` None and no `joblib.parallel_config` around: a thread for each that BLAS has. BLAS itself has one thread

@@ -129,7 +129,7 @@ def train(
     processes = in_threads or (n_jobs is None and jobs == 1)  # threads would wait for one another
     with machine.loky(n_jobs or min(cpu_count(), len(groups))) if processes else nullcontext():
         results = machine.spread(None if processes else n_jobs, map(task, groups), named)
-        with closing(results):  # type: ignore[type-var]
+        with closing(results):
             for g, results_of_group in enumerate(results):
                 new = sum(
                     keep(block, predictions, seconds)

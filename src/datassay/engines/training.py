@@ -233,7 +233,7 @@ class Run:
         return self.net
 
     def _on_threads(self, rows: Tensor, step: int, lr: float) -> None:
-        """Small steps on one thread; the first one tells. Its bits are those of any number of threads."""
+        """Small steps on one thread; the first one, on one thread, tells. It is written down: a run that goes on has no other first."""
         if rows.is_cuda or torch.get_num_threads() == 1:
             self._do(rows, step, lr)
         elif self._operations is None:
@@ -289,6 +289,7 @@ class Run:
             "net": self.net.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "state": self.state,
+            "operations": self._operations,
         }
         save_state(content, path, self._key)
         self._saved = time.monotonic()
@@ -300,13 +301,23 @@ class Run:
             self._optimiser.load_state_dict(content["optimiser"])
             for name, tensor in content["state"].items():
                 self.state[name].copy_(tensor)
-            self.epoch = content["epoch"]
+            self.epoch, self._operations = content["epoch"], content.get("operations")
         except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
             raise ValueError(f"{path} is damaged ({type(error).__name__}): delete it, or give another folder.") from error
 
 
+UNCOUNTED = (
+    "rnn",
+    "lstm",
+    "gru",
+    "attention",
+    "trilinear",
+)  # in names of operations that torch has no formula for, and that take long
+
+
 class Operations(TorchDispatchMode):
-    """Counts additions and multiplications of matrix products and convolutions while it is entered.
+    """Counts additions and multiplications of matrix products and convolutions while it is entered; of what it can't count, as many as
+    are worth threads.
 
     >>> with Operations() as counted:
     ...     _ = torch.ones(3, 4) @ torch.ones(4, 5)
@@ -321,7 +332,10 @@ class Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         count = flop_registry.get(func._overloadpacket)
-        self.total += 0 if count is None else count(*args, **(kwargs or {}), out_val=out)
+        if count is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        elif any(name in func._overloadpacket.__name__ for name in UNCOUNTED):
+            self.total += int(WORTH_THREADS)
         return out
 
 

@@ -66,7 +66,8 @@ def datamodels(
     -------
     Values
         scores (n,): the column ``datamodel``, high = raises the log-odds of the validation rows' labels. Flagged: below 0. Suggested label:
-        by models of the other folds. ``stats["explained"]``: out-of-sample R^2, as ``rule`` estimates it, mean over queries.
+        by models of the other folds. ``stats["explained"]``: R^2 of new trainings as ``rule`` estimates it, the mean over queries;
+        somewhat too high by "gcv" with fewer trainings than rows.
 
     Examples
     --------

@@ -296,7 +296,7 @@ def _run(settings: Settings, training_utility: Callable[[ndarray], ndarray], one
     state |= {"of_all": state["baseline"].clone(), "done": torch.tensor(0)}
     total, times = torch.zeros(n, dtype=torch.float64, device=y.device), torch.zeros(n, device=y.device)
     state |= {"total": total, "times": times}
-    key = f"{one.key} {drawn}"
+    key = f"{one.key} {drawn}" + ("" if settings.faithful else " mean of w")  # earlier versions took the last w
     if one.file is not None and one.file.exists():
         content = load_state(one.file, key, "cpu")
         selector.load_state_dict(content["selector"])

@@ -64,7 +64,8 @@ def lava(
         Take the training rows' own potential away. It needs n^2 costs, again and again.
     unbalanced
         Mass may also be made and lost, at this share of the median cost times the Kullback-Leibler divergence of the masses, so that a
-        row which nothing near resembles need not be matched. None: all mass is moved, as in the paper.
+        row which nothing near resembles need not be matched. Rows far beyond that share then have nearly the same value. None: all mass
+        is moved, as in the paper.
     class_rows
         So many rows of a class, drawn anew for training and validation rows, stand for it in the distances between labels.
     tolerance

@@ -15,6 +15,7 @@ paper's are on halves.
 
 from __future__ import annotations
 
+from collections import deque
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack
@@ -110,15 +111,23 @@ def trak(
     else:
         work = partial(trained, projection or NUMBERS, folder, precision)
         results, asked = [], asked_of(p, q.utility, q.query, q.code)
-        nets = run_all(work, call, p, used, options, runs=runs)
+        nets = deque(run_all(work, call, p, used, options, runs=runs))
         with progress_bar(
             f"{NAME}, {len(data)} rows, gradients", runs * len(data), progress=bool(call.given["progress"])
         ) as bar:
-            for number, net in enumerate(nets):
+            for number in range(runs):
                 untrained = p.make(number, shared["seed"])
                 results.append(
                     by_coordinates(
-                        p, untrained, net, asked, precision, damping, matrix is not None, shared["n_jobs"], bar.update
+                        p,
+                        untrained,
+                        nets.popleft(),
+                        asked,
+                        precision,
+                        damping,
+                        matrix is not None,
+                        shared["n_jobs"],
+                        bar.update,
                     )
                 )
     error = np.mean([r.error for r in results], axis=0)

@@ -13,13 +13,14 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy import ndarray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from torch import Tensor, nn
 
 from datassay.checks import DataError
@@ -33,7 +34,8 @@ from datassay.networks.influence import Asked, asked_of, log_odds
 from datassay.networks.problem import Problem
 from datassay.networks.runs import One
 
-AT_ONCE = 1000  # rows in one pass
+AT_ONCE = 1000  # rows in one pass, and in one task
+IN_TASK = 250  # of these in one pass
 MOST = 8_000  # rows whose kernel is held
 SHARE = 1.0  # of the mean squared length of a gradient
 NUMBERS = 2_048  # coordinates of a gradient
@@ -105,7 +107,11 @@ def by_coordinates(
     if damping is None:
         damping = SHARE * float(squares @ gram.diagonal()) / n
     gram[np.diag_indices_from(gram)] += damping / squares
-    step = store.times(cho_solve(cho_factor(gram, lower=True, overwrite_a=True), phi.T)).astype(np.float64)
+    try:
+        factor = cho_factor(gram, lower=True, overwrite_a=True)
+    except LinAlgError as error:
+        raise DataError(f"{p.method}: the gradients' products are singular ({error}): give a larger damping.") from error
+    step = store.times(cho_solve(factor, phi.T)).astype(np.float64)
     return _steps(p, step * asked.unit, torch.from_numpy(np.array(spoken.numbers)).to(p.device), damping, basis.width)
 
 
@@ -134,9 +140,12 @@ def _fill(
     blocks = sorted(dict(store.missing() + spoken.missing()).items())
     tick(len(p.data) - sum(rows.stop - rows.start for _, rows in blocks))
     if p.device == "cpu":
-        tasks = (machine.task(on_one_thread, _block, net, said, basis, x[rows], y[rows]) for _, rows in blocks)
-        with one_thread():
-            found = machine.spread(n_jobs, tasks, lambda k: f"gradients of rows {blocks[k][1].start} on")
+        # clones: a view travels with all rows of the tensor
+        tasks = (
+            machine.task(on_one_thread, _block, net, said, basis, x[rows].clone(), y[rows].clone()) for _, rows in blocks
+        )
+        named = machine.spread(n_jobs, tasks, lambda k: f"gradients of rows {blocks[k][1].start} on")
+        with one_thread(), closing(named) as found:  # closed first: it sets all threads to what it saw
             _put(blocks, found, store, spoken, tick)
     else:
         _put(blocks, (_block(net, said, basis, x[rows], y[rows]) for _, rows in blocks), store, spoken, tick)
@@ -152,9 +161,13 @@ def _put(
 
 
 def _block(net: nn.Module, said: Loss, basis: Leading, x: Tensor, y: Tensor) -> tuple[ndarray, ndarray]:
-    """What the network says of these rows, and their gradients' coordinates."""
-    g = RowGradients(copy.deepcopy(net), said, x, y)  # a module in several threads would hear the others' passes
-    return g.outputs.cpu().numpy(), (basis.of(g) / basis.scale).cpu().numpy()
+    """What the network says of these rows, and their gradients' coordinates; some rows at a time, since every thread has its own."""
+    net, outputs, numbers = copy.deepcopy(net), [], []  # a module in several threads would hear the others' passes
+    for rows in in_batches(len(x), IN_TASK):
+        g = RowGradients(net, said, x[rows], y[rows])
+        outputs.append(g.outputs.cpu().numpy())
+        numbers.append((basis.of(g) / basis.scale).cpu().numpy())
+    return np.concatenate(outputs), np.concatenate(numbers)
 
 
 def _by_kernel(p: Problem, net: nn.Module, asked: Asked, damping: float | None, each: bool) -> tuple[ndarray, Tensor, float]:

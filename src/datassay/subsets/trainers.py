@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray
 from sklearn import __version__ as sklearn_version
-from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
@@ -249,8 +249,11 @@ class EstimatorTrainer:
 
     @cached_property
     def _fresh(self) -> Any:
-        """What is copied for every training: scikit-learn's `clone` reads signatures, which takes as long as a small tree."""
-        return clone(self.model)
+        """What is copied for every training: scikit-learn's `clone` reads signatures, which takes as long as a small tree. None where a
+        part is not scikit-learn's: a model may hold what can't be copied, or shall not be."""
+        parts = [self.model, *(v for v in self.model.get_params(deep=True).values() if hasattr(v, "get_params"))]
+        known = all(type(part).__module__.startswith("sklearn.") for part in parts)
+        return clone(self.model) if known else None
 
     @cached_property
     def _codes(self) -> ndarray:
@@ -259,10 +262,12 @@ class EstimatorTrainer:
         return np.array([code[label] for label in self.y.tolist()], np.int64)
 
     def _model(self, seed: int) -> Any:
+        if self._fresh is None:
+            other = clone(self.model)
+            return other.set_params(**dict.fromkeys(self._free, seed)) if self._free else other
         model = copy.deepcopy(self._fresh)
-        own = getattr(type(model), "set_params", None) is not BaseEstimator.set_params
         for name in self._free:
-            if own or name not in vars(model):
+            if "__" in name:
                 model.set_params(**{name: seed})
             else:
                 setattr(model, name, seed)  # what `set_params` does after it has read all of them
