@@ -297,7 +297,7 @@ def test_a_singular_system_is_told(monkeypatch):
         raise LinAlgError("3-th leading minor of the array is not positive definite")
 
     monkeypatch.setattr(module, "cho_factor", singular)
-    with pytest.raises(DataError, match="trak: the gradients' products are singular .*: give a larger damping"):
+    with pytest.raises(DataError, match=r"trak: the gradients' products are singular .*: give a larger damping"):
         trak(blobs(), small, runs=1, projection=20, **EPOCHS)
 
 
