@@ -410,7 +410,6 @@ def shift(args: argparse.Namespace) -> str:
 CHANCE: dict[str, dict[str, Any]] = {
     "default": {},
     "one selector": {"runs": 1},
-    "400 iterations": {"iterations": 400},
     "all rows in each": {"selector_batch": 2000},
     "all rows, steps of .01": {"selector_batch": 2000, "selector_lr": 0.01},
 }

@@ -75,7 +75,7 @@ ENTRIES = [
     *group("AME", "ame", "opendataval", own={"ame-default": "defaults"}),
     *group("LAVA", "lava", "opendataval"),
     *group("DVRL, 1,000 selections", "dvrl", "opendataval", slow=True),
-    Entry("DVRL, 1,000 selections", "ours", "dvrl-default", "defaults: 3,000", slow=True),
+    Entry("DVRL, 1,000 selections", "ours", "dvrl-default", "defaults: 2,000", slow=True),
     *group("TracIn, 20 checkpoints", "tracin"),
     Entry("TracIn, 20 checkpoints", "dattri", "tracin", "exact", slow=True),
     Entry("TracIn, 20 checkpoints", "dattri", "tracin-default", "default: projected", slow=True),

@@ -58,7 +58,7 @@ METHODS = {
     "ame-default": method("ame"),
     "lava": method("lava", trains=0),
     "dvrl": method("dvrl", trains=1000, runs=1, iterations=1000),
-    "dvrl-default": method("dvrl", trains=3000),
+    "dvrl-default": method("dvrl", trains=2000),
     "tracin": method("tracin", trains=1),
 }
 main(METHODS, "datassay", "scikit-learn", "numpy")

@@ -95,14 +95,14 @@ def in_run_shapley(data: Dataset, rates: Rates) -> list[Cost]:
 
 
 def dvrl(data: Dataset, rates: Rates) -> list[Cost]:
-    """Three runs: a network for the validation rows, and 1000 times or more ten steps of a linear predictor and one of the selector."""
+    """Two runs: a network for the validation rows, and 1000 times or more ten steps of a linear predictor and one of the selector."""
     n, d, m = len(data), data.X.shape[1], _val(data)
     k, rows = max(1, len(data.classes)), min(n, max(200, 2 * n // 5), 2000)
     times = max(1000, 100 * n / rows)
-    cost = _cost(data, rates, runs=3, epochs=30, rows=m, looks=0.25)
+    cost = _cost(data, rates, runs=2, epochs=30, rows=m, looks=0.25)
     passes = times * (10 * 4.0 * rows / 2 * d * k + 2.0 * m * d * k + 6.0 * rows * 100 * (d + k + 200))
     moved = times * rows * (10.0 * (d + 4 * k) + 4 * d + 1500)
-    seconds = 3 * (passes / (0.6 * rates.product32) + moved / (4 * rates.values) + 10 * times * STEP / 3)
+    seconds = 2 * (passes / (0.6 * rates.product32) + moved / (4 * rates.values) + 10 * times * STEP / 3)
     return [cost._replace(seconds=cost.seconds + seconds, memory=cost.memory + 4.0 * rows * (3 * d + 2000))]
 
 

@@ -103,7 +103,7 @@ def dvrl(
         What a predictor is worth on the validation rows. Classification: "probability" (default), "log-likelihood", "accuracy"
         (faithful), "margin"; regression: "squared-error". Or any scikit-learn scorer, by name or as scorer(model, X, y).
     runs
-        Selectors with other initial weights and selections; w is their mean. None: 3; faithful: 1.
+        Selectors with other initial weights and selections; w is their mean. None: 2; faithful: 1.
     faithful
         2000 iterations, one selector with ReLU and no weight decay, accuracy, the baseline "all", and the released recipe (100 epochs in
         batches of 256, Adam 1e-3) for a perceptron as predictor, where they are not given. Takes many times as long.
@@ -135,7 +135,7 @@ def dvrl(
         selector_batch = min(len(data), BATCH[2] if faithful else min(max(BATCH[0], int(BATCH[1] * len(data))), BATCH[2]))
     if iterations is None:
         iterations = 2000 if faithful else max(LEAST, math.ceil(DRAWS * len(data) / selector_batch))
-    runs = runs if runs is not None else 1 if faithful else 3
+    runs = runs if runs is not None else 1 if faithful else 2
     p = problem(data, model, shared["device"], "dvrl")
     if utility is None and faithful and data.task == "classification":
         utility = "accuracy"
