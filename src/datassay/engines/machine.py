@@ -115,8 +115,9 @@ def spread(n_jobs: int | None, tasks: Iterable[Any], name: Callable[[int], str] 
             rest = iter(
                 tasks
             )  # Ray's backend hands out lists alone: a few tasks a worker at a time, so that memory has a bound
-            while group := list(islice(rest, 4 * jobs)):
-                yield from Parallel(n_jobs=n_jobs)(group)
+            with Parallel(n_jobs=n_jobs) as parallel:  # one pool for all: its processes import everything when they begin
+                while group := list(islice(rest, 4 * jobs)):
+                    yield from parallel(group)
 
 
 def _by_client(client: Any, tasks: Iterable[Any], ahead: int, name: Callable[[int], str]) -> Iterator[Any]:

@@ -72,10 +72,10 @@ def datamodels(
     Examples
     --------
     >>> import datassay as da
-    >>> data, wrong = da.plant(da.datasets.drawn("wine", train=60, val=10, test=20).data, "uniform", 0.1, seed=1)
+    >>> data, wrong = da.plant(da.datasets.drawn("wine", train=60, val=20, test=20).data, "uniform", 0.1, seed=1)
     >>> values = da.value(data, method="datamodels", n_models=200)
     >>> int(wrong.sum()), int(wrong[values.suspects(6).index].sum())   # wrong labels; those among the six lowest scores
-    (6, 5)
+    (6, 6)
     """
     if query is None and label is not None:
         raise DataError("datamodels: label is for a query: give the position of a validation row as query, too.")
