@@ -294,21 +294,28 @@ def test_a_balanced_batch_is_divided_by_its_weights():
     np.testing.assert_allclose(bits(model), bits(other), atol=1e-5)
 
 
+class Counting(nn.Linear):
+    """How many threads torch has at each step."""
+
+    def __init__(self, threads):
+        super().__init__(4, 3)
+        self.threads = threads
+
+    def forward(self, x):
+        self.threads.append(torch.get_num_threads())
+        return super().forward(x)
+
+
 def test_what_a_step_takes_is_in_the_checkpoint(tmp_path, monkeypatch):
     """A run that goes on has all threads from its first step on, as the one that wasn't stopped had there."""
     monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
     x, y = blobs()
     threads = []
 
-    class Counting(nn.Linear):
-        def forward(self, x):
-            threads.append(torch.get_num_threads())
-            return super().forward(x)
-
     def run():
         threads.clear()
         torch.manual_seed(0)
-        return Run(Counting(4, 3), loss, x, y, Recipe(epochs=2, batch_size=25), checkpoint=tmp_path / "run.pt")
+        return Run(Counting(threads), loss, x, y, Recipe(epochs=2, batch_size=25), checkpoint=tmp_path / "run.pt")
 
     monkeypatch.setattr(training, "WORTH_THREADS", 400)
     before = torch.get_num_threads()
@@ -337,15 +344,10 @@ def test_small_steps_have_one_thread_and_large_ones_all(monkeypatch):
     x, y = blobs()
     threads = []
 
-    class Counting(nn.Linear):
-        def forward(self, x):
-            threads.append(torch.get_num_threads())
-            return super().forward(x)
-
     def run():
         threads.clear()
         torch.manual_seed(0)
-        one = Run(Counting(4, 3), loss, x, y, Recipe(epochs=1, batch_size=10))
+        one = Run(Counting(threads), loss, x, y, Recipe(epochs=1, batch_size=10))
         list(one)
         return one
 

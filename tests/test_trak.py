@@ -227,12 +227,9 @@ def test_columns_that_the_sample_of_rows_does_not_see_fit_into_half_of_the_bits(
         assert np.corrcoef(kept, exact)[0, 1] > 0.7  # directions of the rows outside the sample are lost
 
 
-def test_gradients_of_a_run_that_was_stopped_are_not_made_again(tmp_path, monkeypatch):
-    data = blobs()
-    monkeypatch.setattr(module, "AT_ONCE", 8)
-    options = dict(runs=1, projection=1000, gradients=tmp_path / "kept", **EPOCHS)
-    whole = trak(data, small, **(options | {"gradients": None})).scores
-    put, done = RowStore.put, []
+def stopped_after_three(done):
+    """`RowStore.put` that is interrupted when three blocks are in ``done``."""
+    put = RowStore.put
 
     def until_three(self, b, numbers):
         if len(done) == 3:
@@ -240,7 +237,16 @@ def test_gradients_of_a_run_that_was_stopped_are_not_made_again(tmp_path, monkey
         done.append(b)
         put(self, b, numbers)
 
-    monkeypatch.setattr(RowStore, "put", until_three)
+    return until_three
+
+
+def test_gradients_of_a_run_that_was_stopped_are_not_made_again(tmp_path, monkeypatch):
+    data = blobs()
+    monkeypatch.setattr(module, "AT_ONCE", 8)
+    options = dict(runs=1, projection=1000, gradients=tmp_path / "kept", **EPOCHS)
+    whole = trak(data, small, **(options | {"gradients": None})).scores
+    put, done = RowStore.put, []
+    monkeypatch.setattr(RowStore, "put", stopped_after_three(done))
     with pytest.raises(KeyboardInterrupt):
         trak(data, small, **options)
     again = []
@@ -271,16 +277,9 @@ def test_a_task_has_its_own_rows_alone(monkeypatch):
 
 def test_threads_are_as_before_when_it_is_stopped(monkeypatch):
     before = torch.get_num_threads()
-    put, done = RowStore.put, []
-
-    def until_three(self, b, numbers):
-        if len(done) == 3:
-            raise KeyboardInterrupt
-        done.append(b)
-        put(self, b, numbers)
-
+    done = []
     monkeypatch.setattr(module, "AT_ONCE", 8)
-    monkeypatch.setattr(RowStore, "put", until_three)
+    monkeypatch.setattr(RowStore, "put", stopped_after_three(done))
     try:
         torch.set_num_threads(2)
         for n_jobs in (None, 1):
