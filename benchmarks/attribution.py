@@ -10,10 +10,10 @@ Two models: logistic regression, and a perceptron 784-128-64-10 (20 epochs by SG
 two layers, on text: 2,000 first paragraphs of docstrings of installed packages (as text_errors.py has them), of which it says the
 package, and 200 answers; datassay's methods alone. The truth: 100 trainings on random halves of the rows; kept in the output folder.
 Each method runs in a process of its own, on one thread; seconds, and those of the CPU, begin with the trained networks where dattri's
-and Kronfluence's do, and with the training where ours do. With ``--wrong`` so large a share of the labels is
-wrong, each replaced by another class's, before all trainings; in place of the LDS stands how well (area under the curve) the mean over
-the answers of what a row does to them tells these rows. The folder has mnist_train.parquet; the others' environments are made from
-benchmarks/peers/<name>/requirements.txt. Writes ``benchmarks/out/attribution.md``.
+and Kronfluence's do, and with the training where ours do. With ``--wrong`` so large a share of the labels is wrong, each replaced by
+another class's, before all trainings; in place of the LDS stands how well (area under the curve) the mean over the answers of what a
+row does to them tells these rows. The folder has mnist_train.parquet; the others' environments are made from
+benchmarks/peers/<name>/requirements.txt. Writes ``benchmarks/out/attribution.md``, or ``attribution-wrong.md``.
 """
 
 import argparse

@@ -127,7 +127,7 @@ def at_size(args: argparse.Namespace) -> None:
         "seconds",
         "GB beyond the pixels",
         "steps",
-        "mass in the wrong place",
+        "last change, in eps",
         "AUC, 20 % wrong labels",
     ]
     text = f"{markdown(head, rows)}\n\n{machine_name(blas_threads())}.\n"

@@ -9,8 +9,8 @@ from datassay.signals import begin, end
 def main() -> None:
     """Entry point of the command."""
     begin()
-    # threads of torch and scikit-learn that wait for one another sleep: beside a busy process they would take its turns, and ten times
-    # as long (read when these are loaded)
+    # threads of torch and scikit-learn that wait for one another sleep: beside a busy process they would wait for its turns to end
+    # with their own cores kept busy (read when these are loaded)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from datassay.cli import main as run
 

@@ -72,8 +72,9 @@ def trak(data: Dataset, rates: Rates, *, runs: int = 3) -> list[Cost]:
         pairs * (data.X.shape[1] + 300.0) + size**3 / 3 + (n * size**2 if n > 8_000 else size**2) + 2 * size * n * m / 50
     )
     held = 4.0 * (2 * size**2 + (n * size if n > 8_000 else 0.0))
-    kept = 4.0 * 1.5 * n * (data.X.shape[1] + 600.0)
-    if n > 8_000:  # what a pass over 250 rows holds, on each thread
+    if n <= 8_000:
+        kept = 4.0 * 1.5 * n * (data.X.shape[1] + 600.0)
+    else:  # what a pass over 250 rows holds, on each thread
         kept = 4.0 * rates.threads * 250 * (3 * _resnet(data.shown.shape[1:])[1] if _images(data) else 900.0)
     return [cost._replace(seconds=cost.seconds + runs * 2 * passes / rates.product32, memory=cost.memory + held + kept)]
 

@@ -29,7 +29,7 @@ from datassay.files import mark_zip, replacing
 SAVE_EVERY = 5.0  # seconds between checkpoints: an epoch of a small network takes milliseconds
 WORTH_PROCESSES = 15.0  # seconds of work left from which on other processes are started
 # operations of a step, forward and back, from which on torch has all its threads: below, they gain little on an idle machine, and beside a
-# busy process wait for one another 2 to 200 times longer than they work
+# busy process wait for one another far longer than they work
 WORTH_THREADS = 3e8
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ The distance between labels (OTDD, Alvarez-Melis & Fusi 2020) is that between wh
 mass moved to the row from all others takes the training rows farther from the validation rows: it lies apart from them, or among rows
 whose label is far from its own. No model is trained.
 
-Differs from the paper: mass may be lost, by which more wrong labels are found and as much noise. From the released code: eps is a share
+Differs from the paper: mass may be lost, by which more wrong labels are found. From the released code: eps is a share
 of the median cost instead of .1, whatever the unit of the features; classes of many rows are drawn from for W; it ends when the transport
 has converged, where the released code takes one step at each of a few falling eps and stops.
 """
