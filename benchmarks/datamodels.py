@@ -20,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 import datassay as da
 from datassay.engines import effects
 from datassay.engines.designs import Inclusion
+from datassay.methods.datamodels import TOL
 from datassay.subsets.study import Trained, stop_when, study_of
 from datassay.subsets.utilities import log_odds, of_labels
 
@@ -50,7 +51,7 @@ def main() -> None:
         for number in call.trainings:
             for rule, length in (("gcv", 50), ("min", 100), ("1se", 100)):
                 start = time.process_time()
-                found = effects.lasso(X[:number], U[:number], rule=rule, folds=5, length=length, n_jobs=1)
+                found = effects.lasso(X[:number], U[:number], rule=rule, folds=5, length=length, tol=TOL, n_jobs=1)
                 seconds = time.process_time() - start
                 foretold = X[-NEW:] @ found.coef
                 told = np.mean([spearmanr(foretold[:, q], U[-NEW:, q]).statistic for q in range(U.shape[1])])

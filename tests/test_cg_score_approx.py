@@ -35,12 +35,12 @@ def test_it_is_the_inverse_of_the_matrix_it_says(digits):
     Z = low_rank.dense_unit_rows(X[::5], False)
     V = low_rank.dense_unit_rows(X, False)
     for block in (40, 1):
+        B = low_rank.basis(Z, 12, 3)
         e, d = low_rank.leave_one_out(
-            lambda i: X[i], Y, own, Z, rank=12, block=block, bias=False, seed=3, n_jobs=1, report=lambda share: None
+            lambda i: X[i], Y, own, B, block=block, bias=False, n_jobs=1, report=lambda share: None
         )
         U = oracles.unit(X.astype(float))
         H = oracles.arc_cosine(U)
-        B = low_rank.basis(Z, 12, 3)
         G = np.clip(U @ B.Z.T, -1, 1)
         F = (G * (np.pi - np.arccos(G)) / (2 * np.pi)) @ B.R
         groups = (
@@ -51,7 +51,7 @@ def test_it_is_the_inverse_of_the_matrix_it_says(digits):
             K[np.ix_(g, g)] += (H - F @ F.T)[np.ix_(g, g)]
         inverse = np.linalg.inv(K)
         np.testing.assert_allclose(d, np.diag(inverse), rtol=2e-4)
-        np.testing.assert_allclose(e, (inverse @ Y) / np.diag(inverse)[:, None], atol=4e-4)  # float32: 2.1e-4 seen
+        np.testing.assert_allclose(e, (inverse @ Y) / np.diag(inverse)[:, None], atol=1e-3)  # P in half precision: 6.7e-4 seen
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -46,8 +46,8 @@ def factor_bytes(n: int, dtype: str) -> float:
 def approximate_memory(n: int, d: int, c: int, rank: int, block: int, jobs: int) -> float:
     """Bytes: features that are kept from the first pass, what each worker holds of its blocks, and columns of results."""
     return (
-        4.0 * n * (rank + 32)
-        + jobs * 4.0 * (3 * block * block + 16_384 * (rank + d))
+        2.0 * n * (rank + 64)
+        + jobs * (12.0 * block * (block + rank) + 16_384 * (2.0 * rank + 4.0 * d))
         + 4.0 * 4096 * (4096 + d)
         + 60.0 * n * c
     )
@@ -200,7 +200,7 @@ def _tuned(n: int, d: int, rates: machine.Rates) -> float:
 def _row(d: int, M: int, r: int, b: int, rates: machine.Rates) -> float:
     """Kernel values of landmarks and of half the row's block, features, the block's inverse, products of rank r."""
     values = M + b / 2
-    operations = 2.0 * d * values + 2.0 * M * r + 2.0 * b * r + 0.67 * b * b + 4.0 * b * r + 4.0 * r * r
+    operations = 2.0 * d * values + 2.0 * M * r + b * r + 0.67 * b * b + 2.0 * b * r + 2.0 * r * r
     return operations / (0.8 * rates.product32) + 2 * values / rates.values
 
 

@@ -68,7 +68,8 @@ def leave_one_out(data: Dataset, rates: Rates, *, store: Any = None) -> list[Cos
 def datamodels(data: Dataset, rates: Rates, *, n_models: int = 1000, store: Any = None) -> list[Cost]:
     """1000 trainings, and for each validation row the path of a LASSO."""
     n = len(data)
-    paths = _val(data) * (0.005 + 60.0 * n * min(n, n_models) * 8 / rates.product64)
+    slow = 1 + 3 * min(1.0, n / n_models) ** 2  # with few trainings for each row the descent takes many more steps
+    paths = _val(data) * (0.003 + 100.0 * slow * n * min(n, n_models) * 8 / rates.product64)
     grams = max(1, _val(data) / 64) * 2.0 * n_models * n**2 / rates.product64
     cost = _cost(data, rates, n_models + FOLDS, asked=_val(data), more=paths + grams, store=store)
     masks = (

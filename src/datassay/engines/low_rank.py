@@ -18,14 +18,15 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.linalg import cholesky, get_lapack_funcs, solve_triangular
+from scipy.linalg import cholesky, get_blas_funcs, get_lapack_funcs, solve_triangular
 
 from datassay.engines.gram import arc_cosine, unit_rows
 from datassay.engines.machine import available_memory, one_thread, spread, task
 from datassay.engines.panels import SingularGramError
 from datassay.engines.partition import partition, project
 
-CHUNK = 16_384  # rows a task takes: A (r, r) comes back from each, and should not outweigh the rows
+CHUNK = 16_384  # rows a task takes, at most: A (r, r) comes back from each, and should not outweigh the rows
+TASKS = 8  # at least, where there are so many blocks
 
 
 class Basis(NamedTuple):
@@ -36,22 +37,26 @@ class Basis(NamedTuple):
 
 
 def basis(Z: Float[ndarray, "M d"], rank: int, seed: int) -> Basis:
-    """The r leading directions of H(Z, Z), by a randomised range finder (Halko, Martinsson & Tropp 2011, algorithm 4.4)."""
-    H = np.asarray(arc_cosine(Z), np.float64)
-    H[np.diag_indices(len(H))] += 1e-6
-    if rank >= len(Z):
-        return Basis(Z, np.asarray(solve_triangular(cholesky(H, lower=True), np.eye(len(Z)), lower=True).T, Z.dtype))
-    V = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3]).normal(size=(len(Z), rank))
-    for _ in range(2):
-        V, _ = np.linalg.qr(H @ V)
-    C = cholesky(V.T @ H @ V, lower=True)
-    return Basis(Z, np.asarray(solve_triangular(C, V.T, lower=True).T, Z.dtype))
+    """The r leading directions of H(Z, Z), by a randomised range finder (Halko, Martinsson & Tropp 2011, algorithm 4.4).
+
+    Z are the landmarks' unit rows. On one thread: the same bits on any machine.
+    """
+    with one_thread():
+        H = np.asarray(arc_cosine(Z), np.float64)
+        H[np.diag_indices(len(H))] += 1e-6
+        if rank >= len(Z):
+            return Basis(Z, np.asarray(solve_triangular(cholesky(H, lower=True), np.eye(len(Z)), lower=True).T, Z.dtype))
+        V = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3]).normal(size=(len(Z), rank))
+        for _ in range(2):
+            V, _ = np.linalg.qr(H @ V)
+        C = cholesky(V.T @ H @ V, lower=True)
+        return Basis(Z, np.asarray(solve_triangular(C, V.T, lower=True).T, Z.dtype))
 
 
 class _Block(NamedTuple):
     """What the second pass needs of a block, where there is room to keep it."""
 
-    P: Float[ndarray, "rows r"]  #: Lam^-1 F
+    P: Float[ndarray, "rows r"]  #: Lam^-1 F, in half precision: sums over r of it are needed, whose rounding evens out
     z: Float[ndarray, "rows k"]  #: Lam^-1 y
     d: Float[ndarray, " rows"]  #: diag(Lam^-1)
 
@@ -60,16 +65,14 @@ def leave_one_out(
     take: Callable[[ndarray], Any],
     Y: Float[ndarray, "n k"],
     own: Float[ndarray, " n"],
-    Z: Float[ndarray, "M d"],
+    B: Basis,
     *,
-    rank: int,
     block: int,
     bias: bool,
-    seed: int,
     n_jobs: int | None,
     report: Callable[[float], Any],
 ) -> tuple[Float[ndarray, "n k"], Float[ndarray, " n"]]:
-    """e = y - f and d of every row; ``take(index)`` hands out raw rows, ``own`` is each row's ridge, Z are the landmarks' unit rows.
+    """e = y - f and d of every row; ``take(index)`` hands out raw rows, ``own`` is each row's ridge.
 
     About ``block`` rows are exact among each other; 1: low rank plus diagonal. The same bits for any number of workers.
 
@@ -80,16 +83,15 @@ def leave_one_out(
     """
     n, k = Y.shape
     with one_thread():
-        B = basis(Z, rank, seed)
         if block > 1:
-            T = project(n, lambda index: dense_unit_rows(take(index), bias), Z, lambda share: report(0.05 * share))
+            T = project(n, lambda index: dense_unit_rows(take(index), bias), B.Z, lambda share: report(0.05 * share))
             groups = partition(T, block)
         else:
             report(0.05)
             groups = [np.arange(i, min(i + 2048, n)) for i in range(0, n, 2048)]
     r = B.R.shape[1]
     chunks = list(_chunks(groups))
-    keep = n * r * 4 < 0.3 * available_memory()  # else the second pass makes the blocks anew: twice the time
+    keep = n * r * 2 < 0.3 * available_memory()  # else the second pass makes the blocks anew: twice the time
     share = 0.95 if keep else 0.475
 
     def tasks(of: Callable[..., Any], *last: Any) -> Iterator[Any]:
@@ -106,7 +108,7 @@ def leave_one_out(
     with one_thread():
         LA = cholesky(A, lower=True)
         g = solve_triangular(LA, solve_triangular(LA, b, lower=True), lower=True, trans=1)
-        root = np.asarray(solve_triangular(LA, np.eye(r), lower=True).T, np.float32)  # A^-1 = root root'
+        root = np.asfortranarray(solve_triangular(LA, np.eye(r), lower=True).T, np.float32)  # upper; A^-1 = root root'
     again = tasks(_refine, block > 1, g, root)
     seconds: Iterator[Any] = (task(_finish, each, g, root) for each in kept_blocks) if keep else again
     e, d = np.empty((n, k)), np.empty(n)
@@ -125,25 +127,29 @@ def dense_unit_rows(X: Any, bias: bool) -> Float[ndarray, "n d"]:
 
 
 def _chunks(groups: list[ndarray]) -> Iterator[list[ndarray]]:
-    """Neighbouring blocks of together about CHUNK rows: what one task takes."""
+    """Neighbouring blocks, as many as a task takes."""
     chunk: list[ndarray] = []
+    most = min(CHUNK, sum(map(len, groups)) // TASKS)
     for group in groups:
-        if chunk and sum(map(len, chunk)) + len(group) > CHUNK:
+        if chunk and sum(map(len, chunk)) + len(group) > most:
             yield chunk
             chunk = []
         chunk.append(group)
     yield chunk
 
 
-def _solved(X: Any, y: ndarray, own: ndarray, B: Basis, bias: bool, exact: bool) -> tuple[ndarray, _Block]:
-    """W with W'W = F' Lam^-1 F, and the rest of one block."""
+def _solved(X: Any, y: ndarray, own: ndarray, B: Basis, bias: bool, exact: bool) -> tuple[ndarray, ndarray, _Block]:
+    """W'W = F' Lam^-1 F, F' Lam^-1 y, and the rest of one block."""
     U = dense_unit_rows(X, bias)
     F = arc_cosine(U, B.Z) @ B.R
     y = y.astype(np.float32)
     if not exact:
         d = 1.0 / (np.maximum(0.5 - np.einsum("nr,nr->n", F, F), 0) + own).astype(np.float32)
-        return np.sqrt(d)[:, None] * F, _Block(d[:, None] * F, d[:, None] * y, d)
+        P = d[:, None] * F
+        W = np.sqrt(d)[:, None] * F
+        return W.T @ W, P.T @ y, _Block(P.astype(np.float16), d[:, None] * y, d)
     potrf, trtri = get_lapack_funcs(("potrf", "trtri"), (F,))
+    (trmm,) = get_blas_funcs(("trmm",), (F,))
     Lam = arc_cosine(U)
     Lam -= F @ F.T
     Lam[np.diag_indices(len(Lam))] += own.astype(np.float32)
@@ -151,8 +157,11 @@ def _solved(X: Any, y: ndarray, own: ndarray, B: Basis, bias: bool, exact: bool)
     if info > 0:
         raise SingularGramError(info - 1)
     inverse, _ = trtri(L, lower=1, overwrite_c=1)
-    W = inverse @ F
-    return W, _Block(inverse.T @ W, inverse.T @ (inverse @ y), np.einsum("ij,ij->j", inverse, inverse))
+    W = trmm(1.0, inverse, F.T, side=1, lower=1, trans_a=1, overwrite_b=1).T  # L^-1 F, in F's place
+    WW = W.T @ W
+    P = trmm(1.0, inverse, W.T, side=1, lower=1, overwrite_b=1).T
+    d = np.einsum("ij,ij->j", inverse, inverse)
+    return WW, P.T @ y, _Block(P.astype(np.float16), inverse.T @ (inverse @ y), d)
 
 
 def _sums(
@@ -163,9 +172,9 @@ def _sums(
     A, b, each = np.zeros((r, r)), np.zeros((r, Ys[0].shape[1])), []
     with one_thread():
         for X, y, own in zip(Xs, Ys, owns, strict=True):
-            W, found = _solved(X, y, own, B, bias, exact)
-            A += W.T @ W
-            b += found.P.T @ y
+            A_part, b_part, found = _solved(X, y, own, B, bias, exact)
+            A += A_part
+            b += b_part
             if keep:
                 each.append(found)
     return A, b, each
@@ -173,8 +182,15 @@ def _sums(
 
 def _finish(each: list[_Block], g: ndarray, root: ndarray) -> list[tuple[ndarray, ndarray]]:
     """z and d of each block, A known."""
+    (trmm,) = get_blas_funcs(("trmm",), (root,))
+    found = []
     with one_thread():
-        return [(z - P @ g, d.astype(np.float64) - ((P @ root) ** 2).sum(axis=1)) for P, z, d in each]
+        for half, z, d in each:
+            P = half.astype(np.float32)
+            z_B = z - P @ g
+            P = trmm(1.0, root, P.T, trans_a=1, overwrite_b=1).T
+            found.append((z_B, d.astype(np.float64) - np.einsum("nr,nr->n", P, P, dtype=np.float64)))
+    return found
 
 
 def _refine(
@@ -183,6 +199,6 @@ def _refine(
     out = []
     for X, y, own in zip(Xs, Ys, owns, strict=True):
         with one_thread():
-            found = _solved(X, y, own, B, bias, exact)[1]
+            found = _solved(X, y, own, B, bias, exact)[2]
         out += _finish([found], g, root)
     return out

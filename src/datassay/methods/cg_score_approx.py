@@ -75,12 +75,13 @@ def _tuned(
         T = project(n, lambda index: low_rank.dense_unit_rows(X[index], bias), Z)
     groups = partition(T, 2000)
     pick = np.sort(np.concatenate([groups[g] for g in draws.permutation(len(groups))[: max(1, TUNED // 2000)]]))
+    B = low_rank.basis(Z, min(512, len(Z)), 0)
 
     @cache
     def at(step: int) -> float:
         e, d = low_rank.leave_one_out(
-            lambda index: X[pick[index]], Y[pick], np.full(len(pick), ridge * 2.0**step), Z, rank=min(512, len(Z)), block=2000,
-            bias=bias, seed=0, n_jobs=n_jobs, report=lambda share: None,
+            lambda index: X[pick[index]], Y[pick], np.full(len(pick), ridge * 2.0**step), B, block=2000,
+            bias=bias, n_jobs=n_jobs, report=lambda share: None,
         )  # fmt: skip
         return float(-0.5 * (np.log(2 * np.pi * np.mean(d[:, None] * e**2)) + 1 - np.mean(np.log(d))))
 
@@ -123,18 +124,8 @@ def _run(
         M = min(landmarks, n)
         Z = _landmarks(take, n, M, choice, bias, draws)
         r = min(how.rank, M)
-        e, d = low_rank.leave_one_out(
-            take,
-            both,
-            own,
-            Z,
-            rank=r,
-            block=how.block,
-            bias=bias,
-            seed=int(draws.integers(2**31)),
-            n_jobs=n_jobs,
-            report=report,
-        )
+        B = low_rank.basis(Z, r, int(draws.integers(2**31)))
+        e, d = low_rank.leave_one_out(take, both, own, B, block=how.block, bias=bias, n_jobs=n_jobs, report=report)
         used = {"landmarks": M, "rank": r, "block": how.block}
     return Left(e[:n], d[:n], np.zeros(n, bool), 0.0), used
 

@@ -30,6 +30,7 @@ from datassay.subsets.study import Trained, stop_when, study_of
 from datassay.subsets.utilities import log_odds, of_labels, query_utility
 
 AT_ONCE = 64  # queries whose LASSOs share the work on the masks
+TOL = 1e-5  # duality gap: with about as many trainings as rows, each further digit takes as long as the whole path
 
 
 @method("datamodels", SUBSETS, renamed={"alpha": "inclusion"})
@@ -102,7 +103,9 @@ def datamodels(
     length = 50 if rule == "gcv" else 100  # alphas: twice as far apart, and as good
     for start in range(0, F.shape[1], AT_ONCE):
         U = F[:, start : start + AT_ONCE]
-        fitted = effects.lasso(X, U, rule=rule, folds=folds, length=length, seed=shared["seed"], n_jobs=shared["n_jobs"])
+        fitted = effects.lasso(
+            X, U, rule=rule, folds=folds, length=length, tol=TOL, seed=shared["seed"], n_jobs=shared["n_jobs"]
+        )
         parts.append(fitted.coef)
         least = np.nanmin(fitted.error, axis=0)
         r_squared.append(1 - least / np.maximum(U.var(axis=0), 1e-300))
