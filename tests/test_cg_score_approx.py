@@ -51,7 +51,9 @@ def test_it_is_the_inverse_of_the_matrix_it_says(digits):
             K[np.ix_(g, g)] += (H - F @ F.T)[np.ix_(g, g)]
         inverse = np.linalg.inv(K)
         np.testing.assert_allclose(d, np.diag(inverse), rtol=2e-4)
-        np.testing.assert_allclose(e, (inverse @ Y) / np.diag(inverse)[:, None], atol=1e-3)  # P in half precision: 6.7e-4 seen
+        np.testing.assert_allclose(
+            e, (inverse @ Y) / np.diag(inverse)[:, None], atol=1e-3
+        )  # P in half precision: 6.7e-4 seen
 
 
 @pytest.mark.parametrize("known", [False, True])

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 from numpy import ndarray
-from scipy.linalg import eigh, get_lapack_funcs
+from scipy.linalg import eigh, get_blas_funcs, get_lapack_funcs
 from scipy.optimize import minimize_scalar
 
 from datassay.engines import panels
@@ -23,6 +23,7 @@ from datassay.engines.gram import arc_cosine, blocks, equal_rows, part, unit_row
 from datassay.engines.machine import available_memory, blas_on
 from datassay.engines.panels import Kernel, Panels, SingularGramError, cholesky
 
+RIDGES = 0.01, 100.0  # not below a fiftieth of H's diagonal: labels under suspicion are never taken to be without noise
 FEW = 500  # rows by which bias and trusted rows are chosen; the ridge by more
 AT_ONCE = 2**20  # numbers that are formed for several ridges
 
@@ -179,17 +180,53 @@ class RidgePath:
             found[some] = -0.5 * (np.log(2 * np.pi * s) + 1 - np.mean(np.log(d), axis=0))
         return found
 
-    def best(self, low: float = 1e-2, high: float = 1e2) -> tuple[float, float]:
-        """The ridge of greatest likelihood and that likelihood: a grid, then golden section between its neighbours.
-
-        Not below a fiftieth of H's diagonal: labels under suspicion are never taken to be without noise.
-        """
-        grid = np.linspace(np.log(low), np.log(high), 25)
+    def best(self) -> tuple[float, float]:
+        """The ridge of greatest likelihood and that likelihood: a grid, then golden section between its neighbours."""
+        grid = np.linspace(np.log(RIDGES[0]), np.log(RIDGES[1]), 25)
         at = self.log_likelihoods(np.exp(grid))
         i = int(np.argmax(at))
         bounds = (float(grid[max(i - 1, 0)]), float(grid[min(i + 1, len(grid) - 1)]))
         found = minimize_scalar(lambda g: -self.log_likelihood(float(np.exp(g))), bounds=bounds, options={"xatol": 1e-3})
         return (float(np.exp(found.x)), float(-found.fun)) if -found.fun > at[i] else (float(np.exp(grid[i])), float(at[i]))
+
+
+def climb(H: Float[ndarray, "n n"], Y: Float[ndarray, "n k"], ridge: float, bend: float) -> tuple[float, float]:
+    """As `RidgePath.best`, from a ridge that is near the best one, by secants on the slope; ``bend``: about its derivative."""
+    low, high = np.log(RIDGES)
+    g, secant = float(np.log(ridge)), False
+    at, slope = likelihood_and_slope(H, Y, ridge)
+    for _ in range(8):
+        step = min(max(-slope / bend, -1.0), 1.0) if bend < 0 else float(np.sign(slope))
+        step = min(max(g + step, low), high) - g
+        if abs(step) < (0.01 if secant else 1e-3):  # the next one would be a thousandth of it or so
+            return float(np.exp(g + step)), at + slope * step / 2
+        at, there = likelihood_and_slope(H, Y, float(np.exp(g + step)))
+        g, slope, bend, secant = g + step, there, (there - slope) / step, True
+    return RidgePath(H, Y).best()
+
+
+def likelihood_and_slope(H: Float[ndarray, "n n"], Y: Float[ndarray, "n k"], ridge: float) -> tuple[float, float]:
+    """`RidgePath.log_likelihood` at one ridge, and its derivative in the ridge's logarithm, by an inverse: a tenth of the work.
+
+    dz / d ridge = -K^-1 z,   dd / d ridge = -diag(K^-2): what the rows of K^-1 have for squared lengths
+    """
+    K = np.array(H, np.float64, order="F")
+    K[np.diag_indices(len(K))] += ridge
+    potrf, potri = get_lapack_funcs(("potrf", "potri"), (K,))
+    L, info = potrf(K, lower=1, overwrite_a=1, clean=1)
+    if info > 0:
+        raise SingularGramError(info - 1)
+    lower, _ = potri(L, lower=1, overwrite_c=1)
+    d, squares = lower.diagonal().copy(), lower**2
+    steep = squares.sum(axis=0) + squares.sum(axis=1) - squares.diagonal()
+    (symm,) = get_blas_funcs(("symm",), (lower,))
+    z = symm(1.0, lower, Y, lower=1)
+    steeper = symm(1.0, lower, z, lower=1)
+    terms = z**2 / d[:, None]
+    s = float(terms.mean())
+    slope_of_s = float((terms * (steep / d)[:, None] - 2 * z * steeper / d[:, None]).mean())
+    slope = -0.5 * (slope_of_s / s + float(np.mean(steep / d)))
+    return -0.5 * (float(np.log(2 * np.pi * s)) + 1 - float(np.mean(np.log(d)))), ridge * slope
 
 
 class Work(NamedTuple):
@@ -289,13 +326,14 @@ def choose(
     """Ridge, bias and use of trusted rows, each only where it is None, of greatest leave-one-out log likelihood.
 
     Bias and trusted rows are chosen on `FEW` of the rows, drawn at random, by an eigendecomposition for each bias and for each ridge of
-    the trusted rows; then the ridge on all of them. X and ``known.X`` are raw rows, none of them zero. On one thread: at a sample's size
-    more gain little, and on a busy machine they wait for each other.
+    the trusted rows; then the ridge on all of them, from the one found there. X and ``known.X`` are raw rows, none of them zero. On one
+    thread: at a sample's size more gain little, and on a busy machine they wait for each other.
     """
     draw = np.random.default_rng(0)  # whatever order the rows are in
     few, few_known = (np.sort(draw.permutation(count)[:FEW]) for count in (len(Y), 0 if known is None else len(known.Y)))
 
-    def tried(rows: ndarray, trusted: ndarray, b: bool, own: float | None) -> Choice:
+    def matrix(rows: ndarray, trusted: ndarray, b: bool, own: float | None) -> tuple[ndarray, ndarray]:
+        """H of these rows and their targets, the trusted ones known."""
         U = unit_rows(X[rows], bias=b)
         distinct = np.unique(equal_rows(X[rows], bias=b))  # a copy would foretell a row without error, at a ridge near 0
         U, target = U[distinct], Y[rows][distinct]
@@ -303,25 +341,34 @@ def choose(
         if own is not None and known is not None:
             V = unit_rows(known.X[trusted], bias=b)
             target = target - condition_on(H, arc_cosine(U, V), arc_cosine(V), known.Y[trusted], own)
-        path = RidgePath(H, target)
-        lam, at = path.best() if ridge is None else (ridge, path.log_likelihood(ridge))
-        return Choice(lam, b, own, at)
+        return H, target
 
-    def on_few(b: bool, own: float | None) -> Choice:
-        return tried(few, few_known, b, own)
+    def on_few(b: bool, own: float | None) -> tuple[Choice, float]:
+        """The best there, and the second derivative of the likelihood."""
+        H, target = matrix(few, few_known, b, own)
+        if ridge is not None:
+            return Choice(ridge, b, own, likelihood_and_slope(H, target, ridge)[0]), 0.0
+        path = RidgePath(H, target)
+        lam, at = path.best()
+        below, above = path.log_likelihoods(lam * np.exp([-0.1, 0.1]))
+        return Choice(lam, b, own, at), float((below - 2 * at + above) / 0.1**2)
 
     biases = (False, True) if bias is None else (bias,)
     ridges: tuple[float | None, ...] = () if known is None or use is False else trusted_ridges
     with blas_on(1):
-        best = Choice(0.0, biases[0], None, -np.inf)
-        if len(biases) + len(ridges) > 1:
-            best = max((on_few(b, None) for b in biases), key=lambda c: c.log_likelihood)
+        best, bend = max((on_few(b, None) for b in biases), key=lambda found: found[0].log_likelihood)
         if ridges:
-            with_known = max((on_few(best.bias, own) for own in ridges), key=lambda c: c.log_likelihood)
-            best = with_known if use or with_known.log_likelihood > best.log_likelihood else best
+            with_known = max((on_few(best.bias, own) for own in ridges), key=lambda found: found[0].log_likelihood)
+            if use or with_known[0].log_likelihood > best.log_likelihood:
+                best, bend = with_known
         whole, whole_known = np.arange(len(Y)), np.arange(0 if known is None else len(known.Y))
-        done = len(few) == len(Y) and len(few_known) == len(whole_known) and np.isfinite(best.log_likelihood)
-        return best if done else tried(whole, whole_known, best.bias, best.trusted_ridge)
+        if len(few) == len(whole) and len(few_known) == len(whole_known):
+            return best
+        H, target = matrix(whole, whole_known, best.bias, best.trusted_ridge)
+        if ridge is not None:
+            return best._replace(log_likelihood=likelihood_and_slope(H, target, ridge)[0])
+        lam, at = climb(H, target, best.ridge, bend)
+        return best._replace(ridge=lam, log_likelihood=at)
 
 
 def _stack(U: Any, V: Any) -> Any:

@@ -266,8 +266,9 @@ def inverse_diagonal(L: Panels, first: int = 0, report: Report | None = None) ->
         _same(inverse, square)
         assert info == 0  # the factorisation would have failed
         for rows in blocks(b, max(64, b // 32)):  # the strict upper triangle is K's
-            part = np.tril(square[rows], rows.start)
-            d[start : start + b] += np.einsum("ij,ij->j", part, part, dtype=np.float64)
+            left, corner = square[rows, : rows.start], np.tril(square[rows, rows])
+            d[start : start + rows.start] += np.einsum("ij,ij->j", left, left, dtype=np.float64)
+            d[start + rows.start : start + rows.stop] += np.einsum("ij,ij->j", corner, corner, dtype=np.float64)
         if start + b < n:
             X = np.array(P[b:])  # becomes rows start + b ... n of panel j of L^-1
             _same(trmm(-1.0, inverse, X.T, lower=0, overwrite_b=1), X)
