@@ -72,13 +72,13 @@ def equal_rows(X: Any, *, bias: bool = False) -> Int[ndarray, " n"]:
     return first
 
 
-def arc_cosine(U: Any, V: Any = None) -> Float[ndarray, "n m"]:
+def arc_cosine(U: Any, V: Any = None, out: Any = None) -> Float[ndarray, "n m"]:
     """H between unit rows U (n, d) and V (m, d), default U itself, of which only one triangle is computed; C order.
 
-    Tile by tile on as many threads as BLAS has.
+    Tile by tile on as many threads as BLAS has. ``out`` (n, m): where H between U and V goes.
     """
     if V is not None:
-        H = _product(U, V)
+        H = _product(U, V, out)
         deque(_over_threads(lambda rows: _transform(H[rows]), blocks(len(H), max(1, 2**17 // max(1, H.shape[1])))), maxlen=0)
         return H
     n = U.shape[0]
@@ -110,7 +110,7 @@ def part(U: Any, rows: slice, columns: slice) -> Float[ndarray, "some few"]:
         return square
     H = np.empty((rows.stop - rows.start, len(square)), square.dtype)
     H[: len(square)] = square
-    H[len(square) :] = arc_cosine(U[columns.stop : rows.stop], U[columns])
+    arc_cosine(U[columns.stop : rows.stop], U[columns], out=H[len(square) :])
     return H
 
 
@@ -144,11 +144,11 @@ def _transform(G: np.ndarray) -> None:
     G *= angle
 
 
-def _product(U: Any, V: Any) -> np.ndarray:
+def _product(U: Any, V: Any, out: Any = None) -> np.ndarray:
     """U V' dense."""
     if sp.issparse(U) or sp.issparse(V):
-        return np.asarray((sp.csr_array(U) @ sp.csr_array(V).T.tocsr()).toarray())
-    return np.asarray(U @ V.T)
+        return np.asarray((sp.csr_array(U) @ sp.csr_array(V).T.tocsr()).toarray(out=out))
+    return np.asarray(np.matmul(U, V.T, out=out))
 
 
 def _gram_lower(U: np.ndarray) -> np.ndarray:

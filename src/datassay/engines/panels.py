@@ -5,7 +5,7 @@ time, when it is needed, and each panel of L is written once. What is finished c
 behind its last panel, to the same bits, and a matrix larger than the memory is read back from there. The diagonal of K^-1
 takes the squared lengths of the columns of L^-1, which are solved for a panel at a time and not kept.
 
-(2/3) n^3 operations in products of n x 1024 by 1024 x 1024 and n^2 / 2 numbers. The strict upper triangle of a panel's
+(2/3) n^3 operations in products of n x 2048 by 2048 x 2048 and n^2 / 2 numbers. The strict upper triangle of a panel's
 square goes on holding K.
 """
 
@@ -27,7 +27,7 @@ from scipy.linalg import get_blas_funcs, get_lapack_funcs
 from datassay.engines.gram import blocks
 from datassay.files import replacing
 
-PANEL = 1024  # wide enough that the products run at BLAS's full rate, narrow enough for a bar that moves
+PANEL = 2048  # wide enough that the products run at BLAS's full rate, narrow enough that a stop costs little
 WHOLE = 4096  # up to here one panel, which is LAPACK's potrf and trtri; above, OpenBLAS's threaded potrf has crashed
 
 Kernel = Callable[[slice, slice], ndarray]  #: rows, columns -> their part of the matrix, a new array in C order
