@@ -48,16 +48,17 @@ SIMILAR = {
 }
 
 
-def by_definition(data, net, similarity, recipe, order, every=1):
-    """(steps, n): a target step with plain SGD, and one gradient for each row before it."""
+def by_definition(data, net, similarity, recipe, order, every=1, of_all=False):
+    """(steps, n): a target step with plain SGD, and one gradient for each row before it; ``of_all``: beside that of all validation rows."""
     x, x_val = torch.tensor(data.X), torch.tensor(data.X_val)
     y, y_val = torch.tensor(data.codes), torch.tensor(data.codes_val)
     values = []
     for step, rows in enumerate(order):
         g = gradient(net, F.cross_entropy(net(x_val[rows]), y_val[rows]))
-        if step % every == 0:
+        if step % every == every - 1:
+            target = gradient(net, F.cross_entropy(net(x_val), y_val)) if of_all else g
             each = [gradient(net, F.cross_entropy(net(x[i : i + 1]), y[i : i + 1])) for i in range(len(x))]
-            values.append([float(SIMILAR[similarity](g, h)) for h in each])
+            values.append([float(SIMILAR[similarity](target, h)) for h in each])
         with torch.no_grad():
             for p, part in zip(net.parameters(), g.split([p.numel() for p in net.parameters()]), strict=True):
                 p -= recipe.lr * part.view_as(p)
@@ -91,6 +92,47 @@ def test_the_definition(similarity, every):
     np.testing.assert_allclose(values.scores, np.mean(each, 0), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(values.stats["stderr"], np.std(each, 0, ddof=1) / np.sqrt(2), rtol=1e-2, atol=1e-5)
     np.testing.assert_array_equal(values.columns["dvgs"], values.scores)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_the_target_may_be_all_validation_rows_and_similarities_centred_by_class(similarity):
+    data = blobs().with_labels(np.arange(20) % 7 % 3)  # classes of unequal size
+    found = by_definition(data, small(0), similarity, PLAIN, steps_of(data, PLAIN, 0, 0), 2, of_all=True)
+    for codes in range(3):
+        of_class = data.codes == codes
+        found[:, of_class] -= found[:, of_class].mean(1, keepdims=True)
+    values = dvgs(
+        data, lambda seed: small(0), similarity=similarity, training=PLAIN, runs=1, every=2, target="all", centred=True
+    )
+    np.testing.assert_allclose(values.scores, found.mean(0), rtol=1e-3, atol=1e-5)
+    plain = dvgs(data, lambda seed: small(0), similarity=similarity, training=PLAIN, runs=1, every=2, target="all")
+    np.testing.assert_array_equal(values.columns["cosine"], plain.columns["cosine"])  # flags are by this one
+
+
+def test_the_target_of_all_rows_is_their_weighted_mean_part_by_part():
+    """Balanced, and more validation rows than go through at once: images, 256 at a time."""
+    rng = np.random.default_rng(0)
+    X, y = rng.random((300, 4, 4)), (rng.random(300) < 0.2).astype(int)
+    data = da.Dataset(X[:10], y[:10], X[10:], y[10:])
+    still = Recipe(epochs=1, batch_size=290, lr=0.0, weight_decay=0.0, balanced=True)
+
+    def model(seed):
+        return nn.Sequential(nn.Flatten(), small(0, 16, 2))
+
+    whole, part = (dvgs(data, model, training=still, runs=1, target=target, centred=False) for target in ("batch", "all"))
+    np.testing.assert_allclose(whole.scores, part.scores, atol=1e-6)
+
+
+def test_images_are_looked_at_in_every_third_epoch_from_the_mean_of_their_class():
+    rng = np.random.default_rng(0)
+    data = da.Dataset(rng.random((30, 8, 8)), np.arange(30) % 3, rng.random((20, 8, 8)), np.arange(20) % 3)
+    values = dvgs(data, epochs=2)  # fewer than three: at the last step
+    assert (values.options["every"], values.options["runs"], values.options["target"]) == (2, 2, "all")
+    assert dvgs(data, epochs=7, runs=1).options["every"] == 3
+    for c in range(3):
+        assert abs(values.scores[data.codes == c].mean()) < 1e-7
+    with pytest.raises(DataError, match="centred=True is about classes"):
+        dvgs(da.Dataset(data.X, np.arange(30.0), data.X_val, np.arange(20.0), task="regression"), centred=True)
 
 
 def test_quantiles_are_ranks_at_each_step():
@@ -308,7 +350,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     [
         ({"similarity": "angle"}, "similarity must be 'cosine' or 'dot'"),
         ({"every": 0}, "every must be None or a whole number from 1 on, got 0"),
-        ({"runs": 1.5}, "runs must be a whole number"),
+        ({"runs": 1.5}, "runs must be None or a whole number"),
         ({"lr": -1.0}, "lr must be None or a number from 0 on"),
         ({"device": "tpu"}, "device must be"),
         ({"training": "fast"}, "training must be a Recipe, got str"),

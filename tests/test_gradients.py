@@ -328,3 +328,24 @@ def test_weighted_mean_gradient():
     g = one_by_one(model, cross_entropy, x, y, ["weight", "bias"])
     found = mean_gradient(model, cross_entropy, x, y, ["weight", "bias"], w)
     close(torch.cat([found["weight"].flatten(), found["bias"]]), w @ g / w.sum())
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(4, 6, 3, padding=1),
+        nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(0, 1)),
+        nn.Conv2d(4, 6, 2, dilation=(2, 1), groups=2),
+        nn.Conv1d(4, 6, 3, stride=2, padding=1),
+        nn.Conv2d(4, 6, 1, stride=3),
+    ],
+)
+def test_products_of_patches_from_products_of_pixels(layer):
+    """What unfolding gives; the last one has far more pixels than patches, and unfolds."""
+    torch.manual_seed(0)
+    layer = layer.double()
+    a = torch.randn(3, 4, *[7, 6][: len(layer.kernel_size)], dtype=torch.float64)
+    factor = gradients._Conv(layer, a, torch.randn_like(layer(a)))
+    assert factor.by_pixels == (layer.stride != (3, 3))
+    unfolded = factor.a(slice(0, 3))
+    torch.testing.assert_close(factor.inner(slice(0, 3)), unfolded.transpose(2, 3) @ unfolded)

@@ -15,9 +15,9 @@ START = 1.5  # seconds: torch is imported
 
 
 def dvgs(data: Dataset, rates: Rates) -> list[Cost]:
-    """Three restarts on the validation rows; the gradients of all rows at each of 100 steps or more, for images in each of 30 epochs."""
+    """Three restarts on the validation rows; the gradients of all rows at 100 steps or more; images: two, ten times."""
     if _images(data):
-        return [_cost(data, rates, runs=3, epochs=30, rows=_val(data), looks=30.0)]
+        return [_cost(data, rates, runs=2, epochs=30, rows=_val(data), looks=10.0 * (1 + _val(data) / len(data)))]
     at_once = max(1, 2**22 // data.X.shape[1])
     looks = 100.0 * max(1, _val(data) / 500)
     return [_cost(data, rates, runs=3, epochs=100, rows=_val(data), batch=500, looks=looks, at_once=at_once)]

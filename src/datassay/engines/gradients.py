@@ -17,6 +17,7 @@ Index letters: n row, s position, i input, o output of a layer. The batch is the
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -354,6 +355,7 @@ class _Outer:
     i: int
     o: int
     s: int
+    pairs: int  # numbers that `inner` forms of a row in a group
 
     def formed(self) -> Iterator[tuple[slice, Tensor]]:
         """Gradients (rows, k o i), in chunks."""
@@ -369,12 +371,17 @@ class _Outer:
         if self.s * (self.o + self.i) > self.o * self.i:
             return torch.cat([_squares(g) for _, g in self.formed()])
         result = self.delta.new_empty(self.n)
-        step = max(1, CHUNK // (self.k * (self.s + self.o + self.i) * self.s))
+        step = max(1, CHUNK // (self.k * ((self.o + self.i) * self.s + self.pairs)))
         for start in range(0, self.n, step):
             rows = slice(start, min(start + step, self.n))
-            a, d = self.a(rows), self.d(rows)
-            result[rows] = ((a.transpose(2, 3) @ a) * (d.transpose(2, 3) @ d)).flatten(1).sum(1)
+            d = self.d(rows)
+            result[rows] = (self.inner(rows) * (d.transpose(2, 3) @ d)).flatten(1).sum(1)
         return result
+
+    def inner(self, rows: slice) -> Tensor:
+        """a_ns . a_nt for all positions s, t: (rows, k, s, s)"""
+        a = self.a(rows)
+        return a.transpose(2, 3) @ a
 
     def both(self, G: Tensor) -> tuple[Tensor, Tensor]:
         if self.s * (self.o + self.i) <= self.o * self.i:
@@ -407,7 +414,7 @@ class _Linear(_Outer):
     def __init__(self, a: Tensor, delta: Tensor) -> None:
         self.x, self.delta = a.flatten(1, -2), delta.flatten(1, -2)
         self.n, self.s, self.i = self.x.shape
-        self.k, self.o = 1, delta.shape[-1]
+        self.k, self.o, self.pairs = 1, delta.shape[-1], self.s**2
 
     def a(self, rows: slice) -> Tensor:
         return self.x[rows, None].transpose(2, 3)
@@ -430,6 +437,9 @@ class _Conv(_Outer):
         self.n, self.s = len(a), math.prod(delta.shape[2:])
         self.i = a.shape[1] // self.k * math.prod(self.kernel)
         self.o = delta.shape[1] // self.k
+        pixels = math.prod(self.x.shape[2:])
+        self.by_pixels = pixels**2 <= 3 * math.prod(self.kernel) * self.s**2
+        self.pairs = pixels**2 if self.by_pixels else self.s**2
 
     def a(self, rows: slice) -> Tensor:
         x, one = self.x[rows], (1,) * (2 - len(self.kernel))
@@ -439,6 +449,24 @@ class _Conv(_Outer):
 
     def d(self, rows: slice) -> Tensor:
         return self.delta[rows].reshape(-1, self.k, self.o, self.s)
+
+    def inner(self, rows: slice) -> Tensor:
+        """Products of patches are sums of products of pixels: over the kernel's places, both patches at the same one. So each pair of
+        pixels is multiplied once, where patches that overlap would do so again; unless pixels are far more than positions."""
+        if not self.by_pixels:
+            return super().inner(rows)
+        x = self.x[rows]
+        flat = x.reshape(len(x), self.k, -1, math.prod(x.shape[2:]))
+        of_pixels = (flat.transpose(2, 3) @ flat).reshape(len(x), self.k, *x.shape[2:], *x.shape[2:])
+        ends = [(size - 1) * step + 1 for size, step in zip(self.delta.shape[2:], self.stride, strict=True)]
+        total: Tensor | None = None
+        for place in itertools.product(*(range(size) for size in self.kernel)):
+            starts = [at * step for at, step in zip(place, self.dilation, strict=True)]
+            taken = [slice(a, a + e, step) for a, e, step in zip(starts, ends, self.stride, strict=True)]
+            part = of_pixels[(slice(None), slice(None), *taken, *taken)]
+            total = part.clone() if total is None else total.add_(part)
+        assert total is not None
+        return total.reshape(len(x), self.k, self.s, self.s)
 
     def apply(self, G: Tensor) -> Tensor:
         convolve = F.conv1d if len(self.kernel) == 1 else F.conv2d

@@ -1,22 +1,24 @@
 """DVGS (Evans et al., arXiv 2405.08217): does a row's gradient point where the gradient of the validation rows points?
 
     value_i = mean over steps t and runs r of sim(g, g_i),   g = grad L_val(theta_t^r),   g_i = grad l(x_i, y_i; theta_t^r)
+    centred:  sim(g, g_i) less the mean of sim(g, g_j) over the rows j with the label of i
 
 theta follows the validation rows alone (the target), so no row is learned by heart. sim: cosine; dot product g . g_i; scalar
 projection g . g_i / |g|; distance -|g - g_i|. All follow from g . g_i and |g_i|, and these from one backward pass.
 
 Differs from the released code: dropout is off, in the training as in both gradients, unless ``dropout=True``; no file for each step;
-the default network normalises within a row; of that for images the gradients of the last block count. ``faithful=True`` takes the
-network, the recipe and the dropout of its experiment 1.
+the default network normalises within a row; of that for images the gradients of the last block count, g is that of all validation rows
+instead of a batch, and similarities are centred. ``faithful=True`` takes the network, the recipe and the dropout of its experiment 1.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Literal, NamedTuple, Unpack, cast
+from typing import Annotated, Any, Literal, NamedTuple, Unpack, cast
 
 import numpy as np
 import torch
@@ -34,6 +36,7 @@ from datassay.networks.runs import One, Trainings, averaged, chosen, options_of,
 
 DEFAULT = Recipe(epochs=100, batch_size=500, optimiser="adam", lr=1e-3, weight_decay=0.0)
 IMAGES = replace(DEFAULT, epochs=30, batch_size=128)
+LOOKS = 3  # epochs between similarities of images
 AT_ONCE = 2**22  # numbers of a table's rows in one pass; of images 256 rows
 
 
@@ -45,8 +48,10 @@ def dvgs(
     *,
     similarity: Literal["cosine", "dot", "scalar", "distance"] = "cosine",
     aggregate: Literal["mean", "quantile"] = "mean",
+    target: Literal["batch", "all"] | None = None,
+    centred: bool | None = None,
     every: Count | None = None,
-    runs: Count = 3,
+    runs: Count | None = None,
     balanced: bool = False,
     grad_params: list[str] | None = None,
     pretrain: Annotated[int, Whole(0)] = 0,
@@ -65,8 +70,17 @@ def dvgs(
         "cosine", "dot", "scalar" (projection) or "distance" (its negative).
     aggregate
         "mean" of the similarities; "quantile": of their ranks, from 0 to 1, at each step.
+    target
+        g is the gradient of the step's "batch" of validation rows, or of "all". None: "batch"; for images, where similarities are taken
+        seldom, "all".
+    centred
+        Whether similarities count from the mean of the rows with the same label. Which class the network says too often at a step moves
+        all of its rows, whatever their labels are worth: a noise that is gone. So is what a class as a whole is worth. None: True for
+        images in classes, else False.
     every
-        Similarities are taken every so many steps (T). None: at every step; for images once an epoch.
+        Similarities are taken every so many steps (T). None: at every step; for images in every third epoch.
+    runs
+        Trainings from other first weights. None: 3; for images 2.
     balanced
         Every class has the same weight in the validation rows' loss.
     grad_params
@@ -107,6 +121,12 @@ def dvgs(
     if faithful and model is None:
         p = replace(p, model=partial(_published, p))
     images = len(p.shape) > 1 and not faithful
+    classes = data.task == "classification" and not unsupervised
+    if centred and not classes:
+        raise DataError("dvgs: centred=True is about classes: leave it out in regression and with unsupervised=True.")
+    centred = images and classes if centred is None else centred
+    target = target or ("all" if images else "batch")
+    runs = runs or (2 if images else 3)
     default = replace(IMAGES if images else DEFAULT, balanced=faithful or balanced)
     used = chosen(shared, default, len(data), exact=True)
     used = replace(used, balanced=used.balanced or balanced)
@@ -116,9 +136,13 @@ def dvgs(
         raise DataError(f"dvgs: the model has no parameter {sorted(unknown)[0]!r}, which grad_params names.")
     if images and model is None and grad_params is None:
         grad_params = last_block(cast(nn.Sequential, p.make(0, shared["seed"])))
-    steps = every or (max(1, math.ceil(len(p.y_val) / used.batch_size)) if images else 1)
-    options = options_of(call, used) | {"every": steps}
-    work = partial(_run, similarity, aggregate == "quantile", steps, grad_params, pretrain, dropout or faithful)
+    an_epoch = math.ceil(len(p.y_val) / used.batch_size)
+    steps = min(every or (LOOKS * an_epoch if images else 1), used.epochs * an_epoch)
+    options = options_of(call, used) | {"every": steps, "target": target, "centred": centred, "runs": runs}
+    how = _How(
+        similarity, aggregate == "quantile", target == "all", centred, steps, grad_params, pretrain, dropout or faithful
+    )
+    work = partial(_run, how)
     results = run_all(work, call, p, used, options, runs=runs, units=used.epochs + 1)
     scores, stderr = averaged([r.value for r in results])
     cosine = np.mean([r.cosine for r in results], axis=0)
@@ -134,6 +158,19 @@ def dvgs(
     return Finding(scores, cosine < 0, columns, suggested, stats, options)
 
 
+class _How(NamedTuple):
+    """The options of a run."""
+
+    similarity: str
+    quantile: bool
+    all_rows: bool  # g is that of all validation rows
+    centred: bool
+    every: int
+    grad_params: list[str] | None
+    pretrain: int
+    dropout: bool
+
+
 class _Run(NamedTuple):
     value: np.ndarray  # (n,)
     cosine: np.ndarray  # (n,)
@@ -142,35 +179,27 @@ class _Run(NamedTuple):
     through_func: list[str]
 
 
-def _run(
-    similarity: str,
-    quantile: bool,
-    every: int,
-    grad_params: list[str] | None,
-    pretrain: int,
-    dropout: bool,
-    one: One,
-) -> _Run:
+def _run(how: _How, one: One) -> _Run:
     p, net, n, own = one.p, one.net(), len(one.p.data), (one.seed, one.number)
     x, y, x_val, y_val = p.x, p.y, p.x_val, p.y_val
     began = time.perf_counter()
-    if pretrain and not (one.file and one.file.exists()):
-        Run(net, p.loss, x, y, replace(one.recipe, epochs=pretrain, balanced=False), seed=spawned(*own, 1)).through()
+    if how.pretrain and not (one.file and one.file.exists()):
+        Run(net, p.loss, x, y, replace(one.recipe, epochs=how.pretrain, balanced=False), seed=spawned(*own, 1)).through()
     predictions = 0 if p.autoencodes else p.outputs
     state = {"value": torch.zeros(n, dtype=torch.float64), "cosine": torch.zeros(n, dtype=torch.float64)}
     state |= {"said": torch.zeros(n, predictions, dtype=torch.float64), "steps": torch.zeros(1), "seconds": torch.zeros(1)}
-    run = one.start(x_val, y_val, net, state=state, dropout=dropout)
-    names = grad_params or [name for name, q in net.named_parameters() if q.requires_grad]
-    parts = in_batches(n, 256 if len(p.shape) > 1 else max(1, AT_ONCE // p.data.X.shape[1]))
+    run = one.start(x_val, y_val, net, state=state, dropout=how.dropout)
+    names = how.grad_params or [name for name, q in net.named_parameters() if q.requires_grad]
+    at_once = 256 if len(p.shape) > 1 else max(1, AT_ONCE // p.data.X.shape[1])
+    parts, codes = in_batches(n, at_once), torch.from_numpy(np.array(p.data.codes))
     through_func: list[str] = []
     one.tick(run.epoch)
     for step in run:
-        if step.step % every == 0:
+        if (step.step + 1) % how.every == 0:  # what the first weights say is chance
             now = time.perf_counter()
-            set_mode(net, dropout=dropout, batch_norm=False)
+            set_mode(net, dropout=how.dropout, batch_norm=False)
             with random_numbers(spawned(*own, 2, step.step), y.device):  # of dropout
-                weights = None if run.weights is None else run.weights[y_val[step.rows]]
-                g = mean_gradient(net, p.loss, x_val[step.rows], y_val[step.rows], names, weights)
+                g = _target_gradient(run, in_batches(len(y_val), at_once) if how.all_rows else [step.rows], names)
                 length = torch.stack([(v * v).sum() for v in g.values()]).sum().sqrt()
                 dots, squares = torch.empty(n, device=length.device), torch.empty(n, device=length.device)
                 for rows in parts:
@@ -179,8 +208,9 @@ def _run(
                     if predictions:
                         state["said"][rows] += p.probabilities(of_rows.outputs).double().cpu()
                     through_func = of_rows.through_func
-            sim = _similarity(dots, squares, length, similarity).double().cpu()
-            state["value"] += torch.from_numpy((rankdata(sim) - 1) / max(1, n - 1)) if quantile else sim
+            sim = _similarity(dots, squares, length, how.similarity).double().cpu()
+            sim = _centred(sim, codes) if how.centred else sim
+            state["value"] += torch.from_numpy((rankdata(sim) - 1) / max(1, n - 1)) if how.quantile else sim
             state["cosine"] += _similarity(dots, squares, length, "cosine").double().cpu()
             state["steps"] += 1
             state["seconds"] += time.perf_counter() - now
@@ -195,6 +225,29 @@ def _run(
         (time.perf_counter() - began - spent, spent),
         through_func,
     )
+
+
+def _target_gradient(run: Run, parts: Sequence[Any], names: list[str]) -> dict[str, Tensor]:
+    """Of the mean loss of the validation rows in these parts; with weights of classes, of their weighted mean."""
+    total: dict[str, Tensor] = {}
+    mass = 0.0
+    for rows in parts:
+        weights = None if run.weights is None else run.weights[run.y[rows]]
+        own = float(len(run.y[rows]) if weights is None else weights.sum())
+        mass += own
+        for name, g in mean_gradient(run.net, run.loss, run.x[rows], run.y[rows], names, weights).items():
+            total[name] = g if len(parts) == 1 else own * g + total.get(name, 0.0)
+    return total if len(parts) == 1 else {name: g / mass for name, g in total.items()}
+
+
+def _centred(sim: Tensor, codes: Tensor) -> Tensor:
+    """(n,) less the mean over the rows of the same class.
+
+    >>> _centred(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 1])).tolist()
+    [-1.0, 1.0, 0.0]
+    """
+    counts = torch.bincount(codes).clamp(min=1)
+    return sim - (torch.zeros(len(counts), dtype=sim.dtype).index_add(0, codes, sim) / counts)[codes]
 
 
 def _similarity(dots: Tensor, squares: Tensor, length: Tensor, kind: str) -> Tensor:
