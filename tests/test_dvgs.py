@@ -1,6 +1,8 @@
 """DVGS against its definition: one autograd call for each row at each step of a loop written out."""
 
+import copy
 import runpy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -48,16 +50,22 @@ SIMILAR = {
 }
 
 
-def by_definition(data, net, similarity, recipe, order, every=1, of_all=False):
-    """(steps, n): a target step with plain SGD, and one gradient for each row before it; ``of_all``: beside that of all validation rows."""
+def by_definition(data, net, similarity, recipe, order, every=1, of_all=False, mean_weights=False):
+    """(looks, n): a target step with plain SGD, and one gradient for each row before it, beside that of a batch or of all rows."""
     x, x_val = torch.tensor(data.X), torch.tensor(data.X_val)
     y, y_val = torch.tensor(data.codes), torch.tensor(data.codes_val)
-    values = []
+    values, since = [], []
     for step, rows in enumerate(order):
         g = gradient(net, F.cross_entropy(net(x_val[rows]), y_val[rows]))
+        since = [*(since if step % every else []), copy.deepcopy(net)]
         if step % every == every - 1:
-            target = gradient(net, F.cross_entropy(net(x_val), y_val)) if of_all else g
-            each = [gradient(net, F.cross_entropy(net(x[i : i + 1]), y[i : i + 1])) for i in range(len(x))]
+            at = since[-1]
+            if mean_weights:
+                each = zip(*(one.parameters() for one in since), strict=True)
+                for p, weights in zip(at.parameters(), [torch.stack(w).mean(0) for w in each], strict=True):
+                    p.data = weights.detach()
+            target = gradient(at, F.cross_entropy(at(x_val), y_val)) if of_all else g
+            each = [gradient(at, F.cross_entropy(at(x[i : i + 1]), y[i : i + 1])) for i in range(len(x))]
             values.append([float(SIMILAR[similarity](target, h)) for h in each])
         with torch.no_grad():
             for p, part in zip(net.parameters(), g.split([p.numel() for p in net.parameters()]), strict=True):
@@ -95,18 +103,37 @@ def test_the_definition(similarity, every):
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
-def test_the_target_may_be_all_validation_rows_and_similarities_centred_by_class(similarity):
+def test_the_target_may_be_all_validation_rows_at_the_mean_of_the_weights(similarity):
+    data = blobs()
+    options = {"similarity": similarity, "training": PLAIN, "runs": 1, "every": 3, "target": "all"}
+    for mean in (False, True):
+        order = steps_of(data, PLAIN, 0, 0)
+        found = by_definition(data, small(0), similarity, PLAIN, order, 3, of_all=True, mean_weights=mean)
+        values = dvgs(data, lambda seed: small(0), **options, mean_weights=mean)
+        np.testing.assert_allclose(values.scores, found.mean(0), rtol=1e-3, atol=1e-5)
+
+
+def test_centred_is_less_the_offset_of_a_class_as_far_as_chance_explains_it():
     data = blobs().with_labels(np.arange(20) % 7 % 3)  # classes of unequal size
-    found = by_definition(data, small(0), similarity, PLAIN, steps_of(data, PLAIN, 0, 0), 2, of_all=True)
-    for codes in range(3):
-        of_class = data.codes == codes
-        found[:, of_class] -= found[:, of_class].mean(1, keepdims=True)
-    values = dvgs(
-        data, lambda seed: small(0), similarity=similarity, training=PLAIN, runs=1, every=2, target="all", centred=True
-    )
-    np.testing.assert_allclose(values.scores, found.mean(0), rtol=1e-3, atol=1e-5)
-    plain = dvgs(data, lambda seed: small(0), similarity=similarity, training=PLAIN, runs=1, every=2, target="all")
-    np.testing.assert_array_equal(values.columns["cosine"], plain.columns["cosine"])  # flags are by this one
+    kept = []
+    for lr in (0.0, 0.3):  # weights that stand still: no chance, all is kept
+        recipe = replace(PLAIN, lr=lr)
+        found = [by_definition(data, small(r), "dot", recipe, steps_of(data, recipe, 0, r)) for r in range(2)]
+        offsets = np.array(
+            [[look[data.codes == c].mean() - look.mean() for c in range(3)] for look in np.concatenate(found)]
+        )
+        chance = np.mean(offsets.var(0, ddof=1)) / len(offsets)
+        B = max(0, 1 - chance / offsets.mean(0).var(ddof=1))
+        nets = iter((small(0), small(1)))
+        values = dvgs(
+            data, lambda seed, nets=nets: next(nets), similarity="dot", training=recipe, runs=2, centred=True, n_jobs=1
+        )
+        kept.append(values.stats["class_offset_kept"])
+        assert kept[-1] == pytest.approx(B, abs=1e-4)
+        expected = np.mean(np.concatenate(found), 0) - (1 - B) * offsets.mean(0)[data.codes]
+        np.testing.assert_allclose(values.scores, expected, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(values.scores, (values.columns["restart_0"] + values.columns["restart_1"]) / 2)
+    assert 0 < kept[1] < kept[0]
 
 
 def test_the_target_of_all_rows_is_their_weighted_mean_part_by_part():
@@ -129,8 +156,7 @@ def test_images_are_looked_at_in_every_third_epoch_from_the_mean_of_their_class(
     values = dvgs(data, epochs=2)  # fewer than three: at the last step
     assert (values.options["every"], values.options["runs"], values.options["target"]) == (2, 2, "all")
     assert dvgs(data, epochs=7, runs=1).options["every"] == 3
-    for c in range(3):
-        assert abs(values.scores[data.codes == c].mean()) < 1e-7
+    assert 0 <= values.stats["class_offset_kept"] <= 1
     with pytest.raises(DataError, match="centred=True is about classes"):
         dvgs(da.Dataset(data.X, np.arange(30.0), data.X_val, np.arange(20.0), task="regression"), centred=True)
 

@@ -1,14 +1,16 @@
 """DVGS (Evans et al., arXiv 2405.08217): does a row's gradient point where the gradient of the validation rows points?
 
     value_i = mean over steps t and runs r of sim(g, g_i),   g = grad L_val(theta_t^r),   g_i = grad l(x_i, y_i; theta_t^r)
-    centred:  sim(g, g_i) less the mean of sim(g, g_j) over the rows j with the label of i
+    centred:  value_i - (1 - B) o_c,   o_c = mean over t, r of o_ct,   o_ct = mean of sim over the rows with i's label c, less that of all
+              B = max(0, 1 - (mean over c of var_t o_ct / T) / var_c o_c)          (James & Stein; T looks over all runs)
 
 theta follows the validation rows alone (the target), so no row is learned by heart. sim: cosine; dot product g . g_i; scalar
 projection g . g_i / |g|; distance -|g - g_i|. All follow from g . g_i and |g_i|, and these from one backward pass.
 
-Differs from the released code: dropout is off, in the training as in both gradients, unless ``dropout=True``; no file for each step;
-the default network normalises within a row; of that for images the gradients of the last block count, g is that of all validation rows
-instead of a batch, and similarities are centred. ``faithful=True`` takes the network, the recipe and the dropout of its experiment 1.
+Differs from the released code: dropout is off, in the training as in both gradients, unless ``dropout=True``; no file for each step; the
+default network normalises within a row. Of images the gradients of that network's last block count, g is that of all validation rows
+instead of a batch, both are those at the mean of the weights since the last look, and values are centred: a tenth of the looks find more
+(docs/methods/training-measured.md). ``faithful=True`` takes the network, the recipe and the dropout of its experiment 1.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ def dvgs(
     similarity: Literal["cosine", "dot", "scalar", "distance"] = "cosine",
     aggregate: Literal["mean", "quantile"] = "mean",
     target: Literal["batch", "all"] | None = None,
+    mean_weights: bool | None = None,
     centred: bool | None = None,
     every: Count | None = None,
     runs: Count | None = None,
@@ -73,10 +76,13 @@ def dvgs(
     target
         g is the gradient of the step's "batch" of validation rows, or of "all". None: "batch"; for images, where similarities are taken
         seldom, "all".
+    mean_weights
+        Gradients are those at the mean of the weights since the last look (Polyak & Juditsky 1992), not at the last ones, whose errors
+        are more of a chance. None: for images.
     centred
-        Whether similarities count from the mean of the rows with the same label. Which class the network says too often at a step moves
-        all of its rows, whatever their labels are worth: a noise that is gone. So is what a class as a whole is worth. None: True for
-        images in classes, else False.
+        Which class the network says too often at a look moves all rows of a class, whatever their labels are worth. Their offset is
+        shrunk by as much of its spread over classes as its change from look to look explains; ``stats["class_offset_kept"]`` is
+        the share B that stays. None: True for images in classes, else False.
     every
         Similarities are taken every so many steps (T). None: at every step; for images in every third epoch.
     runs
@@ -125,6 +131,7 @@ def dvgs(
     if centred and not classes:
         raise DataError("dvgs: centred=True is about classes: leave it out in regression and with unsupervised=True.")
     centred = images and classes if centred is None else centred
+    mean_weights = images if mean_weights is None else mean_weights
     target = target or ("all" if images else "batch")
     runs = runs or (2 if images else 3)
     default = replace(IMAGES if images else DEFAULT, balanced=faithful or balanced)
@@ -138,22 +145,33 @@ def dvgs(
         grad_params = last_block(cast(nn.Sequential, p.make(0, shared["seed"])))
     an_epoch = math.ceil(len(p.y_val) / used.batch_size)
     steps = min(every or (LOOKS * an_epoch if images else 1), used.epochs * an_epoch)
-    options = options_of(call, used) | {"every": steps, "target": target, "centred": centred, "runs": runs}
+    options = options_of(call, used) | {
+        "every": steps,
+        "target": target,
+        "mean_weights": mean_weights,
+        "centred": centred,
+        "runs": runs,
+    }
     how = _How(
-        similarity, aggregate == "quantile", target == "all", centred, steps, grad_params, pretrain, dropout or faithful
+        similarity, aggregate == "quantile", target == "all", mean_weights, steps, grad_params, pretrain, dropout or faithful
     )
     work = partial(_run, how)
     results = run_all(work, call, p, used, options, runs=runs, units=used.epochs + 1)
-    scores, stderr = averaged([r.value for r in results])
+    stats: dict[str, Any] = {}
+    each = [r.value for r in results]
+    if centred:
+        kept = stats["class_offset_kept"] = _kept(np.concatenate([r.offsets for r in results]))
+        each = [r.value - (1 - kept) * r.offsets.mean(0)[data.codes] for r in results]
+    scores, stderr = averaged(each)
     cosine = np.mean([r.cosine for r in results], axis=0)
-    stats = {
+    stats |= {
         "flag_rule": "mean cosine of the row's gradient with that of the validation rows below 0",
         "seconds_training": sum(r.seconds[0] for r in results),
         "seconds_similarity": sum(r.seconds[1] for r in results),
         "device": p.device,
         "through_torch_func": results[0].through_func,
     } | stderr
-    columns = {"dvgs": scores.copy(), "cosine": cosine} | {f"restart_{r}": one.value for r, one in enumerate(results)}
+    columns = {"dvgs": scores.copy(), "cosine": cosine} | {f"restart_{r}": one for r, one in enumerate(each)}
     suggested = None if unsupervised else p.suggested(np.mean([r.predictions for r in results], axis=0))
     return Finding(scores, cosine < 0, columns, suggested, stats, options)
 
@@ -164,7 +182,7 @@ class _How(NamedTuple):
     similarity: str
     quantile: bool
     all_rows: bool  # g is that of all validation rows
-    centred: bool
+    mean_weights: bool
     every: int
     grad_params: list[str] | None
     pretrain: int
@@ -174,6 +192,7 @@ class _How(NamedTuple):
 class _Run(NamedTuple):
     value: np.ndarray  # (n,)
     cosine: np.ndarray  # (n,)
+    offsets: np.ndarray  # (looks, classes) mean similarity of each class less that of all rows
     predictions: np.ndarray  # (n, outputs) class probabilities, or targets, mean over the steps
     seconds: tuple[float, float]  # training, similarities
     through_func: list[str]
@@ -188,29 +207,39 @@ def _run(how: _How, one: One) -> _Run:
     predictions = 0 if p.autoencodes else p.outputs
     state = {"value": torch.zeros(n, dtype=torch.float64), "cosine": torch.zeros(n, dtype=torch.float64)}
     state |= {"said": torch.zeros(n, predictions, dtype=torch.float64), "steps": torch.zeros(1), "seconds": torch.zeros(1)}
+    codes = torch.from_numpy(p.data.codes.astype(np.int64)) if p.data.classes else torch.zeros(n, dtype=torch.int64)
+    looks = one.recipe.epochs * math.ceil(len(y_val) / one.recipe.batch_size) // how.every
+    state["offsets"] = torch.zeros(looks, max(1, len(p.data.classes)), dtype=torch.float64)
+    there = one.net() if how.mean_weights else net  # where gradients are taken
+    if how.mean_weights:
+        state |= {f"mean.{name}": q.detach() for name, q in there.named_parameters()}
     run = one.start(x_val, y_val, net, state=state, dropout=how.dropout)
     names = how.grad_params or [name for name, q in net.named_parameters() if q.requires_grad]
     at_once = 256 if len(p.shape) > 1 else max(1, AT_ONCE // p.data.X.shape[1])
-    parts, codes = in_batches(n, at_once), torch.from_numpy(np.array(p.data.codes))
+    parts = in_batches(n, at_once)
     through_func: list[str] = []
     one.tick(run.epoch)
     for step in run:
-        if (step.step + 1) % how.every == 0:  # what the first weights say is chance
+        since = step.step % how.every
+        if how.mean_weights:
+            _average(there, net, since + 1)
+        if since == how.every - 1:  # not at the first weights: what they say is chance
             now = time.perf_counter()
-            set_mode(net, dropout=how.dropout, batch_norm=False)
+            set_mode(there, dropout=how.dropout, batch_norm=False)
             with random_numbers(spawned(*own, 2, step.step), y.device):  # of dropout
-                g = _target_gradient(run, in_batches(len(y_val), at_once) if how.all_rows else [step.rows], names)
+                g = _target_gradient(there, run, in_batches(len(y_val), at_once) if how.all_rows else [step.rows], names)
                 length = torch.stack([(v * v).sum() for v in g.values()]).sum().sqrt()
                 dots, squares = torch.empty(n, device=length.device), torch.empty(n, device=length.device)
                 for rows in parts:
-                    of_rows = RowGradients(net, p.loss, x[rows], y[rows], names)
+                    of_rows = RowGradients(there, p.loss, x[rows], y[rows], names)
                     dots[rows], squares[rows] = of_rows.dots_and_squared_norms(g)
                     if predictions:
                         state["said"][rows] += p.probabilities(of_rows.outputs).double().cpu()
                     through_func = of_rows.through_func
             sim = _similarity(dots, squares, length, how.similarity).double().cpu()
-            sim = _centred(sim, codes) if how.centred else sim
-            state["value"] += torch.from_numpy((rankdata(sim) - 1) / max(1, n - 1)) if how.quantile else sim
+            sim = torch.from_numpy((rankdata(sim) - 1) / max(1, n - 1)) if how.quantile else sim
+            state["value"] += sim
+            state["offsets"][step.step // how.every] = _offsets(sim, codes, len(state["offsets"][0]))
             state["cosine"] += _similarity(dots, squares, length, "cosine").double().cpu()
             state["steps"] += 1
             state["seconds"] += time.perf_counter() - now
@@ -221,33 +250,57 @@ def _run(how: _How, one: One) -> _Run:
     return _Run(
         (state["value"] / steps).numpy(),
         (state["cosine"] / steps).numpy(),
+        state["offsets"].numpy(),
         (state["said"] / steps).numpy(),
         (time.perf_counter() - began - spent, spent),
         through_func,
     )
 
 
-def _target_gradient(run: Run, parts: Sequence[Any], names: list[str]) -> dict[str, Tensor]:
+def _average(mean: nn.Module, net: nn.Module, k: int) -> None:
+    """The k-th step's weights into the mean of the k - 1 before it; running statistics are those of now."""
+    with torch.no_grad():
+        for q, now in zip(mean.parameters(), net.parameters(), strict=True):
+            q.lerp_(now, 1 / k)
+        for q, now in zip(mean.buffers(), net.buffers(), strict=True):
+            q.copy_(now)
+
+
+def _target_gradient(net: nn.Module, run: Run, parts: Sequence[Any], names: list[str]) -> dict[str, Tensor]:
     """Of the mean loss of the validation rows in these parts; with weights of classes, of their weighted mean."""
     total: dict[str, Tensor] = {}
     mass = 0.0
     for rows in parts:
-        weights = None if run.weights is None else run.weights[run.y[rows]]
-        own = float(len(run.y[rows]) if weights is None else weights.sum())
+        x, y = run.x[rows], run.y[rows]
+        weights = None if run.weights is None else run.weights[y]
+        own = float(len(y) if weights is None else weights.sum())
         mass += own
-        for name, g in mean_gradient(run.net, run.loss, run.x[rows], run.y[rows], names, weights).items():
+        for name, g in mean_gradient(net, run.loss, x, y, names, weights).items():
             total[name] = g if len(parts) == 1 else own * g + total.get(name, 0.0)
     return total if len(parts) == 1 else {name: g / mass for name, g in total.items()}
 
 
-def _centred(sim: Tensor, codes: Tensor) -> Tensor:
-    """(n,) less the mean over the rows of the same class.
+def _offsets(sim: Tensor, codes: Tensor, classes: int) -> Tensor:
+    """(classes,) mean of each class less that of all; 0 of a class without rows.
 
-    >>> _centred(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 1])).tolist()
-    [-1.0, 1.0, 0.0]
+    >>> _offsets(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 1]), 3).tolist()
+    [-1.0, 2.0, 0.0]
     """
-    counts = torch.bincount(codes).clamp(min=1)
-    return sim - (torch.zeros(len(counts), dtype=sim.dtype).index_add(0, codes, sim) / counts)[codes]
+    counts = torch.bincount(codes, minlength=classes)
+    means = torch.zeros(len(counts), dtype=sim.dtype).index_add(0, codes, sim) / counts.clamp(min=1)
+    return torch.where(counts > 0, means - sim.mean(), 0.0)
+
+
+def _kept(offsets: np.ndarray) -> float:
+    """B, of offsets (looks, classes): 0 where they change from look to look as much as chance would have them differ.
+
+    >>> _kept(np.array([[1.0, -1.0], [1.0, -1.0]])), _kept(np.array([[1.0, -1.0], [-1.0, 1.0]]))
+    (1.0, 0.0)
+    """
+    spread = float(offsets.mean(0).var(ddof=1)) if offsets.shape[1] > 1 else 0.0
+    if len(offsets) < 2 or spread == 0:
+        return 0.0
+    return max(0.0, 1 - float(offsets.var(0, ddof=1).mean()) / len(offsets) / spread)
 
 
 def _similarity(dots: Tensor, squares: Tensor, length: Tensor, kind: str) -> Tensor:
