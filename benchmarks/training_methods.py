@@ -1,7 +1,7 @@
 """Methods that read gradients and training dynamics, beside what is published of them and beside one another.
 
     python benchmarks/training_methods.py adult noise --adult adult.parquet
-    python benchmarks/training_methods.py mnist --mnist mnist_train.parquet
+    python benchmarks/training_methods.py images --mnist mnist_train.parquet --cifar10 cifar10_train.parquet
     python benchmarks/training_methods.py table --mnist mnist_train.parquet --cifar10 cifar10_train.parquet --rows 4000
 
 Parts: ``adult`` (DVGS's first experiment: 1,000 rows, 400 validation rows, a fifth of the labels wrong; and our defaults), ``mnist``
@@ -24,7 +24,6 @@ from sklearn.datasets import load_breast_cancer, load_digits
 
 import datassay as da
 from datassay.evaluation import detection, plant_wrong_labels
-from datassay.networks.problem import problem
 
 METHODS = ("cg-score", "knn-shapley", "dvgs", "tracin", "in-run-shapley", "el2n", "grand", "forgetting", "aum", "craig")
 DVGS = {
