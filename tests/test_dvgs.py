@@ -1,6 +1,5 @@
 """DVGS against its definition: one autograd call for each row at each step of a loop written out."""
 
-import copy
 import runpy
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from datassay.checks import DataError
 from datassay.engines import training
 from datassay.engines.training import Recipe
 from datassay.evaluation import plant_wrong_labels
+from datassay.methods import dvgs as module
 from datassay.methods.dvgs import dvgs
 from datassay.networks.problem import problem
 
@@ -50,22 +50,16 @@ SIMILAR = {
 }
 
 
-def by_definition(data, net, similarity, recipe, order, every=1, of_all=False, mean_weights=False):
+def by_definition(data, net, similarity, recipe, order, every=1, of_all=False):
     """(looks, n): a target step with plain SGD, and one gradient for each row before it, beside that of a batch or of all rows."""
     x, x_val = torch.tensor(data.X), torch.tensor(data.X_val)
     y, y_val = torch.tensor(data.codes), torch.tensor(data.codes_val)
-    values, since = [], []
+    values = []
     for step, rows in enumerate(order):
         g = gradient(net, F.cross_entropy(net(x_val[rows]), y_val[rows]))
-        since = [*(since if step % every else []), copy.deepcopy(net)]
         if step % every == every - 1:
-            at = since[-1]
-            if mean_weights:
-                each = zip(*(one.parameters() for one in since), strict=True)
-                for p, weights in zip(at.parameters(), [torch.stack(w).mean(0) for w in each], strict=True):
-                    p.data = weights.detach()
-            target = gradient(at, F.cross_entropy(at(x_val), y_val)) if of_all else g
-            each = [gradient(at, F.cross_entropy(at(x[i : i + 1]), y[i : i + 1])) for i in range(len(x))]
+            target = gradient(net, F.cross_entropy(net(x_val), y_val)) if of_all else g
+            each = [gradient(net, F.cross_entropy(net(x[i : i + 1]), y[i : i + 1])) for i in range(len(x))]
             values.append([float(SIMILAR[similarity](target, h)) for h in each])
         with torch.no_grad():
             for p, part in zip(net.parameters(), g.split([p.numel() for p in net.parameters()]), strict=True):
@@ -103,14 +97,11 @@ def test_the_definition(similarity, every):
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
-def test_the_target_may_be_all_validation_rows_at_the_mean_of_the_weights(similarity):
+def test_the_target_may_be_all_validation_rows(similarity):
     data = blobs()
-    options = {"similarity": similarity, "training": PLAIN, "runs": 1, "every": 3, "target": "all"}
-    for mean in (False, True):
-        order = steps_of(data, PLAIN, 0, 0)
-        found = by_definition(data, small(0), similarity, PLAIN, order, 3, of_all=True, mean_weights=mean)
-        values = dvgs(data, lambda seed: small(0), **options, mean_weights=mean)
-        np.testing.assert_allclose(values.scores, found.mean(0), rtol=1e-3, atol=1e-5)
+    found = by_definition(data, small(0), similarity, PLAIN, steps_of(data, PLAIN, 0, 0), 3, of_all=True)
+    values = dvgs(data, lambda seed: small(0), similarity=similarity, training=PLAIN, runs=1, every=3, target="all")
+    np.testing.assert_allclose(values.scores, found.mean(0), rtol=1e-3, atol=1e-5)
 
 
 def test_centred_is_less_the_offset_of_a_class_as_far_as_chance_explains_it():
@@ -122,8 +113,7 @@ def test_centred_is_less_the_offset_of_a_class_as_far_as_chance_explains_it():
         offsets = np.array(
             [[look[data.codes == c].mean() - look.mean() for c in range(3)] for look in np.concatenate(found)]
         )
-        chance = np.mean(offsets.var(0, ddof=1)) / len(offsets)
-        B = max(0, 1 - chance / offsets.mean(0).var(ddof=1))
+        B = max(0, 1 - np.mean(offsets.var(0, ddof=1)) / len(offsets) / np.mean(offsets.mean(0) ** 2))
         nets = iter((small(0), small(1)))
         values = dvgs(
             data, lambda seed, nets=nets: next(nets), similarity="dot", training=recipe, runs=2, centred=True, n_jobs=1
@@ -150,15 +140,75 @@ def test_the_target_of_all_rows_is_their_weighted_mean_part_by_part():
     np.testing.assert_allclose(whole.scores, part.scores, atol=1e-6)
 
 
-def test_images_are_looked_at_in_every_third_epoch_from_the_mean_of_their_class():
+def test_chance_alone_keeps_little_of_an_offset_and_classes_without_rows_none():
+    """Classes that are alike, 20 looks: the share that is kept of offsets that are chance, on average."""
     rng = np.random.default_rng(0)
-    data = da.Dataset(rng.random((30, 8, 8)), np.arange(30) % 3, rng.random((20, 8, 8)), np.arange(20) % 3)
-    values = dvgs(data, epochs=2)  # fewer than three: at the last step
-    assert (values.options["every"], values.options["runs"], values.options["target"]) == (2, 2, "all")
-    assert dvgs(data, epochs=7, runs=1).options["every"] == 3
-    assert 0 <= values.stats["class_offset_kept"] <= 1
-    with pytest.raises(DataError, match="centred=True is about classes"):
-        dvgs(da.Dataset(data.X, np.arange(30.0), data.X_val, np.arange(20.0), task="regression"), centred=True)
+    for classes in (2, 10):
+        codes = np.repeat(np.arange(classes), 5)
+        kept = []
+        for _ in range(200):
+            moved = rng.normal(size=(20, classes))[:, codes] + 0.01 * rng.normal(size=(20, len(codes)))
+            offsets = np.array(
+                [module._offsets(torch.tensor(sim), torch.tensor(codes), classes + 3).numpy() for sim in moved]
+            )
+            assert (offsets[:, classes:] == 0).all()
+            kept.append(module._kept(offsets[:, :classes]))
+        assert np.mean(kept) < 0.2
+        told = offsets[:, :classes] + 3 * np.linspace(-1, 1, classes)
+        assert module._kept(told) > 0.9
+
+
+def some_images(n=30, m=20):
+    rng = np.random.default_rng(0)
+    return da.Dataset(rng.random((n, 8, 8)), np.arange(n) % 3, rng.random((m, 8, 8)), np.arange(m) % 3)
+
+
+def test_images_are_looked_at_in_every_second_epoch_and_centred():
+    data = some_images()
+    values = dvgs(data, epochs=4)
+    assert [values.options[name] for name in ("every", "runs", "target", "centred")] == [2, 2, "all", True]
+    kept, offsets = values.stats["class_offset_kept"], [values.scores[data.codes == c].mean() for c in range(3)]
+    plain = dvgs(data, epochs=4, centred=False).scores
+    shrunk = [kept * plain[data.codes == c].mean() for c in range(3)]
+    np.testing.assert_allclose(offsets - np.mean(offsets), shrunk - np.mean(shrunk), atol=1e-6)
+    one = dvgs(data, epochs=1, runs=1)  # fewer epochs than two: at the last step; one look tells nothing of chance
+    assert (one.options["every"], one.stats["class_offset_kept"]) == (2, 1.0)
+    assert not dvgs(data, epochs=0).scores.any()
+    autoencoded = dvgs(data, epochs=1, unsupervised=True)
+    assert not autoencoded.options["centred"]
+    for wrong in ({"unsupervised": True}, {}):
+        numbers = da.Dataset(data.X, np.arange(30.0), data.X_val, np.arange(20.0), task="regression")
+        with pytest.raises(DataError, match="centred=True is about classes"):
+            dvgs(data if wrong else numbers, centred=True, **wrong)
+
+
+def test_a_stopped_run_on_images_goes_on_to_the_same_bits(tmp_path):
+    """Looks span two epochs, offsets of classes are kept; with batch normalisation."""
+    data = some_images()
+
+    def model(seed):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+
+    options = {"epochs": 7, "runs": 2, "batch_size": 8, "every": 5, "n_jobs": 1}
+    whole = dvgs(data, model, **options)
+    stopped = 0
+
+    def ticking(bar, by=1):
+        nonlocal stopped
+        stopped += by
+        if stopped > 10:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datassay.engines.training.SAVE_EVERY", 0)
+        patch.setattr("tqdm.std.tqdm.update", ticking)
+        with pytest.raises(KeyboardInterrupt):
+            dvgs(data, model, checkpoint=tmp_path / "runs", **options)
+    assert list((tmp_path / "runs").iterdir())
+    again = dvgs(data, model, checkpoint=tmp_path / "runs", **options)
+    np.testing.assert_array_equal(again.scores, whole.scores)
+    assert again.stats["class_offset_kept"] == whole.stats["class_offset_kept"]
 
 
 def test_quantiles_are_ranks_at_each_step():

@@ -10,6 +10,7 @@ from datassay.checks import DataError
 from datassay.costs import Cost
 from datassay.data.dataset import Dataset
 from datassay.engines import machine
+from datassay.engines.gp_loo import FEW
 from datassay.engines.panels import WHOLE, width
 
 EXACT = 30_000  # rows up to which "auto" is exact: two cores need about two minutes
@@ -155,14 +156,18 @@ def costs(data: Dataset, rates: machine.Rates, *, negatives: float | None = None
     n, d = data.X.shape
     c = 1 if data.task == "regression" else len(data.classes)
     m = 0 if data.codes_val is None else len(data.codes_val)
-    # bias or not, then four ridges of the trusted rows; each an eigendecomposition and a likelihood at 40 ridges
-    chosen = (2 + 4 * (m > 0)) * 1.8 * rates.choice * (min(n, 1000) / 1000) ** 3
+    # bias or not, then four ridges of the trusted rows, each an eigendecomposition of few rows and a likelihood at 40 ridges; the ridge
+    # by some three inverses of more
+    few, more = min(n, FEW) / 1000, min(n, 1000) / 1000
+    chosen = rates.choice * (1.6 * (2 + 4 * (m > 0)) * few**3 + 0.7 * (n > FEW) * more**3) + 0.01
     found = []
     for dtype in ("float64", "float32") if n <= 2 * DOUBLE else ("float32",):
         seconds, memory = exact_seconds(n, m, d, dtype, rates), BUFFERS + exact_memory(n + m, d, dtype)
         found.append(Cost({"approx": "exact", "dtype": dtype}, chosen + seconds, memory, 0.0, 0))
     have = machine.available_memory()
-    if have and exact_memory(n + m, d, "float32") > have:  # then panels are read back from the folder, n / 1024 times over
+    if (
+        have and exact_memory(n + m, d, "float32") > have
+    ):  # then panels are read back from the folder, a panel's width at a time
         read = 2 * factor_bytes(n + m, "float32") * (n + m) / (3 * width(n + m)) / rates.disk
         memory = BUFFERS + exact_memory(n + m, d, "float32", on_disk=True)
         options = {"approx": "exact", "dtype": "float32", "checkpoint": "cg-score-panels"}

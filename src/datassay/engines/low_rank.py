@@ -26,6 +26,10 @@ from datassay.engines.panels import SingularGramError
 from datassay.engines.partition import partition, project
 
 CHUNK = 16_384  # rows a task takes, at most: A (r, r) comes back from each, and should not outweigh the rows
+HALF = (
+    1e-3,
+    1e4,
+)  # ridges between which half precision is enough: Lam^-1 is about 1 / ridge, and its diagonal comes from a difference
 TASKS = 8  # at least, where there are so many blocks
 
 
@@ -39,7 +43,7 @@ class Basis(NamedTuple):
 def basis(Z: Float[ndarray, "M d"], rank: int, seed: int) -> Basis:
     """The r leading directions of H(Z, Z), by a randomised range finder (Halko, Martinsson & Tropp 2011, algorithm 4.4).
 
-    Z are the landmarks' unit rows. On one thread: the same bits on any machine.
+    Z are the landmarks' unit rows. On one thread: the same bits for any number of them.
     """
     with one_thread():
         H = np.asarray(arc_cosine(Z), np.float64)
@@ -56,7 +60,9 @@ def basis(Z: Float[ndarray, "M d"], rank: int, seed: int) -> Basis:
 class _Block(NamedTuple):
     """What the second pass needs of a block, where there is room to keep it."""
 
-    P: Float[ndarray, "rows r"]  #: Lam^-1 F, in half precision: sums over r of it are needed, whose rounding evens out
+    P: Float[
+        ndarray, "rows r"
+    ]  #: Lam^-1 F, in half precision where that is enough: sums over r are needed, whose rounding evens out
     z: Float[ndarray, "rows k"]  #: Lam^-1 y
     d: Float[ndarray, " rows"]  #: diag(Lam^-1)
 
@@ -91,13 +97,16 @@ def leave_one_out(
             groups = [np.arange(i, min(i + 2048, n)) for i in range(0, n, 2048)]
     r = B.R.shape[1]
     chunks = list(_chunks(groups))
-    keep = n * r * 2 < 0.3 * available_memory()  # else the second pass makes the blocks anew: twice the time
+    kind = np.float16 if HALF[0] <= own.min() and own.max() <= HALF[1] else np.float32
+    keep = (
+        n * r * np.dtype(kind).itemsize < 0.3 * available_memory()
+    )  # else the second pass makes the blocks anew: twice the time
     share = 0.95 if keep else 0.475
 
     def tasks(of: Callable[..., Any], *last: Any) -> Iterator[Any]:
         for chunk in chunks:
             parts = [take(index) for index in chunk], [Y[index] for index in chunk], [own[index] for index in chunk]
-            yield task(of, *parts, B, bias, *last)
+            yield task(of, *parts, B, bias, kind, *last)
 
     A, b, kept_blocks = np.eye(r), np.zeros((r, k)), []
     for chunk, (A_part, b_part, each) in zip(chunks, spread(n_jobs, tasks(_sums, block > 1, keep)), strict=True):
@@ -138,7 +147,9 @@ def _chunks(groups: list[ndarray]) -> Iterator[list[ndarray]]:
     yield chunk
 
 
-def _solved(X: Any, y: ndarray, own: ndarray, B: Basis, bias: bool, exact: bool) -> tuple[ndarray, ndarray, _Block]:
+def _solved(
+    X: Any, y: ndarray, own: ndarray, B: Basis, bias: bool, kind: Any, exact: bool
+) -> tuple[ndarray, ndarray, _Block]:
     """W'W = F' Lam^-1 F, F' Lam^-1 y, and the rest of one block."""
     U = dense_unit_rows(X, bias)
     F = arc_cosine(U, B.Z) @ B.R
@@ -147,7 +158,7 @@ def _solved(X: Any, y: ndarray, own: ndarray, B: Basis, bias: bool, exact: bool)
         d = 1.0 / (np.maximum(0.5 - np.einsum("nr,nr->n", F, F), 0) + own).astype(np.float32)
         P = d[:, None] * F
         W = np.sqrt(d)[:, None] * F
-        return W.T @ W, P.T @ y, _Block(P.astype(np.float16), d[:, None] * y, d)
+        return W.T @ W, P.T @ y, _Block(P.astype(kind), d[:, None] * y, d)
     potrf, trtri = get_lapack_funcs(("potrf", "trtri"), (F,))
     (trmm,) = get_blas_funcs(("trmm",), (F,))
     Lam = arc_cosine(U)
@@ -161,18 +172,18 @@ def _solved(X: Any, y: ndarray, own: ndarray, B: Basis, bias: bool, exact: bool)
     WW = W.T @ W
     P = trmm(1.0, inverse, W.T, side=1, lower=1, overwrite_b=1).T
     d = np.einsum("ij,ij->j", inverse, inverse)
-    return WW, P.T @ y, _Block(P.astype(np.float16), inverse.T @ (inverse @ y), d)
+    return WW, P.T @ y, _Block(P.astype(kind), inverse.T @ (inverse @ y), d)
 
 
 def _sums(
-    Xs: list[Any], Ys: list[ndarray], owns: list[ndarray], B: Basis, bias: bool, exact: bool, keep: bool
+    Xs: list[Any], Ys: list[ndarray], owns: list[ndarray], B: Basis, bias: bool, kind: Any, exact: bool, keep: bool
 ) -> tuple[ndarray, ndarray, list[_Block]]:
     """A task's share of F' Lam^-1 F and F' Lam^-1 Y, and its blocks where they are kept."""
     r = B.R.shape[1]
     A, b, each = np.zeros((r, r)), np.zeros((r, Ys[0].shape[1])), []
     with one_thread():
         for X, y, own in zip(Xs, Ys, owns, strict=True):
-            A_part, b_part, found = _solved(X, y, own, B, bias, exact)
+            A_part, b_part, found = _solved(X, y, own, B, bias, kind, exact)
             A += A_part
             b += b_part
             if keep:
@@ -194,11 +205,19 @@ def _finish(each: list[_Block], g: ndarray, root: ndarray) -> list[tuple[ndarray
 
 
 def _refine(
-    Xs: list[Any], Ys: list[ndarray], owns: list[ndarray], B: Basis, bias: bool, exact: bool, g: ndarray, root: ndarray
+    Xs: list[Any],
+    Ys: list[ndarray],
+    owns: list[ndarray],
+    B: Basis,
+    bias: bool,
+    kind: Any,
+    exact: bool,
+    g: ndarray,
+    root: ndarray,
 ) -> list[tuple[ndarray, ndarray]]:
     out = []
     for X, y, own in zip(Xs, Ys, owns, strict=True):
         with one_thread():
-            found = _solved(X, y, own, B, bias, exact)[2]
+            found = _solved(X, y, own, B, bias, kind, exact)[2]
         out += _finish([found], g, root)
     return out

@@ -77,9 +77,9 @@ def cg_score(
         a Gaussian process in units of its variance.
     ridge
         Added to H's diagonal (1/2); the paper has 0. "auto": from 0.01 to 100, of greatest mean leave-one-out log likelihood
-        (scale profiled out) on the rows, or on a random 1000 if there are more: one 1000 x 1000 eigendecomposition, about
-        0.25 s, for each bias and each of four ridges of the trusted rows that is tried, whatever n is. Approximations of more than
-        30,000 rows find it again on 8,000 rows in blocks of neighbours.
+        (scale profiled out) on the rows, or on a random 1000 if there are more, from that of 500 of them, on which bias and trusted
+        are chosen: the same time for any n. Approximations of more than 30,000 rows find it again on 8,000 rows in blocks of
+        neighbours.
     bias
         Append a constant 1 to every row before it is scaled to unit length. "auto": by the same likelihood; none at ridge 0.
     classes

@@ -2,15 +2,15 @@
 
     value_i = mean over steps t and runs r of sim(g, g_i),   g = grad L_val(theta_t^r),   g_i = grad l(x_i, y_i; theta_t^r)
     centred:  value_i - (1 - B) o_c,   o_c = mean over t, r of o_ct,   o_ct = mean of sim over the rows with i's label c, less that of all
-              B = max(0, 1 - (mean over c of var_t o_ct / T) / var_c o_c)          (James & Stein; T looks over all runs)
+              B = max(0, 1 - (mean over c of var_t o_ct / T) / mean over c of o_c^2)       (James & Stein; T looks over all runs)
 
 theta follows the validation rows alone (the target), so no row is learned by heart. sim: cosine; dot product g . g_i; scalar
 projection g . g_i / |g|; distance -|g - g_i|. All follow from g . g_i and |g_i|, and these from one backward pass.
 
 Differs from the released code: dropout is off, in the training as in both gradients, unless ``dropout=True``; no file for each step; the
 default network normalises within a row. Of images the gradients of that network's last block count, g is that of all validation rows
-instead of a batch, both are those at the mean of the weights since the last look, and values are centred: a tenth of the looks find more
-(docs/methods/training-measured.md). ``faithful=True`` takes the network, the recipe and the dropout of its experiment 1.
+instead of a batch, in every second epoch, and values are centred. ``faithful=True`` takes the network, the recipe and the dropout of its
+experiment 1.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from datassay.networks.runs import One, Trainings, averaged, chosen, options_of,
 
 DEFAULT = Recipe(epochs=100, batch_size=500, optimiser="adam", lr=1e-3, weight_decay=0.0)
 IMAGES = replace(DEFAULT, epochs=30, batch_size=128)
-LOOKS = 3  # epochs between similarities of images
+LOOKS = 2  # epochs between similarities of images
 AT_ONCE = 2**22  # numbers of a table's rows in one pass; of images 256 rows
 
 
@@ -51,7 +51,6 @@ def dvgs(
     similarity: Literal["cosine", "dot", "scalar", "distance"] = "cosine",
     aggregate: Literal["mean", "quantile"] = "mean",
     target: Literal["batch", "all"] | None = None,
-    mean_weights: bool | None = None,
     centred: bool | None = None,
     every: Count | None = None,
     runs: Count | None = None,
@@ -76,15 +75,12 @@ def dvgs(
     target
         g is the gradient of the step's "batch" of validation rows, or of "all". None: "batch"; for images, where similarities are taken
         seldom, "all".
-    mean_weights
-        Gradients are those at the mean of the weights since the last look (Polyak & Juditsky 1992), not at the last ones, whose errors
-        are more of a chance. None: for images.
     centred
         Which class the network says too often at a look moves all rows of a class, whatever their labels are worth. Their offset is
         shrunk by as much of its spread over classes as its change from look to look explains; ``stats["class_offset_kept"]`` is
         the share B that stays. None: True for images in classes, else False.
     every
-        Similarities are taken every so many steps (T). None: at every step; for images in every third epoch.
+        Similarities are taken every so many steps (T). None: at every step; for images in every second epoch.
     runs
         Trainings from other first weights. None: 3; for images 2.
     balanced
@@ -131,7 +127,6 @@ def dvgs(
     if centred and not classes:
         raise DataError("dvgs: centred=True is about classes: leave it out in regression and with unsupervised=True.")
     centred = images and classes if centred is None else centred
-    mean_weights = images if mean_weights is None else mean_weights
     target = target or ("all" if images else "batch")
     runs = runs or (2 if images else 3)
     default = replace(IMAGES if images else DEFAULT, balanced=faithful or balanced)
@@ -141,26 +136,23 @@ def dvgs(
         unknown := set(grad_params) - {name for name, _ in p.make(0, shared["seed"]).named_parameters()}
     ):
         raise DataError(f"dvgs: the model has no parameter {sorted(unknown)[0]!r}, which grad_params names.")
-    if images and model is None and grad_params is None:
+    if images and model is None and grad_params is None and not unsupervised:
         grad_params = last_block(cast(nn.Sequential, p.make(0, shared["seed"])))
     an_epoch = math.ceil(len(p.y_val) / used.batch_size)
-    steps = min(every or (LOOKS * an_epoch if images else 1), used.epochs * an_epoch)
+    steps = max(1, min(every or (LOOKS * an_epoch if images else 1), used.epochs * an_epoch))
     options = options_of(call, used) | {
         "every": steps,
         "target": target,
-        "mean_weights": mean_weights,
         "centred": centred,
         "runs": runs,
     }
-    how = _How(
-        similarity, aggregate == "quantile", target == "all", mean_weights, steps, grad_params, pretrain, dropout or faithful
-    )
+    how = _How(similarity, aggregate == "quantile", target == "all", steps, grad_params, pretrain, dropout or faithful)
     work = partial(_run, how)
     results = run_all(work, call, p, used, options, runs=runs, units=used.epochs + 1)
     stats: dict[str, Any] = {}
     each = [r.value for r in results]
     if centred:
-        kept = stats["class_offset_kept"] = _kept(np.concatenate([r.offsets for r in results]))
+        kept = stats["class_offset_kept"] = _kept(np.concatenate([r.offsets for r in results])[:, np.unique(data.codes)])
         each = [r.value - (1 - kept) * r.offsets.mean(0)[data.codes] for r in results]
     scores, stderr = averaged(each)
     cosine = np.mean([r.cosine for r in results], axis=0)
@@ -182,7 +174,6 @@ class _How(NamedTuple):
     similarity: str
     quantile: bool
     all_rows: bool  # g is that of all validation rows
-    mean_weights: bool
     every: int
     grad_params: list[str] | None
     pretrain: int
@@ -210,9 +201,6 @@ def _run(how: _How, one: One) -> _Run:
     codes = torch.from_numpy(p.data.codes.astype(np.int64)) if p.data.classes else torch.zeros(n, dtype=torch.int64)
     looks = one.recipe.epochs * math.ceil(len(y_val) / one.recipe.batch_size) // how.every
     state["offsets"] = torch.zeros(looks, max(1, len(p.data.classes)), dtype=torch.float64)
-    there = one.net() if how.mean_weights else net  # where gradients are taken
-    if how.mean_weights:
-        state |= {f"mean.{name}": q.detach() for name, q in there.named_parameters()}
     run = one.start(x_val, y_val, net, state=state, dropout=how.dropout)
     names = how.grad_params or [name for name, q in net.named_parameters() if q.requires_grad]
     at_once = 256 if len(p.shape) > 1 else max(1, AT_ONCE // p.data.X.shape[1])
@@ -220,18 +208,15 @@ def _run(how: _How, one: One) -> _Run:
     through_func: list[str] = []
     one.tick(run.epoch)
     for step in run:
-        since = step.step % how.every
-        if how.mean_weights:
-            _average(there, net, since + 1)
-        if since == how.every - 1:  # not at the first weights: what they say is chance
+        if (step.step + 1) % how.every == 0:  # not at the first weights: what they say is chance
             now = time.perf_counter()
-            set_mode(there, dropout=how.dropout, batch_norm=False)
+            set_mode(net, dropout=how.dropout, batch_norm=False)
             with random_numbers(spawned(*own, 2, step.step), y.device):  # of dropout
-                g = _target_gradient(there, run, in_batches(len(y_val), at_once) if how.all_rows else [step.rows], names)
+                g = _target_gradient(run, in_batches(len(y_val), at_once) if how.all_rows else [step.rows], names)
                 length = torch.stack([(v * v).sum() for v in g.values()]).sum().sqrt()
                 dots, squares = torch.empty(n, device=length.device), torch.empty(n, device=length.device)
                 for rows in parts:
-                    of_rows = RowGradients(there, p.loss, x[rows], y[rows], names)
+                    of_rows = RowGradients(net, p.loss, x[rows], y[rows], names)
                     dots[rows], squares[rows] = of_rows.dots_and_squared_norms(g)
                     if predictions:
                         state["said"][rows] += p.probabilities(of_rows.outputs).double().cpu()
@@ -257,16 +242,7 @@ def _run(how: _How, one: One) -> _Run:
     )
 
 
-def _average(mean: nn.Module, net: nn.Module, k: int) -> None:
-    """The k-th step's weights into the mean of the k - 1 before it; running statistics are those of now."""
-    with torch.no_grad():
-        for q, now in zip(mean.parameters(), net.parameters(), strict=True):
-            q.lerp_(now, 1 / k)
-        for q, now in zip(mean.buffers(), net.buffers(), strict=True):
-            q.copy_(now)
-
-
-def _target_gradient(net: nn.Module, run: Run, parts: Sequence[Any], names: list[str]) -> dict[str, Tensor]:
+def _target_gradient(run: Run, parts: Sequence[Any], names: list[str]) -> dict[str, Tensor]:
     """Of the mean loss of the validation rows in these parts; with weights of classes, of their weighted mean."""
     total: dict[str, Tensor] = {}
     mass = 0.0
@@ -275,7 +251,7 @@ def _target_gradient(net: nn.Module, run: Run, parts: Sequence[Any], names: list
         weights = None if run.weights is None else run.weights[y]
         own = float(len(y) if weights is None else weights.sum())
         mass += own
-        for name, g in mean_gradient(net, run.loss, x, y, names, weights).items():
+        for name, g in mean_gradient(run.net, run.loss, x, y, names, weights).items():
             total[name] = g if len(parts) == 1 else own * g + total.get(name, 0.0)
     return total if len(parts) == 1 else {name: g / mass for name, g in total.items()}
 
@@ -292,14 +268,15 @@ def _offsets(sim: Tensor, codes: Tensor, classes: int) -> Tensor:
 
 
 def _kept(offsets: np.ndarray) -> float:
-    """B, of offsets (looks, classes): 0 where they change from look to look as much as chance would have them differ.
+    """B, of offsets (looks, classes): near 0 where they change from look to look so much that chance alone would let their means
+    differ as they do. One look tells nothing of chance: 1.
 
-    >>> _kept(np.array([[1.0, -1.0], [1.0, -1.0]])), _kept(np.array([[1.0, -1.0], [-1.0, 1.0]]))
-    (1.0, 0.0)
+    >>> _kept(np.array([[1.0, -1.0], [1.0, -1.0]])), _kept(np.array([[1.0, -1.0], [-0.9, 0.9]])), _kept(np.array([[1.0, -1.0]]))
+    (1.0, 0.0, 1.0)
     """
-    spread = float(offsets.mean(0).var(ddof=1)) if offsets.shape[1] > 1 else 0.0
+    spread = float((offsets.mean(0) ** 2).mean())
     if len(offsets) < 2 or spread == 0:
-        return 0.0
+        return 1.0
     return max(0.0, 1 - float(offsets.var(0, ddof=1).mean()) / len(offsets) / spread)
 
 
