@@ -555,6 +555,17 @@ def test_climbing_ends_at_the_top_of_the_path_from_wherever_it_begins(noise):
             assert gp_loo.climb(H, Y, start, bend) == (pytest.approx(ridge, rel=2e-3), pytest.approx(at, abs=1e-6))
 
 
+def test_a_ridge_too_small_for_the_sample_is_said_in_the_sentence_of_the_factorisation():
+    """Rows that are almost copies: while trusted rows are weighed, no inverse is needed; the factorisation needs one."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 5))
+    X = np.r_[X, X * (1 + 1e-7) + 1e-8 * rng.normal(size=X.shape)]
+    data = da.Dataset(X, np.arange(400) % 2, X[:20], np.arange(20) % 2)
+    for options in ({"ridge": 0, "trusted": True}, {"ridge": 1e-18}):
+        with pytest.raises(da.DataError, match="the kernel matrix has no inverse in float64 at ridge"):
+            cg_score(data, progress=False, **options)
+
+
 def test_the_choice_does_not_hang_on_the_order_of_the_rows():
     """Classes that take turns: every other row is of one class."""
     rng = np.random.default_rng(0)

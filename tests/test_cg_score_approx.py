@@ -56,6 +56,27 @@ def test_it_is_the_inverse_of_the_matrix_it_says(digits):
         )  # P in half precision: 6.7e-4 seen
 
 
+@pytest.mark.parametrize(("ridge", "kind"), [(1e-5, np.float32), (1e-3, np.float16), (1e4, np.float16), (1e6, np.float32)])
+def test_half_precision_only_where_the_ridge_allows_it(digits, ridge, kind, monkeypatch):
+    """Else d, a difference of large numbers, could fall below 0, and small ones would be 0."""
+    kinds, solved = set(), low_rank._solved
+
+    def seen(*args):
+        found = solved(*args)
+        kinds.add(found[2].P.dtype.type)
+        return found
+
+    monkeypatch.setattr(low_rank, "_solved", seen)
+    data, _ = digits
+    small = data.take(np.arange(400))
+    exact = cg_score(small, ridge=ridge, bias=False, approx="exact", dtype="float64", n_jobs=1)
+    for block in (1, 100):
+        near = cg_score(small, ridge=ridge, bias=False, approx="landmarks", landmarks=300, rank=300, block=block, n_jobs=1)
+        assert (near.columns["cg_score"] >= 0).all()
+        assert spearmanr(near.scores, exact.scores).statistic > (0.75 if ridge < 1e-4 else 0.95)
+    assert kinds == {kind}
+
+
 @pytest.mark.parametrize("known", [False, True])
 def test_one_block_or_all_rows_as_landmarks_or_neighbours_is_exact(digits, known):
     data, _ = digits
