@@ -32,7 +32,7 @@ from scipy.linalg import get_blas_funcs
 from scipy.stats import spearmanr
 
 import datassay as da
-from datassay.engines import gram, low_rank, machine, partition
+from datassay.engines import gram, low_rank, machine, panels, partition
 from datassay.evaluation import detection, plant_wrong_labels
 from datassay.methods import cg_score as module
 from datassay.methods.cg_score import cg_score
@@ -50,17 +50,18 @@ def images(path: Path, rows: int | None, seed: int = 0) -> da.Dataset:
 
 
 def product_rate(n: int, dtype: str, seconds: float = 5.0) -> float:
-    """Operations a second of the products that the factorisation is made of: (n x 1024) by (1024 x 1024)."""
+    """Operations a second of the products that the factorisation is made of: (n x b) by (b x b), b a panel's width."""
     rng = np.random.default_rng(0)
-    A, B = rng.random((n, 1024)).astype(dtype), rng.random((1024, 1024)).astype(dtype)
-    C = np.zeros((n, 1024), dtype)
+    b = panels.PANEL
+    A, B = rng.random((n, b)).astype(dtype), rng.random((b, b)).astype(dtype)
+    C = np.zeros((n, b), dtype)
     (gemm,) = get_blas_funcs(("gemm",), (A,))
     gemm(-1.0, B.T, A.T, beta=1.0, c=C.T, trans_a=1, overwrite_c=1)
     start, count = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         gemm(-1.0, B.T, A.T, beta=1.0, c=C.T, trans_a=1, overwrite_c=1)
         count += 1
-    return count * 2.0 * n * 1024**2 / (time.perf_counter() - start)
+    return count * 2.0 * n * b**2 / (time.perf_counter() - start)
 
 
 def peak_memory() -> float:
@@ -130,7 +131,7 @@ def killed(path: Path, rows: int | None, share: float, dtype: str) -> None:
         time.sleep(share * whole_s)
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
-        panels = len(list(at.glob("panel-*.npy")))
+        finished = len(list(at.glob("panel-*.npy")))
         start = time.perf_counter()
         subprocess.run([*me, "--checkpoint", str(at)], check=True)
         rest_s = time.perf_counter() - start
@@ -138,7 +139,7 @@ def killed(path: Path, rows: int | None, share: float, dtype: str) -> None:
     line = {
         "whole s": whole_s,
         "killed after s": share * whole_s,
-        "panels kept": panels,
+        "panels kept": finished,
         "rest s": rest_s,
         "same bits": same,
     }
