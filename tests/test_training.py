@@ -1,6 +1,8 @@
 """The training loop: what it does at each step, and that it goes on to the same bits after being killed."""
 
+import os
 import time
+from functools import partial
 
 import joblib
 import numpy as np
@@ -269,6 +271,34 @@ def test_runs_are_the_same_wherever_they_are_done(monkeypatch):
         around = each_run(draw, 3, None, "cpu", lambda k: None, 1)
     for other in (elsewhere, told, threads, around):
         np.testing.assert_array_equal(alone, other)
+
+
+def ticking(run, tick, begun):
+    """Nine units; where it is done is told by the files that it leaves."""
+    tick(1)  # of a checkpoint
+    for unit in range(8):
+        (begun / f"{run}-{unit}-{os.getpid()}").touch()
+        tick(1)
+    return run
+
+
+def test_long_runs_are_all_done_elsewhere_after_the_first_has_begun(tmp_path, monkeypatch):
+    """Two runs on two cores, of which the first would else be done alone."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    ticks = []
+    work = partial(ticking, begun=tmp_path)
+    assert each_run(work, 2, None, "cpu", ticks.append, 9) == [0, 1]  # short: both here
+    assert {int(f.name.split("-")[2]) for f in tmp_path.iterdir()} == {os.getpid()}
+    assert sum(ticks) == 18
+    monkeypatch.setattr(training, "WORTH_PROCESSES", 0.0)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    ticks.clear()
+    assert each_run(work, 2, None, "cpu", ticks.append, 9) == [0, 1]
+    here = [f.name for f in tmp_path.iterdir() if int(f.name.split("-")[2]) == os.getpid()]
+    assert here == [f"0-0-{os.getpid()}"]  # left after its first unit
+    assert len(list(tmp_path.iterdir())) == 17
+    assert sum(ticks) == 18
 
 
 def test_outputs_are_in_evaluation_mode_and_in_order():

@@ -420,8 +420,9 @@ def spawned(seed: int, *path: int) -> int:
 def each_run(work: Callable[[int, Tick], T], runs: int, n_jobs: int | None, device: str, tick: Tick, units: int) -> list[T]:
     """``work(0, tick)``, ... ``work(runs - 1, tick)``, with the same bits wherever they are done.
 
-    One run has all of torch's threads. Of several, each has one thread: the first is done here, and if the others would take
-    long, they are done in other processes (as `joblib.parallel_config` or ``n_jobs`` say; default as many as torch has threads).
+    One run has all of torch's threads. Of several, each has one thread: the first is begun here, and if by its first ticks the others
+    would take long, all are done in other processes (as `joblib.parallel_config` or ``n_jobs`` say; default as many as torch has
+    threads). If it shows at its end only, the others are.
     On a card they are done one after the other, and so they are where joblib would have them in threads: these share torch's
     random numbers. A run in another process, whose ``tick`` is not heard here, counts as ``units`` when it is done.
     """
@@ -442,15 +443,46 @@ def each_run(work: Callable[[int, Tick], T], runs: int, n_jobs: int | None, devi
             return elsewhere(0, n_jobs)
     if n_jobs is None and jobs > 1 and not in_threads:
         return elsewhere(0, None)
+    alone = n_jobs is not None or jobs > 1 or threads == 1  # it was asked for, or there is nothing to gain
     for run in range(runs):
         start = time.perf_counter()
-        results.append(on_one_thread(work, run, tick))
+        heard = _Heard(tick, units, runs - 1) if run == 0 and not alone else tick
+        try:
+            results.append(on_one_thread(work, run, heard))
+        except _Elsewhere as moved:
+            tick(-moved.done)
+            with machine.loky(min(threads, runs)):
+                return elsewhere(0, None)
         left = runs - run - 1
-        alone = n_jobs is not None or jobs > 1 or threads == 1  # it was asked for, or there is nothing to gain
         if not alone and left and (time.perf_counter() - start) * left > WORTH_PROCESSES:
             with machine.loky(min(threads, left)):
                 return elsewhere(run + 1, None)
     return results
+
+
+class _Elsewhere(BaseException):
+    """Leaves a run that has hardly begun; no error, which a run could take for its own."""
+
+    def __init__(self, done: int | float) -> None:
+        self.done = done
+
+
+class _Heard:
+    """The ``tick`` of a first run, which leaves it within its first third if as many others would take long in turn."""
+
+    def __init__(self, tick: Tick, units: int, others: int) -> None:
+        self._tick, self._units, self._others = tick, units, others
+        self._done, self._began, self._before = 0.0, 0.0, 0.0
+
+    def __call__(self, by: int | float) -> None:
+        self._tick(by)
+        self._done += by
+        if not self._began:  # from here on: what a checkpoint holds is heard at once
+            self._began, self._before = time.perf_counter(), self._done
+        elif self._done > self._before and 3 * self._done < self._units:
+            each = (time.perf_counter() - self._began) / (self._done - self._before)
+            if each * self._units * self._others > WORTH_PROCESSES:
+                raise _Elsewhere(self._done)
 
 
 def _unheard(_: int) -> None:
