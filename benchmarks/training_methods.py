@@ -133,7 +133,7 @@ def noise(args: argparse.Namespace) -> str:
 def images(args: argparse.Namespace) -> str:
     plain = {"target": "batch", "centred": False}
     ways = {
-        "defaults (ResNet-8, 2 restarts, every second epoch)": {},
+        "defaults (ResNet-8, 2 restarts, every third epoch)": {},
         "not centred": {"centred": False},
         "of a batch, not centred": plain,
         "the same, 3 restarts, every epoch": plain | {"runs": 3, "every": 8},

@@ -9,7 +9,7 @@ projection g . g_i / |g|; distance -|g - g_i|. All follow from g . g_i and |g_i|
 
 Differs from the released code: dropout is off, in the training as in both gradients, unless ``dropout=True``; no file for each step; the
 default network normalises within a row. Of images the gradients of that network's last block count, g is that of all validation rows
-instead of a batch, in every second epoch, and values are centred. ``faithful=True`` takes the network, the recipe and the dropout of its
+instead of a batch, in every third epoch, and values are centred. ``faithful=True`` takes the network, the recipe and the dropout of its
 experiment 1.
 """
 
@@ -38,7 +38,7 @@ from datassay.networks.runs import One, Trainings, averaged, chosen, options_of,
 
 DEFAULT = Recipe(epochs=100, batch_size=500, optimiser="adam", lr=1e-3, weight_decay=0.0)
 IMAGES = replace(DEFAULT, epochs=30, batch_size=128)
-LOOKS = 2  # epochs between similarities of images
+LOOKS = 3  # epochs between similarities of images
 AT_ONCE = 2**22  # numbers of a table's rows in one pass; of images 256 rows
 
 
@@ -80,7 +80,7 @@ def dvgs(
         shrunk by as much of its spread over classes as its change from look to look explains; ``stats["class_offset_kept"]`` is
         the share B that stays. None: True for images in classes, else False.
     every
-        Similarities are taken every so many steps (T). None: at every step; for images in every second epoch.
+        Similarities are taken every so many steps (T). None: at every step; for images in every third epoch.
     runs
         Trainings from other first weights. None: 3; for images 2.
     balanced
@@ -153,7 +153,7 @@ def dvgs(
     each = [r.value for r in results]
     if centred:
         kept = stats["class_offset_kept"] = _kept(np.concatenate([r.offsets for r in results])[:, np.unique(data.codes)])
-        each = [r.value - (1 - kept) * r.offsets.mean(0)[data.codes] for r in results]
+        each = [r.value - (1 - kept) * r.offsets.mean(0)[data.codes] for r in results] if kept < 1 else each
     scores, stderr = averaged(each)
     cosine = np.mean([r.cosine for r in results], axis=0)
     stats |= {
@@ -274,8 +274,7 @@ def _kept(offsets: np.ndarray) -> float:
     >>> _kept(np.array([[1.0, -1.0], [1.0, -1.0]])), _kept(np.array([[1.0, -1.0], [-0.9, 0.9]])), _kept(np.array([[1.0, -1.0]]))
     (1.0, 0.0, 1.0)
     """
-    spread = float((offsets.mean(0) ** 2).mean())
-    if len(offsets) < 2 or spread == 0:
+    if len(offsets) < 2 or (spread := float((offsets.mean(0) ** 2).mean())) == 0:
         return 1.0
     return max(0.0, 1 - float(offsets.var(0, ddof=1).mean()) / len(offsets) / spread)
 
