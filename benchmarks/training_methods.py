@@ -133,11 +133,13 @@ def noise(args: argparse.Namespace) -> str:
 def images(args: argparse.Namespace) -> str:
     plain = {"target": "batch", "centred": False}
     ways = {
-        "defaults (ResNet-8, 2 restarts, every third epoch)": {},
-        "not centred": {"centred": False},
-        "of a batch, not centred": plain,
-        "the same, 3 restarts, every epoch": plain | {"runs": 3, "every": 8},
-        "all layers": {"grad_params": list(dict(resnet(torch.zeros(1, 1, 28, 28), 10).named_parameters()))},
+        "defaults (ResNet-8, 2 restarts, once an epoch)": {},
+        "every third epoch": {"every": 24},
+        "every third epoch, not centred": {"every": 24, "centred": False},
+        "every third epoch, not centred, of a batch": plain | {"every": 24},
+        "not centred, of a batch, 3 restarts": plain | {"runs": 3},
+        "every third epoch, all layers": {"every": 24}
+        | {"grad_params": list(dict(resnet(torch.zeros(1, 1, 28, 28), 10).named_parameters()))},
         "published (perceptron, 1 restart)": {"faithful": True, "runs": 1},
     }
     rows = []

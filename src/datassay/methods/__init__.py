@@ -216,7 +216,7 @@ OWN = {
         says="its gradient points away from that of the validation rows",
         model="network",
         requires=frozenset({"validation", "torch"}),
-        cost="one forward and backward pass over the rows for each step on the validation rows; of images in every third epoch",
+        cost="one forward and backward pass over the rows for each step on the validation rows; of images once an epoch",
         costs=network_costs.dvgs,
         sign="high = worth keeping",
         paper="Evans et al., arXiv 2405.08217",

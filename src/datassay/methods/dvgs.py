@@ -9,7 +9,7 @@ projection g . g_i / |g|; distance -|g - g_i|. All follow from g . g_i and |g_i|
 
 Differs from the released code: dropout is off, in the training as in both gradients, unless ``dropout=True``; no file for each step; the
 default network normalises within a row. Of images the gradients of that network's last block count, g is that of all validation rows
-instead of a batch, in every third epoch, and values are centred. ``faithful=True`` takes the network, the recipe and the dropout of its
+instead of a batch, once an epoch, and values are centred. ``faithful=True`` takes the network, the recipe and the dropout of its
 experiment 1.
 """
 
@@ -38,7 +38,6 @@ from datassay.networks.runs import One, Trainings, averaged, chosen, options_of,
 
 DEFAULT = Recipe(epochs=100, batch_size=500, optimiser="adam", lr=1e-3, weight_decay=0.0)
 IMAGES = replace(DEFAULT, epochs=30, batch_size=128)
-LOOKS = 3  # epochs between similarities of images
 AT_ONCE = 2**22  # numbers of a table's rows in one pass; of images 256 rows
 
 
@@ -80,7 +79,7 @@ def dvgs(
         shrunk by as much of its spread over classes as its change from look to look explains; ``stats["class_offset_kept"]`` is
         the share B that stays. None: True for images in classes, else False.
     every
-        Similarities are taken every so many steps (T). None: at every step; for images in every third epoch.
+        Similarities are taken every so many steps (T). None: at every step; for images once an epoch.
     runs
         Trainings from other first weights. None: 3; for images 2.
     balanced
@@ -139,7 +138,7 @@ def dvgs(
     if images and model is None and grad_params is None and not unsupervised:
         grad_params = last_block(cast(nn.Sequential, p.make(0, shared["seed"])))
     an_epoch = math.ceil(len(p.y_val) / used.batch_size)
-    steps = max(1, min(every or (LOOKS * an_epoch if images else 1), used.epochs * an_epoch))
+    steps = max(1, min(every or (an_epoch if images else 1), used.epochs * an_epoch))
     options = options_of(call, used) | {
         "every": steps,
         "target": target,
