@@ -86,7 +86,7 @@ def dvgs(
         Every class has the same weight in the validation rows' loss.
     grad_params
         Names of the parameters whose gradients count. None: all; of the default network for images the last block and what follows,
-        which find nearly as much in a third of the time.
+        which find as much in about half the time.
     pretrain
         Epochs on the rows to be valued before the validation rows are followed.
     unsupervised
