@@ -165,9 +165,7 @@ def costs(data: Dataset, rates: machine.Rates, *, negatives: float | None = None
         seconds, memory = exact_seconds(n, m, d, dtype, rates), BUFFERS + exact_memory(n + m, d, dtype)
         found.append(Cost({"approx": "exact", "dtype": dtype}, chosen + seconds, memory, 0.0, 0))
     have = machine.available_memory()
-    if (
-        have and exact_memory(n + m, d, "float32") > have
-    ):  # then panels are read back from the folder, a panel's width at a time
+    if have and exact_memory(n + m, d, "float32") > have:  # then panels are read back from the folder
         read = 2 * factor_bytes(n + m, "float32") * (n + m) / (3 * width(n + m)) / rates.disk
         memory = BUFFERS + exact_memory(n + m, d, "float32", on_disk=True)
         options = {"approx": "exact", "dtype": "float32", "checkpoint": "cg-score-panels"}

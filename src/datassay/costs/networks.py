@@ -17,9 +17,8 @@ START = 1.5  # seconds: torch is imported
 def dvgs(data: Dataset, rates: Rates) -> list[Cost]:
     """Three restarts on the validation rows; the gradients of all rows at 100 steps or more; images: two, once an epoch."""
     if _images(data):
-        looks = 18.0 * (
-            1 + _val(data) / len(data)
-        )  # thirty, at the last block alone, which takes about half as long as all layers
+        # thirty looks at the last block alone, which takes less than all layers; and at the validation rows
+        looks = 18.0 * (1 + _val(data) / len(data))
         return [_cost(data, rates, runs=2, epochs=30, rows=_val(data), looks=looks)]
     at_once = max(1, 2**22 // data.X.shape[1])
     looks = 100.0 * max(1, _val(data) / 500)

@@ -199,7 +199,7 @@ def climb(H: Float[ndarray, "n n"], Y: Float[ndarray, "n k"], ridge: float, bend
     for _ in range(8):
         step = min(max(-slope / bend, -1.0), 1.0) if bend < 0 else float(np.sign(slope))
         step = min(max(g + step, low), high) - g
-        if abs(step) < (0.01 if secant else 1e-3):  # the next one would be a thousandth of it or so
+        if abs(step) < (0.01 if secant else 1e-3):  # the next one would be far smaller
             return float(np.exp(g + step)), at + slope * step / 2
         at, there = likelihood_and_slope(H, Y, float(np.exp(g + step)))
         g, slope, bend, secant = g + step, there, (there - slope) / step, True
@@ -207,7 +207,7 @@ def climb(H: Float[ndarray, "n n"], Y: Float[ndarray, "n k"], ridge: float, bend
 
 
 def likelihood_and_slope(H: Float[ndarray, "n n"], Y: Float[ndarray, "n k"], ridge: float) -> tuple[float, float]:
-    """`RidgePath.log_likelihood` at one ridge, and its derivative in the ridge's logarithm, by an inverse: a third of the time.
+    """`RidgePath.log_likelihood` at one ridge, and its derivative in the ridge's logarithm, by one inverse.
 
     dz / d ridge = -K^-1 z,   dd / d ridge = -diag(K^-2): what the rows of K^-1 have for squared lengths
     """

@@ -98,9 +98,8 @@ def leave_one_out(
     r = B.R.shape[1]
     chunks = list(_chunks(groups))
     kind = np.float16 if HALF[0] <= own.min() and own.max() <= HALF[1] else np.float32
-    keep = (
-        n * r * np.dtype(kind).itemsize < 0.3 * available_memory()
-    )  # else the second pass makes the blocks anew: twice the time
+    # where there is room for P; else the second pass makes the blocks anew: twice the time
+    keep = n * r * np.dtype(kind).itemsize < 0.3 * available_memory()
     share = 0.95 if keep else 0.475
 
     def tasks(of: Callable[..., Any], *last: Any) -> Iterator[Any]:
@@ -196,8 +195,8 @@ def _finish(each: list[_Block], g: ndarray, root: ndarray) -> list[tuple[ndarray
     (trmm,) = get_blas_funcs(("trmm",), (root,))
     found = []
     with one_thread():
-        for half, z, d in each:
-            P = half.astype(np.float32)
+        for kept, z, d in each:
+            P = kept.astype(np.float32)
             z_B = z - P @ g
             P = trmm(1.0, root, P.T, trans_a=1, overwrite_b=1).T
             found.append((z_B, d.astype(np.float64) - np.einsum("nr,nr->n", P, P, dtype=np.float64)))

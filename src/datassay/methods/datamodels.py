@@ -30,7 +30,7 @@ from datassay.subsets.study import Trained, stop_when, study_of
 from datassay.subsets.utilities import log_odds, of_labels, query_utility
 
 AT_ONCE = 64  # queries whose LASSOs share the work on the masks
-TOL = 1e-5  # duality gap: with about as many trainings as rows, each further digit takes as long as the whole path
+TOL = 1e-5  # duality gap: with about as many trainings as rows further digits take long
 
 
 @method("datamodels", SUBSETS, renamed={"alpha": "inclusion"})

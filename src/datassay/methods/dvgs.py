@@ -86,7 +86,7 @@ def dvgs(
         Every class has the same weight in the validation rows' loss.
     grad_params
         Names of the parameters whose gradients count. None: all; of the default network for images the last block and what follows,
-        which find as much in about half the time.
+        which find as much in less time.
     pretrain
         Epochs on the rows to be valued before the validation rows are followed.
     unsupervised
@@ -139,12 +139,7 @@ def dvgs(
         grad_params = last_block(cast(nn.Sequential, p.make(0, shared["seed"])))
     an_epoch = math.ceil(len(p.y_val) / used.batch_size)
     steps = max(1, min(every or (an_epoch if images else 1), used.epochs * an_epoch))
-    options = options_of(call, used) | {
-        "every": steps,
-        "target": target,
-        "centred": centred,
-        "runs": runs,
-    }
+    options = options_of(call, used) | {"every": steps, "target": target, "centred": centred, "runs": runs}
     how = _How(similarity, aggregate == "quantile", target == "all", steps, grad_params, pretrain, dropout or faithful)
     work = partial(_run, how)
     results = run_all(work, call, p, used, options, runs=runs, units=used.epochs + 1)
